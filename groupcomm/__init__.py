@@ -1,0 +1,1 @@
+"""Process groups for Twisted: ordered, reliable multicast with views."""

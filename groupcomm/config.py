@@ -1,0 +1,114 @@
+"""The frozen settings of an engine, and the relations that must hold between its times.
+
+Holds numbers and checks them; decides nothing. Where an option, an environment variable or a file sets one of
+these is the daemon's business.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve, frozen
+
+from groupcomm.errors import UsageError
+from groupcomm.identity import checked_name
+from groupcomm.limits import DEFAULT_BUDGET_BYTES, DEFAULT_MTU_BYTES, MAX_MESSAGE_BYTES, MAX_NODES, MIN_BUDGET_BYTES
+
+
+@frozen
+class Timing:
+    """Times in seconds; ``check`` holds them to each other.
+
+    Attributes:
+        heartbeat: how often a node that says nothing else says that it lives; also the beacon's period.
+        probe_after: silence after which a peer is asked directly.
+        probe_interval: how often it is asked.
+        suspect: silence after which a peer is suspected and a view change starts.
+        join_interval: how often a gathering node repeats its JOIN.
+        silent: how long a gathering node waits for a candidate it does not hear.
+        admit: how long after its start a change accepts more candidates.
+        first: how long a newcomer listens before it founds a view.
+        stage: how long the gate collects newcomers at most.
+        stage_quiet: how long without a further newcomer ends the collecting.
+        merge: how long two views must hear each other in full before they merge.
+        between: the least time between two changes for joins or merges; failures are never held back.
+        recover: how long a recovery may make no progress.
+        retry: how often a recovery message is repeated.
+        blocked: how long a node may be blocked before it goes on with whom it has.
+        leave: how long a leaving node waits for the others.
+        status: how long after the last new packet a status is sent at the latest.
+        prompt: how long a status that somebody waits for may be delayed.
+    """
+
+    heartbeat: float = 0.25
+    probe_after: float = 0.6
+    probe_interval: float = 0.05
+    suspect: float = 1.0
+    join_interval: float = 0.02
+    silent: float = 0.3
+    admit: float = 0.15
+    first: float = 0.9
+    stage: float = 0.15
+    stage_quiet: float = 0.05
+    merge: float = 0.75
+    between: float = 0.5
+    recover: float = 0.8
+    retry: float = 0.02
+    blocked: float = 4.0
+    leave: float = 3.0
+    status: float = 0.05
+    prompt: float = 0.002
+
+    def check(self) -> None:
+        """Raise ``UsageError`` naming the first relation that does not hold."""
+        relations = (
+            ("join_interval * 6 <= silent", self.join_interval * 6 <= self.silent),
+            ("suspect >= 4 * heartbeat", self.suspect >= 4 * self.heartbeat),
+            ("probe_after < suspect", self.probe_after < self.suspect),
+            ("recover >= silent", self.recover >= self.silent),
+            ("admit <= silent / 2", self.admit <= self.silent / 2),
+            ("merge >= 3 * heartbeat", self.merge >= 3 * self.heartbeat),
+            ("first >= 3 * heartbeat + stage", self.first >= 3 * self.heartbeat + self.stage),
+            ("blocked >= 3 * (silent + recover)", self.blocked >= 3 * (self.silent + self.recover)),
+            ("leave >= silent + recover", self.leave >= self.silent + self.recover),
+        )
+        for text, holds in relations:
+            if not holds:
+                raise UsageError(f"these times contradict each other: {text} does not hold")
+
+
+@frozen
+class EngineConfig:
+    """What one engine is told at birth.
+
+    Attributes:
+        cluster: the cluster's name; nodes of other clusters are neither heard nor disturbed.
+        timing: the times.
+        mtu_bytes: the largest datagram sent, 1,200 to 65,000 bytes.
+        budget_bytes: the byte budget of the node, at least 64 MiB.
+        max_message_bytes: the largest message accepted from a session, at most 16 MiB.
+        max_nodes: the largest view, at most 64.
+        suppression_nodes: views larger than this multicast their NACKs and suppress each other's.
+    """
+
+    cluster: str = "default"
+    timing: Timing = Timing()
+    mtu_bytes: int = DEFAULT_MTU_BYTES
+    budget_bytes: int = DEFAULT_BUDGET_BYTES
+    max_message_bytes: int = MAX_MESSAGE_BYTES
+    max_nodes: int = MAX_NODES
+    suppression_nodes: int = 16
+
+    def __attrs_post_init__(self) -> None:
+        checked_name(self.cluster, "a cluster name")
+        self.timing.check()
+        if not 1200 <= self.mtu_bytes <= 65_000:
+            raise UsageError(f"mtu_bytes must be 1,200 to 65,000, not {self.mtu_bytes}")
+        if self.budget_bytes < MIN_BUDGET_BYTES:
+            raise UsageError(f"budget_bytes must be at least {MIN_BUDGET_BYTES}, not {self.budget_bytes}")
+        if not 0 < self.max_message_bytes <= MAX_MESSAGE_BYTES:
+            raise UsageError(f"max_message_bytes must be 1 to {MAX_MESSAGE_BYTES}, not {self.max_message_bytes}")
+        if not 1 <= self.max_nodes <= MAX_NODES:
+            raise UsageError(f"max_nodes must be 1 to {MAX_NODES}, not {self.max_nodes}")
+
+    def with_timing(self, **seconds: float) -> EngineConfig:
+        """The same settings with some times changed."""
+        return evolve(self, timing=evolve(self.timing, **seconds))

@@ -1,0 +1,92 @@
+"""Every cap in one table: how large, why, and what happens at it.
+
+A cap without a number here does not exist. Sizes are in bytes, counts from one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_NODES: Final = 64
+"""Nodes in one view: a member set fits one 64-bit map. More are left waiting at the gate."""
+
+MAX_NODE_NAME_BYTES: Final = 64
+"""A node name: so that 64 candidates fit three packets."""
+
+MAX_NAME_BYTES: Final = 255
+"""A group, client or cluster name: the length is one byte on the wire. Longer is refused to the caller."""
+
+MAX_DESTINATION_GROUPS: Final = 64
+"""Groups one message may be addressed to."""
+
+MAX_DESTINATION_BYTES: Final = 4096
+"""All group names of one message together."""
+
+MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
+"""One message at any level but UNRELIABLE. Larger is refused to the caller."""
+
+MAX_FRAME_BYTES: Final = MAX_MESSAGE_BYTES + 8192
+"""A message with its destinations, lengths and dependencies: what a receiver reassembles at most."""
+
+LARGE_FRAME_BYTES: Final = 1024 * 1024
+"""From here on a frame asks the sequencer for a slot before it leaves (its bytes count against the slot)."""
+
+COALESCED_FRAME_BYTES: Final = 32 * 1024
+"""Messages of one reactor turn with one destination and level share a frame up to this size."""
+
+DEFAULT_MTU_BYTES: Final = 1400
+"""The largest datagram: IP and UDP headers and the coming seal fit an Ethernet frame of 1500 beside it."""
+
+MIN_BUDGET_BYTES: Final = 64 * 1024 * 1024
+"""The least byte budget of a node: below it one 16 MiB message could not be held by sender and receiver."""
+
+DEFAULT_BUDGET_BYTES: Final = 128 * 1024 * 1024
+"""The byte budget of a node: half for received and not yet delivered data, shared among the senders of the view."""
+
+MIN_WINDOW_BYTES: Final = 64 * 1024
+"""The send window never falls below this, whatever the loss."""
+
+SESSION_QUEUE_BYTES: Final = 4 * 1024 * 1024
+"""What one session may have accepted and not yet sent: at the limit its producer is paused, never its neighbours."""
+
+CLIENT_QUEUE_BYTES: Final = 8 * 1024 * 1024
+"""Undelivered events of one client, in bytes; at the limit the client is disconnected as too slow."""
+
+CLIENT_QUEUE_EVENTS: Final = 10_000
+"""Undelivered events of one client, in events; at the limit the client is disconnected as too slow."""
+
+MAX_SESSIONS: Final = 4096
+"""Client sessions of one node; one more is refused at login."""
+
+MAX_GROUPS_PER_SESSION: Final = 16_384
+"""Groups one session may be in; one more is refused at join."""
+
+UNRELIABLE_QUEUE_BYTES: Final = 256 * 1024
+"""Unreliable frames waiting for the wire: the oldest is dropped and counted when full."""
+
+MAX_RANGES: Final = 32
+"""Ranges of packets above the contiguous ones that a node reports of one stream."""
+
+MAX_NACK_RANGES: Final = 64
+"""Ranges one NACK may name; the rest follow in the next."""
+
+MAX_REPAIR_PACKETS: Final = 256
+"""Packets one NACK may pull: the asker asks again as it advances, so a forged one costs a bounded burst."""
+
+MAX_MISSING: Final = 8192
+"""Missing packets of one stream that are tracked; those beyond wait until earlier ones have come."""
+
+MAX_STREAM_PACKETS: Final = 65_536
+"""How far ahead of the contiguous number a packet may be; farther is dropped and counted."""
+
+MAX_CONTROL_PARTS: Final = 64
+"""Datagrams one membership message may be cut into."""
+
+MAX_CONTROL_ASSEMBLIES: Final = 128
+"""Membership messages half received: the oldest is dropped when full."""
+
+MAX_STRANGERS: Final = 256
+"""Nodes outside the view that are remembered from their beacons: the longest silent is forgotten when full."""
+
+MAX_EPOCH_JUMP: Final = 1 << 40
+"""An epoch further than this above ours is refused: one bad node cannot end the number space."""

@@ -1,0 +1,180 @@
+"""What an engine tells its driver: datagrams to send, and outputs to act on, in order.
+
+An engine never calls anybody. The driver feeds it, then takes datagrams, outputs and the next deadline.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import frozen
+
+from groupcomm.events import Level, Reason, View
+from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+
+Address: TypeAlias = tuple[str, int]
+"""Host and UDP port of a node's own socket."""
+
+
+@frozen
+class Datagram:
+    """One datagram to send.
+
+    Attributes:
+        data: the bytes, at most ``mtu_bytes``.
+        destination: a node's own socket; None for the multicast group.
+    """
+
+    data: bytes
+    destination: Address | None
+
+
+@frozen
+class FrameDelivered:
+    """A frame is delivered to some of this node's sessions.
+
+    Attributes:
+        recipients: session number and the groups it is in of those the frame was sent to, in the sender's order
+            (empty for a private frame).
+        sender: who sent it.
+        level: its service level.
+        payload: the messages, packed by ``packing.pack_messages``.
+        views: for each group named in ``recipients``, its current group view.
+    """
+
+    recipients: tuple[tuple[int, tuple[str, ...]], ...]
+    sender: MemberId
+    level: Level
+    payload: bytes
+    views: dict[str, GroupViewId]
+
+
+@frozen
+class GroupViewDelivered:
+    """A group view, for the sessions it is new to. ``view`` is as the named sessions see it."""
+
+    sessions: tuple[int, ...]
+    view: View
+
+
+@frozen
+class GroupSignalDelivered:
+    """The transitional signal of a group."""
+
+    sessions: tuple[int, ...]
+    group: str
+
+
+@frozen
+class GroupLeft:
+    """A session is out of a group: the last it hears of it."""
+
+    session: int
+    group: str
+    reason: Reason
+
+
+@frozen
+class PrivateUndeliverable:
+    """A private frame of this session found no such member."""
+
+    session: int
+    recipient: str
+
+
+@frozen
+class SendAccepted:
+    """The frame has left the session's queue, or ``stable`` was asked and it is delivered at every node of the view.
+
+    Attributes:
+        session: who sent it.
+        ticket: what ``Engine.send`` returned.
+        complete: False if a view change cut it short: delivered to those of the view who stayed together.
+    """
+
+    session: int
+    ticket: int
+    complete: bool
+
+
+@frozen
+class SessionWritable:
+    """The session's queue has fallen to half its limit after having been full."""
+
+    session: int
+
+
+@frozen
+class NodeDeparture:
+    """A node of the previous view that is not in the new one."""
+
+    node: NodeId
+    reason: Reason
+
+
+@frozen
+class NodeViewInstalled:
+    """A new node view.
+
+    Attributes:
+        id: its id.
+        members: its nodes, in the order of their indices.
+        transitional: those who came from the same previous view; this node among them.
+        departed: the nodes of the previous view who are gone.
+        sequencer: who orders first.
+    """
+
+    id: ViewId
+    members: tuple[NodeId, ...]
+    transitional: tuple[NodeId, ...]
+    departed: tuple[NodeDeparture, ...]
+    sequencer: NodeId
+
+
+@frozen
+class NodeSignal:
+    """The node's transitional signal: what follows until the next view is delivered among its transitional set."""
+
+
+@frozen
+class WatchChanged:
+    """The neighbours to watch over a connection each, with the addresses of their own sockets (TCP on the same port)."""
+
+    peers: tuple[tuple[NodeId, Address], ...]
+
+
+@frozen
+class ProbeWanted:
+    """Somebody says this node is dead: find out (two refused connections) and call ``peer_refused`` if so."""
+
+    node: NodeId
+    address: Address
+
+
+@frozen
+class Stopped:
+    """The engine has ended; nothing follows.
+
+    Attributes:
+        reason: ``left`` after a clean leave, else why it cannot go on (``name in use``, ...).
+        clean: whether this is the leave that was asked for.
+    """
+
+    reason: str
+    clean: bool
+
+
+Output: TypeAlias = (
+    FrameDelivered
+    | GroupViewDelivered
+    | GroupSignalDelivered
+    | GroupLeft
+    | PrivateUndeliverable
+    | SendAccepted
+    | SessionWritable
+    | NodeViewInstalled
+    | NodeSignal
+    | WatchChanged
+    | ProbeWanted
+    | Stopped
+)

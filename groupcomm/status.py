@@ -1,0 +1,71 @@
+"""What a node says of itself when asked: frozen values for the status commands."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.outputs import Address
+
+
+@frozen
+class PeerStatus:
+    """One other node of the view, as this node sees it.
+
+    Attributes:
+        node: which.
+        address: its own socket.
+        round_trip_seconds: smoothed; 0.0 until measured.
+        silent_seconds: since its last authentic packet.
+        packets_received: contiguous packets of its stream in this view.
+        packets_missing: packets of its stream found missing in this view, ever.
+        nacks_sent: requests for packets of its stream.
+        repairs_received: packets of its stream that came as repairs.
+        unstable_packets: packets of its stream that not every node is known to have.
+    """
+
+    node: NodeId
+    address: Address | None
+    round_trip_seconds: float
+    silent_seconds: float
+    packets_received: int
+    packets_missing: int
+    nacks_sent: int
+    repairs_received: int
+    unstable_packets: int
+
+
+@frozen
+class GroupStatus:
+    """One group with its current view."""
+
+    name: str
+    members: tuple[MemberId, ...]
+    view: GroupViewId
+
+
+@frozen
+class NodeStatus:
+    """A node, its view, its groups and its counters.
+
+    Attributes:
+        state: ``seeking``, ``operational``, ``gather``, ``recover``, ``leaving`` or ``stopped``.
+        window_bytes: how much this node may have sent that not all have received.
+        outstanding_bytes: how much of it is used.
+        queued_bytes: accepted from sessions and not yet sent.
+        counters: only ever growing, by name.
+    """
+
+    node: NodeId
+    cluster: str
+    state: str
+    view: ViewId | None
+    members: tuple[NodeId, ...]
+    sequencer: NodeId | None
+    primary: bool
+    groups: tuple[GroupStatus, ...]
+    peers: tuple[PeerStatus, ...]
+    window_bytes: int
+    outstanding_bytes: int
+    queued_bytes: int
+    counters: dict[str, int]
