@@ -1,0 +1,1 @@
+"""The tests: they mirror groupcomm/; simulation/, hostile/ and lab/ are parts of their own."""
