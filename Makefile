@@ -1,0 +1,25 @@
+# make demo   three daemons and three clients on this machine: the same log everywhere, a crash, a join
+# make test   everything that continuous integration runs
+# make clean  remove what these made
+#
+# Both make their own .venv. PYTHON names the interpreter it is made with: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+METADATA := setup.cfg pyproject.toml groupcomm/_version.py
+
+.PHONY: demo test clean
+
+demo: .venv/installed
+	@.venv/bin/python -m groupcomm.demo
+
+test: .venv/installed-dev
+	@.venv/bin/python tests/run_parts.py
+
+.venv/installed: $(METADATA)
+	@.ci/install "$(PYTHON)"
+
+.venv/installed-dev: $(METADATA)
+	@.ci/install "$(PYTHON)" dev
+
+clean:
+	rm -rf .venv build dist groupcomm.egg-info .mypy_cache .ruff_cache .hypothesis
