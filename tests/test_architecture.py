@@ -32,7 +32,8 @@ ROOMS = (
     ("daemon",),
     ("client",),
     ("toolkit", "bulk"),
-    ("dashboard", "cli", "demo"),
+    ("dashboard", "cli"),
+    ("demo",),
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
 PEOPLE_LOOK_HERE = {"dashboard", "cli", "demo"}
