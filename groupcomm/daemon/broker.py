@@ -1,0 +1,322 @@
+"""Perspective Broker with a budget: what both ends of a control connection are made of.
+
+Decides what a peer may make us parse: bytes, values and nesting of one call, the types in it, the commands of the
+protocol. The first breach ends the connection with one line in the log. Twisted's own parser copies the rest of its
+buffer for every token and bounds neither nesting nor totals; this one reads in place.
+"""
+
+# twisted.spread is untyped; what the brokers here inherit from it would count as untyped calls of ours.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import struct
+from typing import ClassVar, Final
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import ITransport
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.spread import jelly, pb
+
+from groupcomm.daemon import caps
+from groupcomm.daemon.encoding import encode_call
+from groupcomm.daemon.errors import as_peer_error
+
+_MAX_HEAD_BYTES: Final = 64
+_LIST, _INT, _STRING, _NEGATIVE, _FLOAT, _LONG, _LONG_NEGATIVE, _VOCABULARY = range(0x80, 0x88)
+
+
+class ProtocolViolation(Exception):
+    """The peer sent what no well-behaved one sends; the connection is over."""
+
+
+@frozen
+class Budget:
+    """What one call of a peer may hold.
+
+    Attributes:
+        call_bytes: all strings of the call together.
+        elements: all values of the call together.
+    """
+
+    call_bytes: int
+    elements: int
+
+
+LOGIN_BUDGET: Final = Budget(caps.MAX_LOGIN_CALL_BYTES, caps.MAX_LOGIN_ELEMENTS)
+SESSION_BUDGET: Final = Budget(caps.MAX_CALL_BYTES, caps.MAX_CALL_ELEMENTS)
+CLIENT_BUDGET: Final = Budget(caps.MAX_ANSWER_BYTES, caps.MAX_ANSWER_ELEMENTS)
+
+
+class PlainTypes(jelly.SecurityOptions):
+    """Only the named types, in either direction; a dotted name is no exception, unlike in the base class."""
+
+    def __init__(self, *incoming: bytes) -> None:
+        super().__init__()
+        outgoing = (type(None), bool, int, float, bytes, str, list, tuple, dict)
+        self.allowedTypes = dict.fromkeys(
+            (b"None", b"boolean", b"unicode", b"list", b"tuple", b"dictionary", *incoming), 1
+        )
+        self.allowedTypes.update((f"{kind.__module__}.{kind.__qualname__}".encode(), 1) for kind in outgoing)
+        self.allowedTypes[b"builtins.NoneType"] = 1
+
+    def isTypeAllowed(self, typeName: str | bytes) -> bool:
+        """Whether a value of that type may pass."""
+        name = typeName.encode("utf-8") if isinstance(typeName, str) else typeName
+        return name in self.allowedTypes
+
+    def isModuleAllowed(self, moduleName: object) -> bool:
+        """No module may."""
+        return False
+
+    def isClassAllowed(self, klass: object) -> bool:
+        """No class may."""
+        return False
+
+
+SERVER_TYPES: Final = PlainTypes(b"remote")
+"""What clients may send: plain values, and a reference to an object of theirs to be called back."""
+
+CLIENT_TYPES: Final = PlainTypes(b"remote", b"twisted.spread.pb.CopyableFailure")
+"""What the client library takes: plain values, the avatar, and errors."""
+
+
+class BudgetedBroker(pb.Broker):
+    """A broker that reads within a budget and answers errors of a closed set only.
+
+    Invariants: ``_spent_bytes`` and ``_spent_elements`` count what the unfinished call holds and never exceed the
+    budget; ``listStack`` is never deeper than ``caps.MAX_DEPTH``.
+    """
+
+    log = Logger()
+    knownDialects = [b"pb"]
+    commands: ClassVar[frozenset[bytes]] = frozenset(
+        (b"version", b"message", b"answer", b"error", b"decref", b"didNotUnderstand")
+    )
+    transport: ITransport
+
+    def __init__(self, isClient: bool = True, security: jelly.SecurityOptions = SERVER_TYPES) -> None:
+        super().__init__(isClient, security)
+        self.budget = CLIENT_BUDGET if isClient else LOGIN_BUDGET
+        self._incoming = bytearray()
+        self._spent_bytes = 0
+        self._spent_elements = 0
+        self._cut = False
+        self.violation: str | None = None
+
+    # What comes in.
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse what is whole and act on it; the first breach ends the connection."""
+        if self._cut or self.disconnected:
+            return
+        self._incoming += data
+        try:
+            self._parse()
+        except ProtocolViolation as violation:
+            self._breach(str(violation))
+        except Exception as error:
+            # Whatever the layers below make of hostile input (a KeyError for an unknown answer, a bad UTF-8 string):
+            # it is the peer's fault and ends the peer's connection, without a traceback for each.
+            self._breach(f"{type(error).__name__}: {error}"[:200])
+
+    def _breach(self, text: str) -> None:
+        self.violation = text
+        self._cut = True
+        self._incoming.clear()
+        self.listStack.clear()
+        self.peer_broke_protocol(text)
+        self.transport.abortConnection()  # type: ignore[attr-defined]  # every stream transport of Twisted has it
+
+    def peer_broke_protocol(self, text: str) -> None:
+        """Called once, before the connection is cut; factories override how it is logged."""
+        self.log.warn("Perspective Broker connection cut: {text}", text=text)
+
+    def _parse(self) -> None:
+        incoming = self._incoming
+        size = len(incoming)
+        position = 0
+        try:
+            while position < size and not (self._cut or self.disconnected):
+                end = position
+                head_limit = min(size, position + _MAX_HEAD_BYTES + 1)
+                while end < head_limit and incoming[end] < 0x80:
+                    end += 1
+                if end - position > _MAX_HEAD_BYTES:
+                    raise ProtocolViolation("a number of more than 64 digits")
+                if end == size:
+                    return
+                number = 0
+                for digit in reversed(incoming[position:end]):
+                    number = number << 7 | digit
+                following = self._take(incoming[end], number, end + 1, size)
+                if following < 0:
+                    return
+                position = following
+        finally:
+            del incoming[:position]
+
+    def _take(self, kind: int, number: int, start: int, size: int) -> int:
+        """Take one token whose body starts at ``start``; returns where the next starts, or -1 if it is not whole."""
+        item: object
+        if kind == _STRING:
+            self._spend(number)
+            if size - start < number:
+                self._spent_bytes -= number
+                self._spent_elements -= 1
+                return -1
+            item = bytes(self._incoming[start : start + number])
+            start += number
+        elif kind == _LIST:
+            if len(self.listStack) >= caps.MAX_DEPTH:
+                raise ProtocolViolation(f"lists nested deeper than {caps.MAX_DEPTH}")
+            self._spend(0)
+            if number > self.budget.elements - self._spent_elements:
+                raise ProtocolViolation(f"a list of {number} values is more than one call may hold")
+            self.listStack.append((number, []))
+            self._close_lists()
+            return start
+        elif kind == _FLOAT:
+            self._spend(8)
+            if size - start < 8:
+                self._spent_bytes -= 8
+                self._spent_elements -= 1
+                return -1
+            item = struct.unpack_from("!d", self._incoming, start)[0]
+            start += 8
+        elif kind == _VOCABULARY:
+            self._spend(0)
+            item = self.incomingVocabulary.get(number)
+            if item is None:
+                raise ProtocolViolation(f"word {number} is not in the vocabulary")
+        elif kind in (_INT, _LONG):
+            self._spend(0)
+            item = number
+        elif kind in (_NEGATIVE, _LONG_NEGATIVE):
+            self._spend(0)
+            item = -number
+        else:
+            raise ProtocolViolation(f"type byte {kind:#x} does not exist")
+        self._got(item)
+        self._close_lists()
+        return start
+
+    def _spend(self, size: int) -> None:
+        self._spent_bytes += size
+        self._spent_elements += 1
+        if self._spent_bytes > self.budget.call_bytes:
+            raise ProtocolViolation(f"more than {self.budget.call_bytes} bytes in one call")
+        if self._spent_elements > self.budget.elements:
+            raise ProtocolViolation(f"more than {self.budget.elements} values in one call")
+
+    def _got(self, item: object) -> None:
+        if self.listStack:
+            self.listStack[-1][1].append(item)
+        else:
+            self._spent_bytes = 0
+            self._spent_elements = 0
+            self.callExpressionReceived(item)
+
+    def _close_lists(self) -> None:
+        while self.listStack and len(self.listStack[-1][1]) == self.listStack[-1][0]:
+            self._got(self.listStack.pop()[1])
+
+    def callExpressionReceived(self, obj: object) -> None:
+        """One whole expression: first the choice of the dialect, then commands."""
+        if self.currentDialect is not None:
+            self.expressionReceived(obj)
+        elif self.isClient:
+            if not isinstance(obj, list) or b"pb" not in obj:
+                raise ProtocolViolation("this is no Perspective Broker server")
+            self.sendEncoded(b"pb")
+            self._selectDialect(b"pb")
+        elif obj == b"pb":
+            self._selectDialect(b"pb")
+        else:
+            raise ProtocolViolation("this is no Perspective Broker client")
+
+    def expressionReceived(self, sexp: object) -> None:
+        """One command; those this project has no use for are a breach."""
+        if not isinstance(sexp, list) or not sexp or not isinstance(sexp[0], bytes) or sexp[0] not in self.commands:
+            raise ProtocolViolation("no known command")
+        super().expressionReceived(sexp)
+
+    def proto_didNotUnderstand(self, command: object) -> None:
+        """The peer did not understand us: then it is no peer of ours."""
+        raise ProtocolViolation("the peer did not understand us")
+
+    # Answers to what comes in.
+
+    def _recvMessage(
+        self,
+        findObjMethod: object,
+        requestID: object,
+        objectID: object,
+        message: object,
+        answerRequired: object,
+        netArgs: object,
+        netKw: object,
+    ) -> None:
+        # Replaces the base's, which logs every error with its traceback and sends the peer any exception's text.
+        if not isinstance(requestID, int) or not isinstance(message, bytes) or not isinstance(objectID, int | bytes):
+            raise ProtocolViolation("a call of no known form")
+        name = message.decode("utf-8")
+        wanted = bool(answerRequired)
+        try:
+            target = self.localObjectForID(objectID)
+            if target is None:
+                raise pb.Error("no such object")
+            result = target.remoteMessageReceived(self, name, netArgs, netKw)
+        except jelly.InsecureJelly as error:
+            raise ProtocolViolation(f"a value of a type that may not be sent: {error}"[:120]) from None
+        except Exception:
+            self._answer_failure(Failure(), requestID, wanted)
+            return
+        if isinstance(result, Deferred):
+            result.addCallbacks(
+                self._answer_result,
+                self._answer_failure,
+                callbackArgs=(requestID, wanted),
+                errbackArgs=(requestID, wanted),
+            )
+            result.addErrback(self._answer_failure, requestID, wanted)
+        else:
+            self._answer_result(result, requestID, wanted)
+
+    def _answer_result(self, result: object, request: int, wanted: bool) -> None:
+        if wanted and not self.disconnected:
+            self._sendAnswer(result, request)
+
+    def _answer_failure(self, failure: Failure, request: int, wanted: bool) -> None:
+        assert failure.value is not None
+        error = failure.value if isinstance(failure.value, pb.Error) else as_peer_error(failure.value)
+        if error.__class__.__name__ == "InternalError":
+            self.log.failure("a call of a Perspective Broker client failed", failure)
+        if wanted and not self.disconnected:
+            copyable = pb.CopyableFailure(error)
+            copyable.unsafeTracebacks = False
+            self.sendCall(b"error", request, self.serialize(copyable))
+
+    # Calls of ours.
+
+    def call_with_encoded(self, reference: pb.RemoteReference, method: bytes, batch: list[bytes]) -> Deferred[object]:
+        """Call ``method`` of the peer's object with one list argument whose values are encoded already.
+
+        Args:
+            reference: the peer's object.
+            method: the method's name.
+            batch: the values, as ``encoding.encode_value`` made them.
+
+        Returns:
+            Fires when the peer has answered, with its answer; fails if the connection is lost before.
+        """
+        request = self.newRequestID()
+        answer: Deferred[object] = Deferred()
+        if self.disconnected:
+            raise pb.DeadReferenceError("the connection is closed")
+        waiting: dict[int, Deferred[object]] = self.waitingForAnswers  # type: ignore[assignment]  # None only once closed
+        waiting[request] = answer
+        self.transport.write(encode_call(request, reference.luid, method, batch))
+        return answer

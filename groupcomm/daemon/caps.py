@@ -1,0 +1,100 @@
+"""Every cap of the Perspective Broker side in one table: how large, why, and what happens at it.
+
+The node's own caps are in ``groupcomm.limits``. Sizes are in bytes, counts from one, times in seconds.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from groupcomm.limits import CLIENT_QUEUE_BYTES, CLIENT_QUEUE_EVENTS, MAX_MESSAGE_BYTES
+
+LOGIN_SECONDS: Final = 5.0
+"""A connection that has not logged in by then is closed: an idle stranger holds nothing."""
+
+MAX_CONNECTIONS: Final = 4096 + 64
+"""Connections of one control endpoint; one more is closed at once. Above the sessions a node takes, so that the
+refusal a client reads is the login's, with words."""
+
+MAX_UNAUTHENTICATED: Final = 64
+"""Connections that have not logged in yet, each for ``LOGIN_SECONDS`` at most; one more is closed at once."""
+
+MAX_LOGIN_CALL_BYTES: Final = 4096
+"""One call before login: a name of 255 bytes and the rest of the login fit well."""
+
+MAX_LOGIN_ELEMENTS: Final = 64
+"""Values in one call before login."""
+
+MAX_CALL_BYTES: Final = 1024 * 1024
+"""One call after login, all its strings together: larger ends the connection. Twice ``MAX_INLINE_BYTES``."""
+
+MAX_CALL_ELEMENTS: Final = 16_384
+"""Values in one call after login: more end the connection."""
+
+MAX_DEPTH: Final = 16
+"""Nesting of one call: deeper ends the connection, before a recursive reader could exhaust the stack."""
+
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+"""What the client library takes from its daemon in one call or answer."""
+
+MAX_ANSWER_ELEMENTS: Final = 1_000_000
+"""Values in one call or answer to the client library."""
+
+MAX_INLINE_BYTES: Final = 512 * 1024
+"""A message up to this size goes in one call; Perspective Broker itself ends at 640 KiB for a string. Larger ones go in
+parts of at most this size, both ways."""
+
+MAX_MESSAGES_PER_CALL: Final = 4096
+"""Messages in one ``send_many``."""
+
+MAX_UPLOADS: Final = 2
+"""Messages in parts one session may have begun: one more is refused until one is committed or has timed out."""
+
+MAX_UPLOAD_TOTAL_BYTES: Final = 8 * MAX_MESSAGE_BYTES
+"""Announced sizes of all messages in parts of all sessions: one more waits in ``begin`` until there is room."""
+
+UPLOAD_SECONDS: Final = 30.0
+"""A message in parts that gets no part for so long is dropped; its number is unknown from then on."""
+
+MAX_PENDING_CALLS: Final = 1024
+"""Unanswered calls of one connection: at the cap the daemon stops reading from it until some are answered."""
+
+MAX_PENDING_BYTES: Final = 4 * 1024 * 1024
+"""Payload of the unanswered sends of one connection: at the cap the daemon stops reading from it."""
+
+BATCH_BYTES: Final = 128 * 1024
+"""Events are handed to a client in batches; a batch ends with the event that reaches this size."""
+
+BATCH_EVENTS: Final = 512
+"""Events in one batch."""
+
+BATCHES_IN_FLIGHT: Final = 8
+"""Batches handed over and not acknowledged."""
+
+IN_FLIGHT_BYTES: Final = 1024 * 1024
+"""Bytes handed over and not acknowledged: no further batch leaves at the cap, so that the transport's buffer holds no
+more than this and one batch. What waits beyond is the client's queue."""
+
+CLIENT_PATIENCE_SECONDS: Final = 1.0
+"""A client over its queue limit that has acknowledged nothing for so long is too slow and disconnected."""
+
+CLIENT_HARD_BYTES: Final = CLIENT_QUEUE_BYTES + MAX_MESSAGE_BYTES
+"""A client whose queue holds this much is disconnected however it reads: memory never grows beyond it and one event."""
+
+CLIENT_HARD_EVENTS: Final = 4 * CLIENT_QUEUE_EVENTS
+"""The same in events: a burst that a view change releases at once may exceed the limit for a moment."""
+
+THROTTLE_FRACTION: Final = 4
+"""A client's own sends are answered only while its event queue is below this fraction of its limit: who sends reads."""
+
+FAREWELL_SECONDS: Final = 2.0
+"""How long a client that was told its session is over may take to read it before the connection is cut."""
+
+LOG_INTERVAL_SECONDS: Final = 60.0
+"""A client's misdeeds are logged at most once in so long, with how many there were."""
+
+STATUS_PAGE_GROUPS: Final = 250
+"""Groups named in one answer of ``groups``."""
+
+MAX_UNIX_PATH_BYTES: Final = 107
+"""What the kernel takes as the path of a UNIX socket."""
