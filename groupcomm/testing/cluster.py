@@ -1,0 +1,246 @@
+"""A whole cluster in one process: real engines, a network in memory, virtual time, one seed.
+
+    cluster = Cluster(seed=7)
+    a, b, c = cluster.add_nodes("a", "b", "c")
+    cluster.run_until(cluster.converged, limit=5.0)
+    alice, bob = a.open("alice"), b.open("bob")
+    alice.join("chat"), bob.join("chat")
+    cluster.run(1.0)
+    alice.send("chat", b"hello")
+    cluster.run(0.1)
+    assert bob.messages("chat") == [b"hello"]
+
+Decides what stands between the nodes besides datagrams: which host answers a connection attempt of the neighbour watch,
+and when. The same seed gives the same trace, whatever the hash seed of the interpreter.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+
+from groupcomm.config import EngineConfig
+from groupcomm.identity import NodeId
+from groupcomm.outputs import Address
+from groupcomm.testing import trace as traces
+from groupcomm.testing.interface import EngineFactory, EngineInterface
+from groupcomm.testing.network import Conditions, Network
+from groupcomm.testing.node import SimulatedNode
+from groupcomm.testing.scheduler import Scheduler
+
+RESET_SECONDS = 0.001
+"""From the death of a process to the reset of the connections to it."""
+
+REFUSED_SECONDS = 0.01
+"""From there, or from a request, to the second refused connection attempt."""
+
+FIRST_INCARNATION = 1000
+NODE_PORT = 7400
+
+
+class TimeLimitReached(AssertionError):
+    """What was waited for did not come within the limit of virtual time."""
+
+
+def product_engine(config: EngineConfig, node: NodeId, stream: random.Random, now: float) -> EngineInterface:
+    """The engine everybody runs."""
+    from groupcomm.engine import Engine
+
+    return Engine(config, node, stream, now)
+
+
+class Cluster:
+    """Nodes, network and clock.
+
+    Attributes:
+        seed: every draw of the run comes from it.
+        config: the settings of the engines.
+        nodes: by name; after a restart the new process.
+        network: conditions, cuts and counters.
+        scheduler: the clock.
+        trace: what happened.
+        check_invariants: whether every engine checks itself after every step.
+        clock_rates: by node name, how fast its clock runs (1.0 is right).
+    """
+
+    def __init__(
+        self,
+        seed: int | str = 0,
+        *,
+        config: EngineConfig | None = None,
+        conditions: Conditions | None = None,
+        check_invariants: bool = True,
+        clock_rates: Mapping[str, float] | None = None,
+        engine_factory: EngineFactory = product_engine,
+    ) -> None:
+        self.seed = str(seed)
+        self.config = config or EngineConfig()
+        self.scheduler = Scheduler()
+        self.network = Network(self.scheduler, self.seed, conditions or Conditions(), self.config.mtu_bytes)
+        self.trace = traces.Trace()
+        self.nodes: dict[str, SimulatedNode] = {}
+        self.check_invariants = check_invariants
+        self.clock_rates = dict(clock_rates or {})
+        self._engine_factory = engine_factory
+        self._hosts: dict[Address, SimulatedNode] = {}
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the beginning."""
+        return self.scheduler.now
+
+    # Nodes
+
+    def add_node(self, name: str, *, incarnation: int = FIRST_INCARNATION) -> SimulatedNode:
+        """Switch on a new host and start a node on it."""
+        assert name not in self.nodes, f"there is a node {name} already"
+        number = len(self.nodes) + 1
+        address = (f"10.0.{number // 250}.{number % 250 + 1}", NODE_PORT)
+        return self._begin(name, address, incarnation)
+
+    def add_nodes(self, *names: str) -> list[SimulatedNode]:
+        """Start several nodes at this instant."""
+        return [self.add_node(name) for name in names]
+
+    def restart(self, node: SimulatedNode) -> SimulatedNode:
+        """Start a new process where ``node`` was; the host is switched on if need be."""
+        return self._begin(node.name, node.address, node.identity.incarnation + 1)
+
+    def node(self, name: str) -> SimulatedNode:
+        """The node's latest process."""
+        return self.nodes[name]
+
+    def live_nodes(self) -> list[SimulatedNode]:
+        """The nodes whose process lives, by name."""
+        return [self.nodes[name] for name in sorted(self.nodes) if self.nodes[name].process_alive]
+
+    def converged(self, names: Iterable[str] | None = None) -> bool:
+        """Whether all the named nodes (all live ones) are in one operational view of exactly these."""
+        nodes = self.live_nodes() if names is None else [self.nodes[name] for name in names]
+        statuses = [node.status() for node in nodes]
+        members = {node.identity for node in nodes}
+        return all(
+            status.state == "operational"
+            and status.view is not None
+            and status.view == statuses[0].view
+            and set(status.members) == members
+            for status in statuses
+        )
+
+    # Time
+
+    def run(self, seconds: float = 0.0, *, until: float | None = None) -> None:
+        """Let so many seconds pass, or run up to the time ``until``."""
+        self.scheduler.run(self.now + seconds if until is None else until)
+
+    def run_until(self, predicate: Callable[[], bool], limit: float = 10.0, *, every: float = 0.001) -> float:
+        """Run until ``predicate()`` holds, looking every so many seconds.
+
+        Returns:
+            The seconds it took.
+
+        Raises:
+            TimeLimitReached: it did not hold within ``limit`` seconds.
+        """
+        began_at = self.now
+        while not predicate():
+            if self.now - began_at >= limit:
+                name = getattr(predicate, "__name__", "what was waited for")
+                raise TimeLimitReached(f"{name} did not come within {limit} s\n{self.summary()}")
+            self.run(every)
+        return self.now - began_at
+
+    # Faults of the network
+
+    def partition(self, *sides: Iterable[str]) -> None:
+        """Cut the named sides off from each other."""
+        named = [sorted(side) for side in sides]
+        self.trace.append(traces.Fault(self.now, "partition " + " | ".join(" ".join(side) for side in named)))
+        self.network.partition(*[[self.nodes[name].address for name in side] for side in named])
+
+    def cut(self, source: str, destination: str) -> None:
+        """Lose everything from one node to another, one way."""
+        self.trace.append(traces.Fault(self.now, f"cut {source} -> {destination}"))
+        self.network.cut(self.nodes[source].address, self.nodes[destination].address)
+
+    def restore(self, source: str, destination: str) -> None:
+        """Undo one ``cut``."""
+        self.trace.append(traces.Fault(self.now, f"restore {source} -> {destination}"))
+        self.network.restore(self.nodes[source].address, self.nodes[destination].address)
+        self._look_at_all_watches()
+
+    def heal(self) -> None:
+        """Undo every cut and partition."""
+        self.trace.append(traces.Fault(self.now, "heal"))
+        self.network.heal()
+        self._look_at_all_watches()
+
+    # The neighbour watch
+
+    def watch_changed(self, watcher: SimulatedNode) -> None:
+        """A node watches other neighbours now: those already dead refuse it at once."""
+        for peer, address in watcher.watched:
+            self._look(watcher, peer, address, REFUSED_SECONDS)
+
+    def process_died(self, node: SimulatedNode) -> None:
+        """The connections of those who watched it are reset, and it refuses new ones."""
+        for watcher in self.live_nodes():
+            for peer, address in watcher.watched:
+                if address == node.address:
+                    self._look(watcher, peer, address, RESET_SECONDS + REFUSED_SECONDS)
+
+    def probe(self, prober: SimulatedNode, peer: NodeId, address: Address) -> None:
+        """A node wants to know whether a peer is dead."""
+        self._look(prober, peer, address, REFUSED_SECONDS)
+
+    def _look(self, watcher: SimulatedNode, peer: NodeId, address: Address, seconds: float) -> None:
+        if self._refuses(watcher, peer, address):
+            self.scheduler.call_later(
+                seconds, lambda: watcher.refuse(peer) if self._refuses(watcher, peer, address) else None
+            )
+
+    def _refuses(self, watcher: SimulatedNode, peer: NodeId, address: Address) -> bool:
+        host = self._hosts.get(address)
+        return (
+            host is not None
+            and host.host_alive
+            and self.network.connected(watcher.address, address)
+            and self.network.connected(address, watcher.address)
+            and not (host.process_alive and host.identity == peer)
+        )
+
+    def _look_at_all_watches(self) -> None:
+        for watcher in self.live_nodes():
+            self.watch_changed(watcher)
+
+    # For people
+
+    def summary(self) -> str:
+        """Each node with its state and view, one line each."""
+        lines = [f"at {self.now:.6f} s, seed {self.seed}:"]
+        for name in sorted(self.nodes):
+            node = self.nodes[name]
+            if not node.process_alive:
+                lines.append(f"  {name}: dead")
+                continue
+            status = node.status()
+            members = " ".join(member.name for member in status.members)
+            lines.append(
+                f"  {name}: {status.state}{' paused' * node.paused} view {status.view} of {{{members}}} "
+                f"outstanding {status.outstanding_bytes} queued {status.queued_bytes}"
+            )
+        return "\n".join(lines)
+
+    def _begin(self, name: str, address: Address, incarnation: int) -> SimulatedNode:
+        identity = NodeId(name, incarnation)
+        clock_zero = random.Random(f"{self.seed}/clock/{name}/{incarnation}").uniform(0.0, 100_000.0)
+        clock_rate = self.clock_rates.get(name, 1.0)
+        local_now = clock_zero + self.now * clock_rate
+        stream = random.Random(f"{self.seed}/engine/{name}/{incarnation}")
+        engine = self._engine_factory(self.config, identity, stream, local_now)
+        node = SimulatedNode(self, name, address, clock_zero, clock_rate, identity, engine)
+        self.nodes[name] = node
+        self._hosts[address] = node
+        node.begin()
+        self._look_at_all_watches()
+        return node

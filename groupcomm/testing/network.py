@@ -1,0 +1,204 @@
+"""A datagram network in memory: what a LAN does to packets, drawn from one seed.
+
+Decides which receivers get a datagram, when, how often and in what shape. A datagram to None is multicast: every socket
+gets its copy, the sender's own included, as a looped-back multicast does. Between two hosts datagrams keep their order
+unless a fault says otherwise. Upholds nothing of its own but the size limit: a datagram over the MTU is a bug of the
+sender and raised.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+
+from attrs import define, field, frozen
+
+from groupcomm.outputs import Address, Datagram
+from groupcomm.testing.scheduler import Scheduler
+
+DatagramSink = Callable[[bytes, Address], None]
+"""Takes the bytes and the sender's address."""
+
+PacketObserver = Callable[[str, Address, Address, bytes], None]
+"""Told what became of each copy: ``deliver``, ``drop``, ``cut``, ``corrupt`` or ``duplicate``; from, to, bytes."""
+
+
+@frozen
+class Conditions:
+    """What the network does to each copy of a datagram. Probabilities are per receiver.
+
+    Attributes:
+        loss_probability: it does not arrive.
+        duplicate_probability: it arrives twice.
+        reorder_probability: it arrives up to ``reorder_seconds`` late and others pass it.
+        reorder_seconds: the most that a reordered one is late.
+        delay_seconds: the least time on the way.
+        jitter_seconds: the mean of what is added to it, exponentially distributed; keeps the order.
+        tail_probability: it is held up for up to ``tail_seconds``, and so is what comes after it on that path.
+        tail_seconds: the longest such time.
+        corrupt_probability: bits of it are flipped.
+        rate_bytes_per_second: what a host can send; the rest waits in its queue.
+    """
+
+    loss_probability: float = 0.0
+    duplicate_probability: float = 0.0
+    reorder_probability: float = 0.0
+    reorder_seconds: float = 0.002
+    delay_seconds: float = 0.0001
+    jitter_seconds: float = 0.00005
+    tail_probability: float = 0.0
+    tail_seconds: float = 0.02
+    corrupt_probability: float = 0.0
+    rate_bytes_per_second: float = 125_000_000.0
+
+
+@define(eq=False)
+class Network:
+    """All sockets, the paths between them and the faults on these.
+
+    Attributes:
+        scheduler: the clock.
+        seed: of every draw made here; each purpose has a stream of its own, so that one more draw shifts no other.
+        conditions: of all paths; ``loss_to`` adds to them per receiver, ``loss_between`` per path.
+        mtu_bytes: the largest datagram.
+        counters: what became of the copies.
+        observer: told of every copy, for logs.
+    """
+
+    scheduler: Scheduler
+    seed: str
+    conditions: Conditions = Conditions()
+    mtu_bytes: int = 65_507
+    loss_to: dict[Address, float] = field(factory=dict)
+    loss_between: dict[tuple[Address, Address], float] = field(factory=dict)
+    counters: dict[str, int] = field(factory=dict)
+    observer: PacketObserver | None = None
+    _sockets: dict[Address, DatagramSink] = field(factory=dict)
+    _cuts: set[tuple[Address, Address]] = field(factory=set)
+    _last_arrival: dict[tuple[Address, Address], float] = field(factory=dict)
+    _link_free_at: dict[Address, float] = field(factory=dict)
+    _loss: random.Random = field(init=False)
+    _delay: random.Random = field(init=False)
+    _tail: random.Random = field(init=False)
+    _reorder: random.Random = field(init=False)
+    _duplicate: random.Random = field(init=False)
+    _corrupt: random.Random = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for purpose in ("loss", "delay", "tail", "reorder", "duplicate", "corrupt"):
+            setattr(self, f"_{purpose}", random.Random(f"{self.seed}/network/{purpose}"))
+
+    def attach(self, address: Address, sink: DatagramSink) -> None:
+        """Open a socket: from now on its copies go to ``sink``."""
+        self._sockets[address] = sink
+
+    def detach(self, address: Address) -> None:
+        """Close a socket: what is on the way to it is lost."""
+        self._sockets.pop(address, None)
+
+    def send(self, datagram: Datagram, source: Address) -> None:
+        """Put a datagram on the wire.
+
+        Raises:
+            AssertionError: it is larger than the MTU.
+        """
+        size = len(datagram.data)
+        assert size <= self.mtu_bytes, f"a datagram of {size} bytes on a network with an MTU of {self.mtu_bytes}"
+        self._count("sent")
+        departs_at = max(self.scheduler.now, self._link_free_at.get(source, 0.0))
+        departs_at += size / self.conditions.rate_bytes_per_second
+        self._link_free_at[source] = departs_at
+        receivers = sorted(self._sockets) if datagram.destination is None else [datagram.destination]
+        for receiver in receivers:
+            self._send_copy(datagram.data, source, receiver, departs_at)
+
+    def cut(self, source: Address, destination: Address) -> None:
+        """Lose everything from ``source`` to ``destination``; the other direction is not touched."""
+        self._cuts.add((source, destination))
+
+    def restore(self, source: Address, destination: Address) -> None:
+        """Undo ``cut``."""
+        self._cuts.discard((source, destination))
+
+    def partition(self, *sides: Iterable[Address]) -> None:
+        """Cut every path between addresses of different sides, both ways. Earlier cuts stay."""
+        listed = [tuple(side) for side in sides]
+        for number, side in enumerate(listed):
+            for other in (address for later in listed[number + 1 :] for address in later):
+                for address in side:
+                    self.cut(address, other)
+                    self.cut(other, address)
+
+    def heal(self) -> None:
+        """Undo every cut."""
+        self._cuts.clear()
+
+    def connected(self, source: Address, destination: Address) -> bool:
+        """Whether anything from ``source`` can arrive at ``destination``."""
+        return source == destination or (source, destination) not in self._cuts
+
+    def _send_copy(self, data: bytes, source: Address, receiver: Address, departs_at: float) -> None:
+        conditions = self.conditions
+        if source == receiver:  # the loop inside the host: no wire, no fault
+            self._arrive_at(departs_at, "deliver", data, source, receiver)
+            return
+        if (source, receiver) in self._cuts:
+            self._note("cut", source, receiver, data)
+            return
+        loss = max(
+            conditions.loss_probability, self.loss_to.get(receiver, 0.0), self.loss_between.get((source, receiver), 0.0)
+        )
+        if self._happens(self._loss, loss):
+            self._note("drop", source, receiver, data)
+            return
+        if self._happens(self._corrupt, conditions.corrupt_probability):
+            data = self._corrupted(data)
+            self._note("corrupt", source, receiver, data)
+        arrives_at = self._arrival(source, receiver, departs_at)
+        self._arrive_at(arrives_at, "deliver", data, source, receiver)
+        if self._happens(self._duplicate, conditions.duplicate_probability):
+            again_at = arrives_at + self._duplicate.random() * conditions.reorder_seconds
+            self._arrive_at(again_at, "duplicate", data, source, receiver)
+
+    def _arrival(self, source: Address, receiver: Address, departs_at: float) -> float:
+        conditions = self.conditions
+        path = (source, receiver)
+        arrives_at = departs_at + conditions.delay_seconds
+        if conditions.jitter_seconds:
+            arrives_at += self._delay.expovariate(1.0 / conditions.jitter_seconds)
+        if self._happens(self._reorder, conditions.reorder_probability):
+            return arrives_at + self._reorder.random() * conditions.reorder_seconds
+        if self._happens(self._tail, conditions.tail_probability):
+            arrives_at += self._tail.random() * conditions.tail_seconds
+        arrives_at = max(arrives_at, self._last_arrival.get(path, 0.0))
+        self._last_arrival[path] = arrives_at
+        return arrives_at
+
+    def _arrive_at(self, at: float, fate: str, data: bytes, source: Address, receiver: Address) -> None:
+        def arrive() -> None:
+            sink = self._sockets.get(receiver)
+            if sink is None or not self.connected(source, receiver):
+                self._note("cut", source, receiver, data)
+                return
+            self._note(fate, source, receiver, data)
+            sink(data, source)
+
+        self.scheduler.call_at(at, arrive)
+
+    def _corrupted(self, data: bytes) -> bytes:
+        changed = bytearray(data)
+        for _ in range(self._corrupt.randint(1, 3)):
+            changed[self._corrupt.randrange(len(changed))] ^= 1 << self._corrupt.randrange(8)
+        return bytes(changed)
+
+    @staticmethod
+    def _happens(stream: random.Random, probability: float) -> bool:
+        return probability > 0.0 and stream.random() < probability
+
+    def _count(self, what: str) -> None:
+        self.counters[what] = self.counters.get(what, 0) + 1
+
+    def _note(self, fate: str, source: Address, receiver: Address, data: bytes) -> None:
+        self._count(fate)
+        if self.observer is not None:
+            self.observer(fate, source, receiver, data)

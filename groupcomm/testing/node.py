@@ -1,0 +1,520 @@
+"""One node of a simulated cluster: the product's engine, driven as a reactor would drive it, and its clients.
+
+Decides when the engine gets to run: datagrams wait in a bounded socket buffer and are handed over in bursts, one timer
+follows the engine's deadline, a paused node runs nothing and finds its timers late. The order of every step is fixed:
+input, datagrams, outputs, deadline. The node's clock is its own: another zero than its neighbours', another speed if
+asked.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from attrs import define, field
+
+from groupcomm.events import Event, Left, Level, Message, Reason, TransitionalSignal, Undeliverable, View
+from groupcomm.identity import MemberId, NodeId
+from groupcomm.outputs import (
+    Address,
+    FrameDelivered,
+    GroupLeft,
+    GroupSignalDelivered,
+    GroupViewDelivered,
+    NodeSignal,
+    NodeViewInstalled,
+    Output,
+    PrivateUndeliverable,
+    ProbeWanted,
+    SendAccepted,
+    SessionWritable,
+    Stopped,
+    WatchChanged,
+)
+from groupcomm.packing import pack_messages, unpack_messages
+from groupcomm.status import NodeStatus
+from groupcomm.testing import trace as traces
+from groupcomm.testing.interface import EngineInterface
+
+if TYPE_CHECKING:
+    from groupcomm.testing.cluster import Cluster
+    from groupcomm.testing.scheduler import ScheduledCall
+
+T = TypeVar("T")
+
+BURST_DATAGRAMS = 64
+"""Datagrams one turn hands over at most."""
+
+TURN_SECONDS = 0.00005
+"""What one turn takes at least: datagrams that come meanwhile share the next."""
+
+SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
+"""What waits in a node's socket buffer at most; more is dropped, as a kernel does."""
+
+BUSY_TIMEOUTS = 20
+"""An engine whose deadline does not move in so many timeouts at one instant is in a busy loop."""
+
+
+@define(eq=False)
+class Sending:
+    """One frame handed over by a client: how far it has come.
+
+    Attributes:
+        messages: the labels of its messages.
+        stable: whether word was asked for when every node has delivered it.
+        accepted: whether the node has reported on it.
+        complete: what it reported; None before.
+    """
+
+    messages: tuple[str, ...]
+    stable: bool
+    accepted: bool = False
+    complete: bool | None = None
+
+
+@define(eq=False)
+class SimulatedClient:
+    """A client session on a simulated node.
+
+    Attributes:
+        node: its node.
+        member: who it is to the others.
+        events: everything it received, in order.
+        listener: called with each event; may send, join and leave.
+        live: until it is closed or its node dies.
+    """
+
+    node: SimulatedNode
+    session: int
+    member: MemberId
+    events: list[Event] = field(factory=list)
+    listener: Callable[[Event], None] | None = None
+    live: bool = True
+    writable_count: int = 0
+
+    def join(self, group: str) -> None:
+        """Ask to join; the first ``View`` tells when it is done."""
+        self.node.command(lambda engine, now: engine.join(self.session, group, now))
+        self.node.record(traces.JoinAsked(self.node.cluster.now, self.member, group))
+
+    def leave(self, group: str) -> None:
+        """Ask to leave; ``Left`` tells when it is done."""
+        self.node.command(lambda engine, now: engine.leave(self.session, group, now))
+        self.node.record(traces.LeaveAsked(self.node.cluster.now, self.member, group))
+
+    def close(self, reason: Reason = Reason.DISCONNECT) -> None:
+        """End the session."""
+        self.live = False
+        self.node.record(traces.Closed(self.node.cluster.now, self.member))
+        self.node.command(lambda engine, now: engine.close_session(self.session, reason, now))
+        self.node.forget(self)
+
+    def send(
+        self,
+        groups: str | Sequence[str],
+        data: bytes | Sequence[bytes],
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Sending:
+        """Send one message, or several in one frame, to one group or several."""
+        names = (groups,) if isinstance(groups, str) else tuple(groups)
+        messages = [data] if isinstance(data, bytes) else list(data)
+        payload = pack_messages(messages)
+        ticket = self.node.command(
+            lambda engine, now: engine.send(
+                self.session, names, payload, level, now, self_discard=self_discard, stable=stable
+            )
+        )
+        return self._sent(ticket, messages, level, names, None, stable=stable, self_discard=self_discard)
+
+    def send_private(
+        self, client: str, node_name: str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
+    ) -> Sending:
+        """Send one message to one client."""
+        payload = pack_messages([data])
+        ticket = self.node.command(
+            lambda engine, now: engine.send_private(self.session, client, node_name, payload, level, now, stable=stable)
+        )
+        return self._sent(ticket, [data], level, (), f"{client}@{node_name}", stable=stable, self_discard=False)
+
+    def messages(self, group: str | None = None) -> list[bytes]:
+        """The bytes of the messages received so far, of one group or of all."""
+        return [
+            event.data
+            for event in self.events
+            if isinstance(event, Message) and (group is None or group in event.groups)
+        ]
+
+    def views(self, group: str) -> list[View]:
+        """The views of a group received so far."""
+        return [event for event in self.events if isinstance(event, View) and event.group == group]
+
+    def view(self, group: str) -> View | None:
+        """The group's current view; None if this client is not in it."""
+        for event in reversed(self.events):
+            if isinstance(event, View) and event.group == group:
+                return event
+            if isinstance(event, Left) and event.group == group:
+                return None
+        return None
+
+    def deliver(self, event: Event) -> None:
+        """Take one event (called by the node)."""
+        self.events.append(event)
+        if self.listener is not None:
+            self.listener(event)
+
+    def _sent(
+        self,
+        ticket: int,
+        messages: Sequence[bytes],
+        level: Level,
+        groups: tuple[str, ...],
+        recipient: str | None,
+        *,
+        stable: bool,
+        self_discard: bool,
+    ) -> Sending:
+        labels = tuple(traces.message_label(message) for message in messages)
+        sending = Sending(labels, stable)
+        self.node.sendings[self.session, ticket] = sending
+        for label, message in zip(labels, messages, strict=True):
+            self.node.record(
+                traces.Sent(
+                    self.node.cluster.now,
+                    self.member,
+                    label,
+                    traces.message_digest(message),
+                    level,
+                    groups,
+                    recipient,
+                    self_discard,
+                )
+            )
+        return sending
+
+
+@define(eq=False)
+class SimulatedNode:
+    """A host with one node process on it.
+
+    Attributes:
+        cluster: the cluster it lives in.
+        name: of the node and its host.
+        address: of its own socket; a restart keeps it.
+        engine: the running process's engine.
+        identity: the running process.
+        process_alive: whether a process runs (paused ones do).
+        host_alive: whether the kernel answers.
+        paused: whether the process is stopped.
+        stopped: what the engine said when it ended.
+        clients: live sessions by number.
+        sendings: frames handed over, by session and ticket.
+    """
+
+    cluster: Cluster
+    name: str
+    address: Address
+    clock_zero: float
+    clock_rate: float
+    identity: NodeId
+    engine: EngineInterface
+    process_alive: bool = True
+    host_alive: bool = True
+    paused: bool = False
+    stopped: Stopped | None = None
+    clients: dict[int, SimulatedClient] = field(factory=dict)
+    sendings: dict[tuple[int, int], Sending] = field(factory=dict)
+    watched: tuple[tuple[NodeId, Address], ...] = ()
+    views: list[NodeViewInstalled] = field(factory=list)
+    buffer_drops: int = 0
+    _buffer: deque[tuple[bytes, Address]] = field(factory=deque)
+    _buffered_bytes: int = 0
+    _wake: ScheduledCall | None = None
+    _burst_end: ScheduledCall | None = None
+    _timer: ScheduledCall | None = None
+    _timer_deadline: float | None = None
+    _busy_until: float = 0.0
+    _paused_at: float = 0.0
+    _local_now: float = 0.0
+    _outputs: deque[Output] = field(factory=deque)
+    _dispatching: bool = False
+
+    # Faults and commands
+
+    def open(self, client: str) -> SimulatedClient:
+        """Open a client session."""
+        session = self.command(lambda engine, now: engine.open_session(client, now))
+        member = self.engine.member(session)
+        opened = SimulatedClient(self, session, member)
+        self.clients[session] = opened
+        self.record(traces.Opened(self.cluster.now, member))
+        return opened
+
+    def leave(self) -> None:
+        """Leave the cluster in good order."""
+        self.record(traces.Fault(self.cluster.now, f"{self.name} leaves"))
+        self.command(lambda engine, now: engine.leave_cluster(now))
+
+    def crash(self) -> None:
+        """Kill the process; the host's kernel resets its connections."""
+        self._end("crash")
+        self.cluster.process_died(self)
+
+    def vanish(self) -> None:
+        """Switch the host off: nothing answers any more."""
+        self.host_alive = False
+        self._end("vanish")
+
+    def restart(self) -> SimulatedNode:
+        """Start a new process with the same name and address and a higher incarnation; ends one that still runs.
+
+        Returns:
+            The node from now on: this object stays what it is, a dead process.
+        """
+        if self.process_alive:
+            self.crash()
+        return self.cluster.restart(self)
+
+    def pause(self) -> None:
+        """Stop the process as SIGSTOP does: its kernel still takes datagrams, as many as the buffer holds."""
+        if not self.paused and self.process_alive:
+            self.paused = True
+            self._paused_at = self.cluster.now
+            self.record(traces.Fault(self.cluster.now, f"{self.name} pauses"))
+
+    def resume(self) -> None:
+        """Let it run on: all timers are late, the buffer is full of old datagrams."""
+        if not self.paused:
+            return
+        self.paused = False
+        self.record(traces.Fault(self.cluster.now, f"{self.name} resumes"))
+        if self.process_alive:
+            seconds = self.cluster.now - self._paused_at
+            self._input(lambda engine, now: engine.stalled(seconds * self.clock_rate, now))
+            self._end_burst()
+            self._wake_soon()
+
+    def command(self, function: Callable[[EngineInterface, float], T]) -> T:
+        """Give the engine one command; the burst that it is part of ends when this instant does."""
+        result = function(self.engine, self.local_now())
+        if self._burst_end is None:
+            self._burst_end = self.cluster.scheduler.call_later(0.0, self._end_burst)
+        return result
+
+    def status(self) -> NodeStatus:
+        """What the engine says of itself."""
+        return self.engine.status(self.local_now())
+
+    def record(self, event: traces.TraceEvent) -> None:
+        """Append to the trace of the run."""
+        self.cluster.trace.append(event)
+
+    def forget(self, client: SimulatedClient) -> None:
+        """The session is closed: nothing reaches it any more."""
+        self.clients.pop(client.session, None)
+
+    # What the driver does
+
+    def local_now(self) -> float:
+        """The time on this node's own clock."""
+        self._local_now = max(self._local_now, self.clock_zero + self.cluster.now * self.clock_rate)
+        return self._local_now
+
+    def begin(self) -> None:
+        """Open the socket and start the engine."""
+        self.cluster.network.attach(self.address, self._datagram_arrived)
+        self.record(traces.NodeStarted(self.cluster.now, self.identity))
+        self._input(lambda engine, now: engine.start(now))
+
+    def hint(self, address: Address) -> None:
+        """Discovery found somebody."""
+        if self.running:
+            self._input(lambda engine, now: engine.add_hint(address, now))
+
+    def refuse(self, node: NodeId) -> None:
+        """The neighbour watch saw that ``node`` is dead."""
+        if self.running:
+            self._input(lambda engine, now: engine.peer_refused(node, now))
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive and not paused."""
+        return self.process_alive and not self.paused
+
+    def _datagram_arrived(self, data: bytes, source: Address) -> None:
+        if self._buffered_bytes + len(data) > SOCKET_BUFFER_BYTES:
+            self.buffer_drops += 1
+            return
+        self._buffer.append((data, source))
+        self._buffered_bytes += len(data)
+        self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        if self._wake is None and self.running and self._buffer:
+            self._wake = self.cluster.scheduler.call_at(self._busy_until, self._read_burst)
+
+    def _read_burst(self) -> None:
+        self._wake = None
+        if not self.running:
+            return
+        now = self.local_now()
+        self._busy_until = self.cluster.now + TURN_SECONDS
+        for _ in range(min(BURST_DATAGRAMS, len(self._buffer))):
+            data, source = self._buffer.popleft()
+            self._buffered_bytes -= len(data)
+            self.engine.datagram_received(data, source, now)
+        self._wake_soon()
+        self._end_burst()
+
+    def _end_burst(self) -> None:
+        if self._burst_end is not None:
+            self._burst_end.cancel()
+            self._burst_end = None
+        if self.running:
+            self._input(lambda engine, now: engine.burst_ended(now))
+
+    def _input(self, function: Callable[[EngineInterface, float], None]) -> None:
+        function(self.engine, self.local_now())
+        self._after_input()
+
+    def _after_input(self) -> None:
+        if self.cluster.check_invariants:
+            self.engine.check_invariants()
+        for datagram in self.engine.datagrams_to_send(self.local_now()):
+            self.cluster.network.send(datagram, self.address)
+        self._outputs.extend(self.engine.take_outputs())
+        self._dispatch()
+        if self.process_alive:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        deadline = self.engine.next_deadline()
+        if deadline == self._timer_deadline and self._timer is not None and self._timer.active:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_deadline = deadline
+        if deadline is not None:
+            at = (deadline - self.clock_zero) / self.clock_rate
+            self._timer = self.cluster.scheduler.call_at(at, self._timeout)
+
+    def _timeout(self) -> None:
+        self._timer = None
+        if not self.running or self._timer_deadline is None:
+            return
+        self._local_now = max(self.local_now(), self._timer_deadline)
+        for _ in range(BUSY_TIMEOUTS):
+            self._input(lambda engine, now: engine.handle_timeout(now))
+            deadline = self.engine.next_deadline() if self.process_alive else None
+            if deadline is None or deadline > self._local_now:
+                return
+        raise AssertionError(f"the engine of {self.name} wants to be called again and again at {self._local_now}")
+
+    def _dispatch(self) -> None:
+        if self._dispatching:
+            return
+        self._dispatching = True
+        try:
+            while self._outputs:
+                self._act_on(self._outputs.popleft())
+        finally:
+            self._dispatching = False
+
+    def _act_on(self, output: Output) -> None:
+        at = self.cluster.now
+        match output:
+            case FrameDelivered():
+                self._deliver_frame(output)
+            case GroupViewDelivered():
+                for client in self._live(output.sessions):
+                    self.record(traces.ViewSeen(at, client.member, output.view))
+                    client.deliver(output.view)
+            case GroupSignalDelivered():
+                for client in self._live(output.sessions):
+                    self.record(traces.SignalSeen(at, client.member, output.group))
+                    client.deliver(TransitionalSignal(output.group))
+            case GroupLeft():
+                for client in self._live((output.session,)):
+                    self.record(traces.LeftSeen(at, client.member, output.group, output.reason))
+                    client.deliver(Left(output.group, output.reason))
+            case PrivateUndeliverable():
+                for client in self._live((output.session,)):
+                    self.record(traces.UndeliverableSeen(at, client.member, output.recipient))
+                    client.deliver(Undeliverable(output.recipient))
+            case SendAccepted():
+                self._accepted(output)
+            case SessionWritable():
+                for client in self._live((output.session,)):
+                    client.writable_count += 1
+            case NodeViewInstalled():
+                self.views.append(output)
+                self.record(traces.NodeViewSeen(at, self.identity, output))
+            case NodeSignal():
+                self.record(traces.NodeSignalSeen(at, self.identity))
+            case WatchChanged():
+                self.watched = output.peers
+                self.cluster.watch_changed(self)
+            case ProbeWanted():
+                self.cluster.probe(self, output.node, output.address)
+            case Stopped():
+                self.stopped = output
+                self._end("left" if output.clean else output.reason)
+                self.cluster.process_died(self)
+
+    def _deliver_frame(self, frame: FrameDelivered) -> None:
+        messages = unpack_messages(frame.payload)
+        for session, groups in frame.recipients:
+            for client in self._live((session,)):
+                for data in messages:
+                    if not client.live:
+                        break
+                    view = frame.views[groups[0]] if groups else None
+                    self.record(
+                        traces.Delivered(
+                            self.cluster.now,
+                            client.member,
+                            traces.message_label(data),
+                            traces.message_digest(data),
+                            frame.sender,
+                            frame.level,
+                            groups,
+                            view,
+                        )
+                    )
+                    client.deliver(Message(groups, frame.sender, frame.level, data, view))
+
+    def _accepted(self, output: SendAccepted) -> None:
+        sending = self.sendings.get((output.session, output.ticket))
+        assert sending is not None, f"{self.name} reports on ticket {output.ticket}, which was never given"
+        assert not sending.accepted, f"{self.name} reports twice on ticket {output.ticket}"
+        sending.accepted, sending.complete = True, output.complete
+        for client in self._live((output.session,)):
+            self.record(
+                traces.Accepted(self.cluster.now, client.member, sending.messages, sending.stable, output.complete)
+            )
+
+    def _live(self, sessions: Sequence[int]) -> list[SimulatedClient]:
+        return [self.clients[session] for session in sessions if session in self.clients]
+
+    def _end(self, how: str) -> None:
+        if not self.process_alive:
+            return
+        self.process_alive = False
+        self.paused = False
+        self.cluster.network.detach(self.address)
+        for call in (self._wake, self._burst_end, self._timer):
+            if call is not None:
+                call.cancel()
+        self._outputs.clear()
+        self._buffer.clear()
+        for session in sorted(self.clients):
+            client = self.clients[session]
+            client.live = False
+            self.record(traces.Closed(self.cluster.now, client.member))
+        self.clients.clear()
+        self.record(traces.NodeEnded(self.cluster.now, self.identity, how))
