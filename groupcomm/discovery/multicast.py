@@ -1,0 +1,25 @@
+"""The multicast beacon as a source: nothing to do here, since every engine multicasts beacons by itself.
+
+It exists so that the list of sources can name it and the status can say that it is in use.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+from zope.interface import implementer
+
+from groupcomm.discovery.hints import Found
+from groupcomm.interfaces import IDiscovery
+
+
+@implementer(IDiscovery)
+class MulticastDiscovery:
+    """Gives no hints: nodes that hear each other's beacons need none."""
+
+    def start(self, port: int, found: Found) -> Deferred[None]:
+        """Nothing to start."""
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """Nothing to stop."""
+        return succeed(None)
