@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -15,7 +16,14 @@ def printing(text: str, status: int = 0) -> list[str]:
     return [sys.executable, "-c", f"import sys; print({text!r}); sys.exit({status})"]
 
 
-class RunCommandTests(SynchronousTestCase):
+class QuietTestCase(SynchronousTestCase):
+    """What the runner prints is kept from the terminal, where it would look like a result."""
+
+    def setUp(self) -> None:
+        self.patch(sys, "stdout", io.StringIO())
+
+
+class RunCommandTests(QuietTestCase):
     """What the result of one command counts for."""
 
     def test_a_tool_is_one_check(self) -> None:
@@ -43,7 +51,7 @@ class RunCommandTests(SynchronousTestCase):
         self.assertEqual(run_command(hanging, 0), Counts(failed=1))
 
 
-class RunPartTests(SynchronousTestCase):
+class RunPartTests(QuietTestCase):
     """What a part counts for."""
 
     def test_a_part_without_tests_has_failed(self) -> None:
