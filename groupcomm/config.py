@@ -86,6 +86,7 @@ class EngineConfig:
         budget_bytes: the byte budget of the node, at least 64 MiB.
         max_message_bytes: the largest message accepted from a session, at most 16 MiB.
         max_nodes: the largest view, at most 64.
+        first_packet_number: packets of a view are numbered from the next one on; equal at all nodes.
         suppression_nodes: views larger than this multicast their NACKs and suppress each other's.
     """
 
@@ -95,6 +96,7 @@ class EngineConfig:
     budget_bytes: int = DEFAULT_BUDGET_BYTES
     max_message_bytes: int = MAX_MESSAGE_BYTES
     max_nodes: int = MAX_NODES
+    first_packet_number: int = 0
     suppression_nodes: int = 16
 
     def __attrs_post_init__(self) -> None:

@@ -88,5 +88,5 @@ MAX_CONTROL_ASSEMBLIES: Final = 128
 MAX_STRANGERS: Final = 256
 """Nodes outside the view that are remembered from their beacons: the longest silent is forgotten when full."""
 
-MAX_EPOCH_JUMP: Final = 1 << 40
+MAX_EPOCH_JUMP: Final = 1 << 48
 """An epoch further than this above ours is refused: one bad node cannot end the number space."""

@@ -1,0 +1,163 @@
+"""The frame: the unit that a session hands over and that every node delivers, and its form on the wire.
+
+A frame begins with a byte of type and level, its length, and what its level needs: the last group change its node had
+delivered, and from CAUSAL on what its node had delivered altogether. The rest depends on the type.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from groupcomm.errors import MalformedPacket
+from groupcomm.events import Level
+from groupcomm.limits import MAX_FRAME_BYTES, MAX_NODES
+from groupcomm.wire.codec import Reader, varint
+
+
+class FrameType(enum.IntEnum):
+    """What a frame is for."""
+
+    GROUP = 0
+    """Messages to groups."""
+    PRIVATE = 1
+    """Messages to one member."""
+    CHANGE = 2
+    """A session joins or leaves groups."""
+    DIRECTORY = 3
+    """A node's own sessions and their groups, first in a view whose members come from different views."""
+    GONE = 4
+    """A private frame found no such member."""
+
+
+_LEVEL = 0x07
+_TYPE_SHIFT = 3
+_SELF_DISCARD = 0x80
+
+
+class Outgoing:
+    """A frame that waits to be sent, or is being sent.
+
+    Attributes:
+        session: who sends it; 0 for the node itself.
+        ticket: what the session was told; 0 if nobody waits for it.
+        type: what it is for.
+        level: its service level.
+        body: the part that does not depend on when it is sent.
+        self_discard: the sending session does not get it.
+        stable: somebody waits until it is delivered everywhere.
+    """
+
+    __slots__ = ("body", "level", "self_discard", "session", "stable", "ticket", "type")
+
+    def __init__(
+        self,
+        session: int,
+        ticket: int,
+        frame_type: FrameType,
+        level: Level,
+        body: bytes,
+        *,
+        self_discard: bool = False,
+        stable: bool = False,
+    ) -> None:
+        self.session = session
+        self.ticket = ticket
+        self.type = frame_type
+        self.level = level
+        self.body = body
+        self.self_discard = self_discard
+        self.stable = stable
+
+    def encode(self, group_position: int, lamport: int, ordered: int, past: Sequence[tuple[int, int]]) -> bytes:
+        """The frame as it goes into packets, captured at the moment its first packet is numbered.
+
+        Args:
+            group_position: place in the order of the last group change its node has delivered.
+            lamport: the frame's Lamport time.
+            ordered: how many ordered frames its node has delivered.
+            past: (stream, how many frames of it at FIFO or above are delivered) beyond what ``ordered`` implies.
+        """
+        head = b""
+        if self.level >= Level.RELIABLE:
+            head = varint(group_position)
+        if self.level >= Level.CAUSAL:
+            head += varint(lamport) + varint(ordered) + varint(len(past))
+            for stream, count in past:
+                head += varint(stream) + varint(count)
+        first = self.level | self.type << _TYPE_SHIFT | (_SELF_DISCARD if self.self_discard else 0)
+        return bytes([first]) + varint(len(head) + len(self.body)) + head + self.body
+
+
+class Frame:
+    """A frame that has come.
+
+    Attributes:
+        stream: the index of its sender.
+        first: the number of the packet it begins in.
+        last: the number of the packet it ends in.
+        level: its service level.
+        type: what it is for.
+        self_discard: the sending session does not want it.
+        group_position: it waits until this place in the order is delivered.
+        lamport: its Lamport time (Lamport 1978): 1 more than that of all its node had sent or delivered.
+        ordered: it waits until this many ordered frames are delivered.
+        past: and until so many frames of these streams are delivered.
+        ordinal: its number among the stream's frames at FIFO or above, from 1; 0 for a RELIABLE one.
+        position: its place in the total order; 0 until it has one.
+        body: the rest.
+    """
+
+    __slots__ = (
+        "body",
+        "first",
+        "group_position",
+        "lamport",
+        "last",
+        "level",
+        "ordered",
+        "ordinal",
+        "past",
+        "position",
+        "self_discard",
+        "stream",
+        "type",
+    )
+
+    def __init__(self, stream: int, first: int, last: int, kind: int, reader: Reader) -> None:
+        self.stream = stream
+        self.first = first
+        self.last = last
+        try:
+            self.level = Level(kind & _LEVEL)
+            self.type = FrameType(kind >> _TYPE_SHIFT & 0x0F)
+        except ValueError:
+            raise MalformedPacket(f"frame of unknown type or level {kind:#x}") from None
+        self.self_discard = bool(kind & _SELF_DISCARD)
+        self.ordinal = self.position = self.lamport = self.ordered = self.group_position = 0
+        self.past: tuple[tuple[int, int], ...] = ()
+        if self.level >= Level.RELIABLE:
+            self.group_position = reader.number()
+        if self.level >= Level.CAUSAL:
+            self.lamport = reader.number()
+            self.ordered = reader.number()
+            count = reader.number(MAX_NODES)
+            if count:
+                self.past = tuple((reader.number(MAX_NODES - 1), reader.number()) for _ in range(count))
+        self.body = reader.rest()
+
+
+def parse_frames(stream: int, first: int, last: int, data: bytes) -> list[Frame]:
+    """The frames in ``data``, which is the body of one packet or of the packets of one frame.
+
+    Raises:
+        MalformedPacket: the lengths do not add up, or a field is out of range.
+    """
+    frames = []
+    reader = Reader(data)
+    end = len(data)
+    while reader.at < end:
+        kind = reader.u8()
+        size = reader.number(MAX_FRAME_BYTES)
+        frames.append(Frame(stream, first, last, kind, Reader(reader.raw(size))))
+    return frames

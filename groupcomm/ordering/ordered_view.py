@@ -1,0 +1,759 @@
+"""One view's data plane: the streams of all its nodes, put in order, from its installation to its end.
+
+Puts reliability and ordering together: packets of the view go in, released frames come out, packets to send come out.
+Decides nothing about membership: it is told when to freeze, what the plan is, and when to finish. From its first answer
+on a frozen view sends, stamps, reports and delivers nothing, and takes only packets that a plan names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from random import Random
+
+from attrs import frozen
+
+from groupcomm.config import EngineConfig
+from groupcomm.errors import MalformedPacket
+from groupcomm.events import Level
+from groupcomm.identity import NodeId, ViewId
+from groupcomm.limits import MAX_NACK_RANGES, MAX_RANGES
+from groupcomm.ordering.assembly import Assembly
+from groupcomm.ordering.frames import Frame, FrameType, Outgoing
+from groupcomm.ordering.release import Release
+from groupcomm.ordering.sending import Sending
+from groupcomm.ordering.sequencer import OwnStamp, Sequencing
+from groupcomm.ordering.slots import Slots
+from groupcomm.reliability.backoff import backoff_seconds
+from groupcomm.reliability.counters import Counters
+from groupcomm.reliability.flow import Window
+from groupcomm.reliability.outbox import Outbox
+from groupcomm.reliability.repair import RepairQueue
+from groupcomm.reliability.rtt import RoundTrip
+from groupcomm.reliability.stability import Stability
+from groupcomm.reliability.stream import Accepted, Stream, join_ranges
+from groupcomm.wire.codec import Reader
+from groupcomm.wire.messages import Holding, Segment, ViewPlan
+from groupcomm.wire.packets import (
+    HEADER_BYTES,
+    SLOTTED,
+    STAMP_POSITION,
+    STAMPED,
+    UNORDERED,
+    WANTS_STATUS,
+    Ask,
+    Grant,
+    Handover,
+    Header,
+    Kind,
+    Nack,
+    Range,
+    Stamp,
+    Status,
+    StatusEntry,
+    Tail,
+    Take,
+    encode,
+    widen,
+)
+
+_REORDER_SECONDS = 0.001
+_LEAST_TAIL_SECONDS = 0.005
+_HANDOVER_SECONDS = 1.0
+_HANDOVER_SHARE = 2 / 3
+
+
+@frozen
+class ViewSetup:
+    """What a view is born with.
+
+    Attributes:
+        id: its id.
+        members: its nodes, in the order of their indices.
+        me: the index of this node.
+        sequencer: the index of the first sequencer.
+        digest: what its packets carry.
+        exchange: whether the members send their directories first.
+        window_bytes: where the send window starts.
+    """
+
+    id: ViewId
+    members: tuple[NodeId, ...]
+    me: int
+    sequencer: int
+    digest: int
+    exchange: bool
+    window_bytes: int
+
+
+class OrderedView:
+    """The streams of one view.
+
+    Attributes:
+        setup: what it was born with.
+        out: packets to send, with the index of the member each is for; None for all. Emptied by the engine.
+        accepted: tickets (session, ticket, complete) that are done. Emptied by the engine.
+        directories: the directory of each node that has sent it.
+        frozen: it has answered a proposal.
+        streams: by index.
+        sending: this node's frames on their way into packets.
+        window: this node's send window.
+    """
+
+    def __init__(
+        self,
+        setup: ViewSetup,
+        config: EngineConfig,
+        outbox: Outbox[Outgoing],
+        round_trips: Sequence[RoundTrip],
+        random: Random,
+        counters: Counters,
+        now: float,
+    ) -> None:
+        size, first = len(setup.members), config.first_packet_number
+        self.setup = setup
+        self._config = config
+        self._timing = config.timing
+        self._outbox = outbox
+        self._rtts = round_trips
+        self._random = random
+        self._counters = counters
+        grant = config.budget_bytes // 2 // size
+        self.window = Window(grant, setup.window_bytes, first)
+        self._rooms = [grant] * size
+        ahead = 2 * (config.budget_bytes // 2) // 1000
+        self.streams = [Stream(first, ahead) for _ in range(size)]
+        self._assemblies = [Assembly(index) for index in range(size)]
+        self._stability = Stability(size, first)
+        self._release = Release(size, first)
+        self._release.open = not setup.exchange
+        self._sequencing = Sequencing(size, setup.sequencer, self._release)
+        self._slots = Slots(max(1, config.budget_bytes // 4 // config.max_message_bytes))
+        self.sending = Sending(setup.me, outbox, self._release, self.window, config.mtu_bytes)
+        self._repairs = RepairQueue(now)
+        self._processed = [first] * size
+        self._asked_slot = 0
+        self._safe_unplaced = False
+        self._ordered_bytes = [0] * size
+        self._handover_at = now + _HANDOVER_SECONDS
+        self.directories: dict[int, bytes] = {}
+        self.out: list[tuple[bytes, int | None]] = []
+        self.accepted: list[tuple[int, int, bool]] = []
+        self._awaiting: list[tuple[int, int, int]] = []
+        self._wanted: dict[int, int] = {}
+        self._reported = [(first, first)] * size
+        self._status_at = inf
+        self._last_status_at = -inf
+        self._full_wanted = False
+        self._tail_at = inf
+        self._tail_wait = 0.0
+        self._ask_at = inf
+        self._ask_wait = 0.0
+        self._unreliable_sent = 0
+        self._unreliable_seen: list[tuple[int, int]] = [(0, 0)] * size
+        self.unreliable: list[Frame] = []
+        self.frozen = False
+        self._plan: ViewPlan | None = None
+        self._planned: list[tuple[int, frozenset[int]]] = []
+        self._providers: list[int | None] = []
+
+    # ---- what comes in -------------------------------------------------------------------------------------------
+
+    def packet_received(self, header: Header, packet: bytes, now: float) -> None:
+        """A packet with this view's digest.
+
+        Raises:
+            MalformedPacket: its body is not of its kind, or it names a node that is not in the view.
+        """
+        sender, kind = header.sender, header.kind
+        if sender >= len(self.streams):
+            raise MalformedPacket(f"sender {sender} of {len(self.streams)}")
+        if sender == self.setup.me:
+            if kind <= Kind.GRANT and self.frozen and self._plan is None:
+                self._counters.up("own_packets_heard")
+            return
+        if kind <= Kind.GRANT:
+            self._numbered(header, packet, now)
+        elif kind == Kind.NACK:
+            self._nacked(sender, Nack.decode(Reader(packet, HEADER_BYTES)), now)
+        elif self.frozen:
+            self._counters.up("frozen_dropped")
+        elif kind == Kind.STATUS:
+            self._status_came(sender, header.flags, Status.decode(Reader(packet, HEADER_BYTES)), now)
+        elif kind == Kind.TAIL:
+            self._tail_came(sender, Tail.decode(Reader(packet, HEADER_BYTES)), now)
+        elif kind == Kind.UNRELIABLE:
+            self._unreliable_came(sender, header.sequence, packet)
+
+    def _numbered(self, header: Header, packet: bytes, now: float) -> None:
+        sender = header.sender
+        stream = self.streams[sender]
+        number = widen(header.sequence, stream.contiguous)
+        if self.frozen and not self._is_planned(sender, number):
+            self._counters.up("frozen_dropped")
+            return
+        accepted = stream.accept(number, packet, now, self._reorder_wait(sender))
+        if accepted is not Accepted.NEW:
+            self._counters.up("duplicates" if accepted is Accepted.DUPLICATE else "too_far_ahead")
+            return
+        if header.flags & WANTS_STATUS and header.kind == Kind.DATA or header.kind == Kind.STAMP and header.flags:
+            self._wanted[sender] = max(self._wanted.get(sender, 0), number)
+        if self._processed[sender] < stream.contiguous:
+            self._advance(sender)
+        elif header.flags & UNORDERED and header.kind == Kind.DATA and stream.missing_count < MAX_RANGES:
+            self._take_early(sender, number)
+
+    def _reorder_wait(self, sender: int) -> float:
+        size = len(self.streams)
+        if size > self._config.suppression_nodes:
+            return backoff_seconds(self._random, self._rtts[sender].or_initial, size)
+        return _REORDER_SECONDS
+
+    def _take_early(self, sender: int, number: int) -> None:
+        try:
+            frames = self._assemblies[sender].ahead(number, self.streams[sender].held)
+        except MalformedPacket:
+            self._counters.up("peer_violations")
+            return
+        for frame in frames:
+            if frame.level == Level.RELIABLE:
+                self._release.add(frame)
+
+    def _advance(self, sender: int) -> None:
+        """Look into the packets that have become part of the contiguous stream."""
+        stream, held = self.streams[sender], self.streams[sender].held
+        for number in range(self._processed[sender] + 1, stream.contiguous + 1):
+            packet = held[number]
+            try:
+                if packet[1] == Kind.DATA:
+                    self._data(sender, number, packet)
+                else:
+                    self._control(sender, number, packet)
+            except MalformedPacket:
+                self._counters.up("peer_violations")
+        self._processed[sender] = stream.contiguous
+
+    def _data(self, sender: int, number: int, packet: bytes) -> None:
+        ordered = 0
+        for frame in self._assemblies[sender].packet(number, packet):
+            if frame.type is FrameType.DIRECTORY:
+                self._directory(sender, frame)
+                continue
+            if frame.level == Level.UNRELIABLE:
+                raise MalformedPacket("an unreliable frame in a stream")
+            self._release.add(frame)
+            if frame.level >= Level.AGREED:
+                ordered += 1
+                self._ordered_bytes[sender] += len(frame.body)
+                self._safe_unplaced = self._safe_unplaced or frame.level == Level.SAFE
+            if packet[2] & SLOTTED and frame.first != frame.last:
+                self._slots.used(sender, number)
+        if ordered:
+            self._sequencing.frames_came(sender, ordered, number)
+            if packet[2] & STAMPED:
+                low: int = STAMP_POSITION.unpack_from(packet, HEADER_BYTES)[0]
+                position = widen(low, self._release.placed + 1)
+                self._sequencing.record_came(sender, number, OwnStamp(position, ordered))
+
+    def _directory(self, sender: int, frame: Frame) -> None:
+        if sender in self.directories or not self.setup.exchange:
+            raise MalformedPacket("a directory that is not the first")
+        self.directories[sender] = frame.body
+        if len(self.directories) == len(self.streams):
+            self._release.open = True
+
+    def _control(self, sender: int, number: int, packet: bytes) -> None:
+        kind, reader = packet[1], Reader(packet, HEADER_BYTES)
+        if kind == Kind.STAMP:
+            self._sequencing.record_came(sender, number, Stamp.decode(reader))
+        elif kind == Kind.HANDOVER:
+            self._sequencing.record_came(sender, number, Handover.decode(reader))
+        elif kind == Kind.TAKE:
+            self._sequencing.record_came(sender, number, Take.decode(reader))
+        elif kind == Kind.ASK:
+            Ask.decode(reader)
+            self._slots.asked(sender, number)
+        elif kind == Kind.GRANT:
+            grant = Grant.decode(reader)
+            self._slots.granted(grant.to, grant.ask)
+            if grant.to == self.setup.me and grant.ask == self._asked_slot:
+                self._asked_slot = 0
+                self.sending.granted = True
+
+    def _nacked(self, asker: int, nack: Nack, now: float) -> None:
+        if nack.stream >= len(self.streams):
+            raise MalformedPacket(f"stream {nack.stream} of {len(self.streams)}")
+        self._counters.up("nacks_received")
+        stream, rtt = self.streams[nack.stream], self._rtts[asker].or_initial
+        if nack.stream == self.setup.me and not self.frozen:
+            self.window.lost(now, rtt)
+        elif len(self.streams) > self._config.suppression_nodes:
+            stream.postpone(nack.ranges, now + rtt)
+        self._repairs.ask(asker, nack.stream, nack.ranges, stream.held.__contains__, now, rtt)
+
+    def _status_came(self, sender: int, flags: int, status: Status, now: float) -> None:
+        me = self.setup.me
+        before = self._stability.stable[me], self._stability.delivered[me]
+        for entry in status.entries:
+            if entry.stream >= len(self.streams) or entry.received > self.streams[entry.stream].highest + (1 << 31):
+                raise MalformedPacket(f"a status about {entry}")
+            if entry.stream == me and entry.received > self.streams[me].contiguous:
+                raise MalformedPacket("a status about packets never sent")
+            self._stability.report(sender, entry)
+            stream = self.streams[entry.stream]
+            if entry.received > stream.highest:
+                stream.announce(entry.received, now, self._reorder_wait(entry.stream) * 2)
+        if flags & WANTS_STATUS:
+            self._full_wanted = True
+        if status.room_bytes != self._rooms[sender]:
+            self._rooms[sender] = status.room_bytes
+            self.window.grant_bytes = max(1024, min(self._rooms))
+        if before != (self._stability.stable[me], self._stability.delivered[me]):
+            self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        stable, delivered = self._stability.stable, self._stability.delivered[self.setup.me]
+        self.window.acknowledged(stable[self.setup.me], delivered)
+        done = [item for item in self._awaiting if item[0] <= delivered]
+        if done:
+            self._awaiting = [item for item in self._awaiting if item[0] > delivered]
+            self.accepted.extend((session, ticket, True) for _, session, ticket in done)
+
+    def _tail_came(self, sender: int, tail: Tail, now: float) -> None:
+        stream = self.streams[sender]
+        if tail.highest > stream.contiguous + (1 << 31):
+            raise MalformedPacket("a tail too far ahead")
+        if tail.highest > stream.highest:
+            stream.announce(tail.highest, now, 0.0)
+        if tail.wanted >> self.setup.me & 1:
+            self._full_wanted = True
+
+    def _unreliable_came(self, sender: int, sequence: int, packet: bytes) -> None:
+        highest, seen = self._unreliable_seen[sender]
+        number = widen(sequence, highest)
+        if number > highest:
+            shift = min(number - highest, 1024)
+            seen = (seen << shift | 1) & (1 << 1024) - 1
+            highest = number
+        elif highest - number >= 1024 or seen >> (highest - number) & 1:
+            self._counters.up("duplicates")
+            return
+        else:
+            seen |= 1 << (highest - number)
+        self._unreliable_seen[sender] = highest, seen
+        reader = Reader(packet, HEADER_BYTES)
+        kind = reader.u8()
+        frame = Frame(sender, 0, 0, kind, Reader(reader.raw(reader.number(len(packet)))))
+        reader.finish()
+        if frame.level != Level.UNRELIABLE:
+            raise MalformedPacket("a reliable frame outside the stream")
+        self.unreliable.append(frame)
+
+    # ---- what goes out -------------------------------------------------------------------------------------------
+
+    @property
+    def open(self) -> bool:
+        """Whether the directories are complete, so that frames are delivered and sessions may send."""
+        return self._release.open
+
+    @property
+    def position(self) -> int:
+        """How many ordered frames are delivered."""
+        return self._release.ordered
+
+    @property
+    def sequencer(self) -> int:
+        """The index of the node that orders."""
+        return self._sequencing.current
+
+    @property
+    def highest_sent(self) -> int:
+        """The number of the last packet this node has sent."""
+        return self.streams[self.setup.me].contiguous
+
+    @property
+    def all_delivered(self) -> bool:
+        """Whether every node has delivered everything this node has sent."""
+        return self._stability.delivered[self.setup.me] >= self.highest_sent
+
+    def deliver(self) -> list[Frame]:
+        """The frames that may be delivered now, in order."""
+        if self.frozen:
+            return []
+        self._sequencing.read()
+        frames = list(self._release.take(self._stability.stable))
+        if frames:
+            self._ask_at, self._ask_wait = inf, 0.0
+            self._counters.up("frames_delivered", len(frames))
+        return frames
+
+    def send(self, now: float) -> bool:
+        """Put into ``out`` what may leave; True if something of this node's stream did."""
+        if self.frozen:
+            return False
+        before = self.highest_sent
+        self._order(now)
+        self._ask_for_slot()
+        while (plan := self.sending.next_packet(control_only=not self.open)) is not None:
+            stamped = plan.ordered_count and self._orders and not self._sequencing.has_unplaced(self.setup.me)
+            if stamped:
+                position = STAMP_POSITION.pack(self._release.placed + 1 & 0xFFFFFFFF)
+                number = self._emit(Kind.DATA, position + plan.body, plan.flags | STAMPED)
+            else:
+                number = self._emit(Kind.DATA, plan.body, plan.flags)
+            self.window.sent(number, len(plan.body), slotted=bool(plan.flags & SLOTTED))
+            self._tickets(plan.ends, number)
+            self._advance(self.setup.me)
+            if stamped:
+                self._sequencing.read()
+        if self.sending.ask_for and not self.sending.granted:
+            self._ask_for_slot()
+        if self.highest_sent == before:
+            return False
+        self._advance(self.setup.me)
+        self._order(now)
+        self._tail_wait = max(2 * max((rtt.or_initial for rtt in self._rtts), default=0.0), _LEAST_TAIL_SECONDS)
+        self._tail_at = now + self._tail_wait
+        return True
+
+    def _emit(self, kind: Kind, body: bytes, flags: int = 0) -> int:
+        """Number a packet of this node's stream and hand it out."""
+        me = self.setup.me
+        stream = self.streams[me]
+        number = stream.contiguous + 1
+        packet = encode(kind, self.setup.digest, me, number, body, flags=flags)
+        stream.accept(number, packet, 0.0, 0.0)
+        self.out.append((packet, None))
+        self._counters.up("packets_sent")
+        if kind != Kind.DATA:
+            self.window.sent(number, 0, slotted=True)
+        return number
+
+    def _tickets(self, ends: list[Outgoing], number: int) -> None:
+        self._counters.up("frames_sent", len(ends))
+        for frame in ends:
+            if frame.stable:
+                self._awaiting.append((number, frame.session, frame.ticket))
+            elif frame.ticket:
+                self.accepted.append((frame.session, frame.ticket, True))
+
+    @property
+    def _orders(self) -> bool:
+        return self._sequencing.current == self.setup.me and not self._sequencing.taking
+
+    def _order(self, now: float) -> None:
+        """The sequencer's part: take the role over, place what is here, hand the role on, give slots."""
+        sequencing, me = self._sequencing, self.setup.me
+        sequencing.read()
+        if sequencing.current != me:
+            return
+        if sequencing.taking:
+            if not sequencing.holds_all_placed:
+                return
+            self._emit(Kind.TAKE, Take(self._release.placed + 1).encode())
+            self._advance(me)
+            sequencing.read()
+        runs = sequencing.unplaced()
+        if runs and self.open:
+            wanted = WANTS_STATUS if self._safe_unplaced else 0
+            self._emit(Kind.STAMP, Stamp(self._release.placed + 1, runs).encode(), wanted)
+            self._safe_unplaced = False
+            self._advance(me)
+            sequencing.read()
+        grant = self._slots.next_grant()
+        while grant is not None:
+            self._emit(Kind.GRANT, Grant(*grant).encode())
+            self._advance(me)
+            grant = self._slots.next_grant()
+        if now >= self._handover_at:
+            self._handover_at = now + _HANDOVER_SECONDS
+            self._consider_handover()
+
+    def _consider_handover(self) -> None:
+        sizes, self._ordered_bytes = self._ordered_bytes, [0] * len(self.streams)
+        best = max(range(len(sizes)), key=lambda index: (sizes[index], -index))
+        if best == self.setup.me or sizes[best] < 64 * 1024 or sizes[best] <= sum(sizes) * _HANDOVER_SHARE:
+            return
+        if self._release.safe_waits or self._slots.in_use:
+            return
+        self.hand_over(best)
+
+    def hand_over(self, to: int) -> None:
+        """Give the sequencer's role to another node, if it is this node's to give."""
+        if self._orders and to != self.setup.me and not self.frozen:
+            self._counters.up("handovers")
+            self._emit(Kind.HANDOVER, Handover(self._release.placed, to).encode())
+            self._advance(self.setup.me)
+            self._sequencing.read()
+
+    def _ask_for_slot(self) -> None:
+        if self.sending.ask_for and not self.sending.granted and not self._asked_slot:
+            self._asked_slot = self._emit(
+                Kind.ASK, Ask(min(self.sending.ask_for, self._config.max_message_bytes)).encode()
+            )
+            self._advance(self.setup.me)
+
+    def send_unreliable(self, frame: Outgoing) -> None:
+        """Multicast a frame that is not numbered, not repaired and not ordered."""
+        self._unreliable_sent += 1
+        body = frame.encode(0, 0, 0, ())
+        self.out.append((encode(Kind.UNRELIABLE, self.setup.digest, self.setup.me, self._unreliable_sent, body), None))
+
+    def maintain(self, now: float) -> None:
+        """Reports, requests and repairs that are due."""
+        self._repair(now)
+        self._request(now)
+        if self.frozen:
+            return
+        self._report(now)
+        self._send_tail(now)
+        if self._release.safe_waits and self._ask_at == inf:
+            self._ask_wait = max(rtt.wait_seconds for rtt in self._rtts)
+            self._ask_at = now + self._ask_wait
+        if now >= self._ask_at:
+            self._ask_wait = min(2 * self._ask_wait, self._timing.heartbeat)
+            self._ask_at = now + self._ask_wait if self._release.safe_waits else inf
+            if self._release.safe_waits:
+                self._send_status(now, full=True, flags=WANTS_STATUS)
+
+    def _repair(self, now: float) -> None:
+        if now < self._repairs.due_at():
+            return
+        budget = max(self.window.window_bytes / 4, 64 * 1024) / max(
+            0.001, min((rtt.or_initial for index, rtt in enumerate(self._rtts) if index != self.setup.me), default=1.0)
+        )
+        everyone = len(self.streams) > self._config.suppression_nodes
+        for stream, number, askers in self._repairs.take(now, self._size_of, budget, 128 * 1024):
+            packet = self.streams[stream].held.get(number)
+            if packet is None:
+                continue
+            alone = not everyone and not askers & (askers - 1)
+            self.out.append((packet, askers.bit_length() - 1 if alone else None))
+            self._counters.up("repairs_sent" if stream == self.setup.me else "repairs_for_others")
+
+    def _size_of(self, stream: int, number: int) -> int:
+        return len(self.streams[stream].held.get(number, b""))
+
+    def _request(self, now: float) -> None:
+        for index, stream in enumerate(self.streams):
+            if now < stream.due_at():
+                continue
+            wait = self._rtts[index].wait_seconds
+            for target, numbers in sorted(self._targets(index, stream.take_due(now, wait)).items()):
+                ranges = join_ranges(numbers)[:MAX_NACK_RANGES]
+                packet = encode(Kind.NACK, self.setup.digest, self.setup.me, 0, Nack(index, ranges).encode())
+                everyone = len(self.streams) > self._config.suppression_nodes and not self.frozen
+                self.out.append((packet, None if everyone and target == index else target))
+                stream.requests += 1
+                self._counters.up("nacks_sent")
+
+    def _targets(self, index: int, due: list[tuple[int, int]]) -> dict[int, list[int]]:
+        """Whom to ask for which packets: the sender first, after two unanswered requests somebody else who has them."""
+        targets: dict[int, list[int]] = {}
+        for number, tries in due:
+            target = index
+            if self._plan is not None:
+                target = self._planned_holder(index, number, tries)
+            elif tries >= 2 and tries % 2 == 0:
+                holders = [
+                    node for node in self._stability.holders(index, number) if node not in (self.setup.me, index)
+                ]
+                if holders:
+                    target = holders[(number // 16 + index + tries) % len(holders)]
+            if target != self.setup.me:
+                targets.setdefault(target, []).append(number)
+        return targets
+
+    def _report(self, now: float) -> None:
+        """Send a status if somebody waits for it, or something moved and its time has come."""
+        moved = prompt = False
+        for index, stream in enumerate(self.streams):
+            received, delivered = stream.contiguous, self._delivered_through(index)
+            if (received, delivered) == self._reported[index]:
+                continue
+            moved = True
+            wanted = self._wanted.get(index)
+            if (
+                wanted is not None
+                and (received, delivered) != self._reported[index]
+                and self._reported[index][1] < wanted
+            ):
+                prompt = True
+            if self._stability.report(self.setup.me, StatusEntry(index, received, delivered)):
+                self._acknowledge()
+        if prompt or self._full_wanted:
+            due = self._last_status_at + self._timing.prompt
+            if now >= due:
+                self._send_status(now, full=self._full_wanted)
+                return
+            self._status_at = min(self._status_at, due)
+        elif moved:
+            self._status_at = min(self._status_at, now + self._timing.status)
+        if now >= self._status_at:
+            self._send_status(now, full=False)
+        self._free()
+
+    def _delivered_through(self, index: int) -> int:
+        waiting = self._release.waiting_from(index)
+        first = self._assemblies[index].first
+        if first and (waiting is None or first < waiting):
+            waiting = first
+        return self._processed[index] if waiting is None else min(waiting - 1, self._processed[index])
+
+    def _send_status(self, now: float, *, full: bool, flags: int = 0) -> None:
+        entries = []
+        for index, stream in enumerate(self.streams):
+            received, delivered = stream.contiguous, self._delivered_through(index)
+            if full or (received, delivered) != self._reported[index]:
+                entries.append(StatusEntry(index, received, delivered))
+                self._reported[index] = received, delivered
+                if self._wanted.get(index, inf) <= delivered:
+                    del self._wanted[index]
+                if self._stability.report(self.setup.me, entries[-1]):
+                    self._acknowledge()
+        self._status_at = inf
+        self._full_wanted = False
+        self._last_status_at = now
+        if len(self.streams) == 1:
+            self._free()
+            return
+        room = self._config.budget_bytes // 2 // len(self.streams)
+        body = Status(room, tuple(entries)).encode()
+        self.out.append((encode(Kind.STATUS, self.setup.digest, self.setup.me, 0, body, flags=flags), None))
+        self._counters.up("statuses_sent")
+        self._free()
+
+    def _free(self) -> None:
+        for index, stream in enumerate(self.streams):
+            stable = min(self._stability.stable[index], self._processed[index])
+            if stable > stream.stable:
+                stream.free(stable)
+                self._release.forget(index, stable)
+            self._slots.delivered(index, self._stability.delivered[index])
+
+    def _send_tail(self, now: float) -> None:
+        if now < self._tail_at:
+            return
+        me, highest = self.setup.me, self.highest_sent
+        short = self._stability.short_of(me, highest) & ~(1 << me)
+        if not short:
+            self._tail_at = inf
+            return
+        self._tail_wait = min(2 * self._tail_wait, self._timing.heartbeat)
+        self._tail_at = now + self._tail_wait
+        packet = encode(Kind.TAIL, self.setup.digest, me, 0, Tail(highest, short).encode())
+        self.out.append((packet, short.bit_length() - 1 if not short & (short - 1) else None))
+        self._counters.up("tails_sent")
+
+    def next_deadline(self) -> float:
+        """When ``maintain`` has something to do; infinite if never."""
+        deadline = min(min(stream.due_at() for stream in self.streams), self._repairs.due_at())
+        if self.frozen:
+            return deadline
+        return min(deadline, self._status_at, self._tail_at, self._ask_at)
+
+    # ---- the end of the view -------------------------------------------------------------------------------------
+
+    def freeze(self) -> None:
+        """From the first answer to a proposal on: nothing is sent, stamped, reported or delivered any more."""
+        if not self.frozen:
+            self.frozen = True
+            self.sending.take_back()
+        self._plan = None
+        self._planned = []
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """What this node holds of each stream; promised: it stays held until the next view is installed."""
+        return tuple(
+            Holding(
+                stream.contiguous,
+                min(self._stability.stable[index], stream.contiguous),
+                stream.ranges_above(),
+            )
+            for index, stream in enumerate(self.streams)
+        )
+
+    def apply_plan(self, plan: ViewPlan, providers: list[int | None], now: float) -> None:
+        """What the others hold is to be fetched.
+
+        Args:
+            plan: of this view.
+            providers: for each participant of the change its index in this view; None for strangers.
+            now: the time.
+        """
+        if len(plan.streams) != len(self.streams):
+            raise MalformedPacket("a plan for another number of streams")
+        self._plan = plan
+        self._providers = providers
+        self._planned = [
+            (stream.end, frozenset(number for item in stream.ranges for number in range(item.first, item.last + 1)))
+            for stream in plan.streams
+        ]
+        self.want(now)
+
+    def want(self, now: float) -> int:
+        """Ask for what the plan names and is not here; returns how many packets that is."""
+        missing = 0
+        for stream, (end, beyond) in zip(self.streams, self._planned, strict=True):
+            lacks = [number for number in range(stream.contiguous + 1, end + 1) if number not in stream.held]
+            lacks += sorted(number for number in beyond if number > stream.contiguous and number not in stream.held)
+            missing += len(lacks)
+            stream.want_only(lacks, now)
+        return missing
+
+    @property
+    def missing(self) -> int:
+        """How many packets of the plan are not here."""
+        return sum(stream.missing_count for stream in self.streams) if self._plan is not None else 0
+
+    def _is_planned(self, sender: int, number: int) -> bool:
+        if not self._planned:
+            return False
+        end, beyond = self._planned[sender]
+        return number <= end or number in beyond
+
+    def _planned_holder(self, index: int, number: int, tries: int) -> int:
+        assert self._plan is not None
+        segment = _segment_of(self._plan.streams[index].segments, number)
+        if segment is None:
+            return self.setup.me
+        provider = self._providers[segment.second if tries % 2 else segment.holder]
+        return self.setup.me if provider is None else provider
+
+    def finish(self) -> list[Frame | None]:
+        """The rest of the view by the plan, None for the transitional signal; nothing can be asked of it afterwards."""
+        assert self._plan is not None and not self.missing
+        for index, plan in enumerate(self._plan.streams):
+            self._advance(index)
+            for item in plan.ranges:
+                for number in range(item.first, item.last + 1):
+                    packet = self.streams[index].held.get(number)
+                    if packet is not None and packet[1] == Kind.DATA and packet[2] & UNORDERED:
+                        self._take_early(index, number)
+            self._stability.raise_to(index, plan.stable)
+        self._sequencing.read()
+        frames = list(self._release.finish(self._stability.stable))
+        self._counters.up("frames_delivered", len(frames) - 1)
+        return frames
+
+    def end_tickets(self, *, complete: bool) -> None:
+        """The view is over: those who waited for stability are told whether all of it have the frame."""
+        self.accepted.extend((session, ticket, complete) for _, session, ticket in self._awaiting)
+        self._awaiting = []
+
+    def check_invariants(self) -> None:
+        """Raise ``AssertionError`` if the view contradicts itself."""
+        for index, stream in enumerate(self.streams):
+            stream.check_invariants()
+            assert self._processed[index] <= stream.contiguous
+            for node in range(len(self.streams)):
+                if node == self.setup.me:
+                    assert self._stability.received_by(node, index) <= stream.contiguous
+        self._release.check_invariants()
+
+
+def _segment_of(segments: tuple[Segment, ...], number: int) -> Segment | None:
+    for segment in segments:
+        if segment.first <= number <= segment.last:
+            return segment
+    return None

@@ -1,0 +1,104 @@
+"""The total order: who places frames, how stamps are read, and how the role moves.
+
+One node of the view is the sequencer. Its stamps are read from its stream in number order; a hand-over in it names the
+next sequencer, whose stamps count from its take on. Own frames of the sequencer carry their place themselves.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TypeAlias
+
+from attrs import frozen
+
+from groupcomm.ordering.release import Release
+from groupcomm.wire.packets import Handover, Stamp, StampRun, Take
+
+
+@frozen
+class OwnStamp:
+    """A data packet of the sequencer whose ``count`` ordered frames begin at ``position``."""
+
+    position: int
+    count: int
+
+
+Record: TypeAlias = Stamp | OwnStamp | Handover | Take
+
+
+class Sequencing:
+    """Reads the stamps of a view and knows what the sequencer still has to place.
+
+    Attributes:
+        current: the index of the node whose stamps are read now.
+        taking: whether the current one has still to say its TAKE.
+        changes: how often the role has moved.
+        violations: stamps that contradict the order so far; ignored, alike by all.
+    """
+
+    __slots__ = ("_placed", "_records", "_release", "_seen", "_up_to", "changes", "current", "taking", "violations")
+
+    def __init__(self, size: int, sequencer: int, release: Release) -> None:
+        self.current = sequencer
+        self.taking = False
+        self.changes = self.violations = 0
+        self._release = release
+        self._records: list[deque[tuple[int, Record]]] = [deque() for _ in range(size)]
+        self._seen = [0] * size
+        self._placed = [0] * size
+        self._up_to = [0] * size
+
+    def frames_came(self, stream: int, count: int, last: int) -> None:
+        """``count`` ordered frames that end in packet ``last`` are here, in the contiguous part of ``stream``."""
+        self._seen[stream] += count
+        self._up_to[stream] = last
+
+    def record_came(self, stream: int, number: int, record: Record) -> None:
+        """A stamp, hand-over or take is in packet ``number`` of the contiguous part of ``stream``."""
+        self._records[stream].append((number, record))
+
+    def read(self) -> bool:
+        """Apply what can be read; True if anything was."""
+        moved = False
+        while self._records[self.current]:
+            stream = self.current
+            number, record = self._records[stream].popleft()
+            moved = True
+            if isinstance(record, Take):
+                self.taking = False
+            elif isinstance(record, Handover):
+                if record.position != self._release.placed or record.to >= len(self._records):
+                    self.violations += 1
+                    continue
+                self.current, self.taking = record.to, True
+                self.changes += 1
+            elif record.position != self._release.placed + 1:
+                self.violations += 1
+            elif isinstance(record, OwnStamp):
+                self._place(stream, record.count, (stream, number))
+            else:
+                for run in record.runs:
+                    if run.stream < len(self._records) and run.count:
+                        self._place(run.stream, run.count, (stream, number))
+        return moved
+
+    def _place(self, stream: int, count: int, carrier: tuple[int, int]) -> None:
+        self._placed[stream] += count
+        self._release.place(stream, count, carrier)
+
+    def unplaced(self) -> tuple[StampRun, ...]:
+        """What the sequencer can place now: the runs of its next stamp."""
+        return tuple(
+            StampRun(stream, self._up_to[stream], seen - placed)
+            for stream, (seen, placed) in enumerate(zip(self._seen, self._placed, strict=True))
+            if seen > placed
+        )
+
+    def has_unplaced(self, stream: int) -> bool:
+        """Whether frames of ``stream`` are here and have no place."""
+        return self._seen[stream] > self._placed[stream]
+
+    @property
+    def holds_all_placed(self) -> bool:
+        """Whether every frame that has a place is here."""
+        return all(seen >= placed for seen, placed in zip(self._seen, self._placed, strict=True))

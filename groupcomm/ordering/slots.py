@@ -1,0 +1,63 @@
+"""Who may send a large frame: at most so many at once, so that half-received ones fit every receiver.
+
+Asks and grants are numbered packets, so every node knows them all and the next sequencer can go on where the last one
+stopped.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class _Granted:
+    __slots__ = ("ask", "last", "node")
+
+    def __init__(self, node: int, ask: int) -> None:
+        self.node = node
+        self.ask = ask
+        self.last: int | None = None
+
+
+class Slots:
+    """Asks and grants of one view, in the order they were read. Bound: one ask at a time per honest node."""
+
+    __slots__ = ("_asks", "_granted", "count")
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._asks: deque[tuple[int, int]] = deque(maxlen=1024)
+        self._granted: list[_Granted] = []
+
+    def asked(self, node: int, ask: int) -> None:
+        """Packet ``ask`` of ``node`` asks for a slot."""
+        self._asks.append((node, ask))
+
+    def granted(self, node: int, ask: int) -> None:
+        """The sequencer has answered that ask."""
+        if (node, ask) in self._asks:
+            self._asks.remove((node, ask))
+        self._granted.append(_Granted(node, ask))
+
+    def used(self, node: int, last: int) -> None:
+        """The large frame of ``node`` ends in packet ``last`` of its stream."""
+        for granted in self._granted:
+            if granted.node == node and granted.last is None:
+                granted.last = last
+                return
+
+    def delivered(self, node: int, number: int) -> None:
+        """All have delivered the stream of ``node`` up to ``number``."""
+        self._granted = [
+            granted
+            for granted in self._granted
+            if granted.node != node or granted.last is None or granted.last > number
+        ]
+
+    def next_grant(self) -> tuple[int, int] | None:
+        """The ask to grant now, if a slot is free."""
+        return self._asks[0] if self._asks and len(self._granted) < self.count else None
+
+    @property
+    def in_use(self) -> bool:
+        """Whether any slot is given."""
+        return bool(self._granted)

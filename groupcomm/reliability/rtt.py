@@ -1,0 +1,42 @@
+"""How far a peer is: the smoothed round-trip time and how long to wait for an answer."""
+
+from __future__ import annotations
+
+INITIAL_SECONDS = 0.005
+LEAST_WAIT_SECONDS = 0.004
+MOST_WAIT_SECONDS = 0.25
+
+
+class RoundTrip:
+    """RFC 6298's estimator, with bounds that suit a LAN.
+
+    Attributes:
+        seconds: the smoothed round-trip time; 0.0 until measured.
+    """
+
+    __slots__ = ("_variation", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._variation = 0.0
+
+    def sample(self, seconds: float) -> None:
+        """Add one measurement: RFC 6298, 2.2 and 2.3, alpha 1/8 and beta 1/4."""
+        seconds = min(max(seconds, 0.0), MOST_WAIT_SECONDS)
+        if self.seconds == 0.0:
+            self.seconds = max(seconds, 1e-6)
+            self._variation = seconds / 2
+            return
+        self._variation += (abs(self.seconds - seconds) - self._variation) / 4
+        self.seconds += (seconds - self.seconds) / 8
+
+    @property
+    def or_initial(self) -> float:
+        """The round-trip time, or a guess for a LAN before the first measurement."""
+        return self.seconds or INITIAL_SECONDS
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long to wait for an answer before asking again: SRTT + 4 RTTVAR, 4 to 250 ms."""
+        estimate = self.seconds + 4 * self._variation if self.seconds else 4 * INITIAL_SECONDS
+        return min(max(estimate, LEAST_WAIT_SECONDS), MOST_WAIT_SECONDS)

@@ -1,0 +1,190 @@
+"""One node's packets in one view, as this node has them: what is here, what is missing, when to ask for it.
+
+Decides which packets are new, which are gaps and when each gap is due to be asked for. Does not decide whom to ask, nor
+what is in a packet. A packet stays held until every node has it, so that any node can repair it for any other.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from math import inf
+
+from groupcomm.limits import MAX_MISSING, MAX_NACK_RANGES, MAX_RANGES
+from groupcomm.wire.packets import Range
+
+
+class Accepted(enum.Enum):
+    """What became of a packet."""
+
+    NEW = enum.auto()
+    DUPLICATE = enum.auto()
+    TOO_FAR = enum.auto()
+
+
+class Stream:
+    """The packets of one stream, from the first that is not stable yet.
+
+    Attributes:
+        contiguous: everything up to here has come.
+        highest: the highest number known to have been sent.
+        stable: every node of the view has everything up to here; those packets are freed.
+        held: the packets above ``stable`` that are here, by number. Bound: the sender's window; emptied by ``free``;
+            a packet more than ``ahead_limit`` above ``contiguous`` is refused.
+        ever_missing: how many packets were found missing, for the status.
+        requests: how many NACKs were sent for it, for the status.
+        repairs: how many packets came after they had been asked for, for the status.
+    """
+
+    __slots__ = (
+        "_ahead_limit",
+        "_due_at",
+        "_missing",
+        "_tracked",
+        "contiguous",
+        "ever_missing",
+        "held",
+        "highest",
+        "repairs",
+        "requests",
+        "stable",
+    )
+
+    def __init__(self, first: int, ahead_limit: int) -> None:
+        self.contiguous = self.highest = self.stable = self._tracked = first
+        self.held: dict[int, bytes] = {}
+        self._missing: dict[int, tuple[float, int]] = {}
+        self._ahead_limit = ahead_limit
+        self._due_at = inf
+        self.ever_missing = self.requests = self.repairs = 0
+
+    @property
+    def missing_count(self) -> int:
+        """How many missing packets are tracked."""
+        return len(self._missing)
+
+    def accept(self, number: int, packet: bytes, now: float, wait_seconds: float) -> Accepted:
+        """Take a packet in.
+
+        Args:
+            number: its number.
+            packet: its bytes, as they were sent.
+            now: the time.
+            wait_seconds: how long a gap that it shows may be mere reordering.
+        """
+        held = self.held
+        if number <= self.contiguous or number in held:
+            return Accepted.DUPLICATE
+        if number > self.contiguous + self._ahead_limit:
+            return Accepted.TOO_FAR
+        held[number] = packet
+        if self._missing:
+            gap = self._missing.pop(number, None)
+            if gap is not None and gap[1]:
+                self.repairs += 1
+        if number == self.contiguous + 1:
+            contiguous = number
+            while contiguous + 1 in held:
+                contiguous += 1
+            self.contiguous = contiguous
+        if number > self.highest:
+            self.announce(number, now, wait_seconds)
+        return Accepted.NEW
+
+    def announce(self, highest: int, now: float, wait_seconds: float) -> None:
+        """Packets up to ``highest`` are known to exist: those not here become gaps, due after ``wait_seconds``."""
+        if highest > self.contiguous + self._ahead_limit:
+            highest = self.contiguous + self._ahead_limit
+        if highest > self.highest:
+            self.highest = highest
+        self._track(now + wait_seconds)
+
+    def _track(self, due_at: float) -> None:
+        missing, held = self._missing, self.held
+        number = max(self._tracked, self.contiguous)
+        while number < self.highest and len(missing) < MAX_MISSING:
+            number += 1
+            if number not in held:
+                missing[number] = (due_at, 0)
+                self.ever_missing += 1
+                if due_at < self._due_at:
+                    self._due_at = due_at
+        self._tracked = number
+
+    def take_due(self, now: float, again_seconds: float) -> list[tuple[int, int]]:
+        """The missing packets to ask for now, each with how often it was asked for before, ascending.
+
+        Each is due again after ``again_seconds``, half as much more for every time it was asked before.
+        """
+        if now < self._due_at:
+            return []
+        due: list[tuple[int, int]] = []
+        next_due = inf
+        for number in sorted(self._missing):
+            due_at, tries = self._missing[number]
+            if due_at <= now and len(due) < 4 * MAX_NACK_RANGES:
+                due.append((number, tries))
+                due_at = now + again_seconds * (1 + min(tries, 6) / 2)
+                self._missing[number] = (due_at, tries + 1)
+            next_due = min(next_due, due_at)
+        self._due_at = next_due
+        if self._tracked < self.highest and len(self._missing) < MAX_MISSING // 2:
+            self._track(now)
+        return due
+
+    def postpone(self, ranges: Iterable[Range], until: float) -> None:
+        """Another node has asked for these, or they are on their way: do not ask before ``until``."""
+        for item in ranges:
+            for number in range(item.first, min(item.last, item.first + MAX_MISSING) + 1):
+                gap = self._missing.get(number)
+                if gap is not None and gap[0] < until:
+                    self._missing[number] = (until, gap[1])
+
+    def want_only(self, numbers: list[int], now: float) -> None:
+        """Only these packets may still come: ask for them now. More than ``MAX_MISSING`` are asked for in turns."""
+        self._missing = {
+            number: (now, self._missing[number][1] if number in self._missing else 0)
+            for number in numbers[:MAX_MISSING]
+        }
+        self._due_at = now if numbers else inf
+        self.highest = max(self.contiguous, *self.held, *numbers, self.contiguous)
+        self._tracked = self.highest
+
+    def due_at(self) -> float:
+        """When ``take_due`` has something to say; infinite if nothing is missing."""
+        return self._due_at if self._missing else inf
+
+    def free(self, stable: int) -> None:
+        """Every node has everything up to ``stable``."""
+        held = self.held
+        for number in range(self.stable + 1, min(stable, self.contiguous) + 1):
+            held.pop(number, None)
+        self.stable = max(self.stable, min(stable, self.contiguous))
+
+    def ranges_above(self) -> tuple[Range, ...]:
+        """What is held above the contiguous part, in at most ``MAX_RANGES`` ranges."""
+        above = sorted(number for number in self.held if number > self.contiguous)
+        return join_ranges(above)[:MAX_RANGES]
+
+    def check_invariants(self) -> None:
+        """Raise ``AssertionError`` if the stream contradicts itself."""
+        assert self.stable <= self.contiguous <= self.highest, (self.stable, self.contiguous, self.highest)
+        assert self.contiguous + 1 not in self.held
+        assert all(self.contiguous < number and number not in self.held for number in self._missing)
+        assert len(self._missing) <= MAX_MISSING
+
+
+def join_ranges(numbers: Iterable[int]) -> tuple[Range, ...]:
+    """Ascending numbers as ranges."""
+    ranges: list[Range] = []
+    first = last = -1
+    for number in numbers:
+        if number == last + 1 and first >= 0:
+            last = number
+            continue
+        if first >= 0:
+            ranges.append(Range(first, last))
+        first = last = number
+    if first >= 0:
+        ranges.append(Range(first, last))
+    return tuple(ranges)

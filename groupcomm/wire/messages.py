@@ -1,0 +1,532 @@
+"""Messages between nodes that need no common view: beacons, probes, and the messages of a view change.
+
+They travel with the digest of the cluster; one that is larger than a datagram is cut into parts that carry one message
+number, and a repeat of it is the same bytes under the same number, so that parts add up over repeats.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TypeAlias
+
+from attrs import frozen
+
+from groupcomm.errors import MalformedPacket
+from groupcomm.events import Reason
+from groupcomm.identity import NodeId, ViewId
+from groupcomm.limits import MAX_CONTROL_ASSEMBLIES, MAX_CONTROL_PARTS, MAX_NODES, MAX_RANGES
+from groupcomm.wire.codec import Reader, Writer
+from groupcomm.wire.packets import HEADER_BYTES, NO_SENDER, Header, Kind, Range, encode, read_ranges
+
+_MAX_STRANGERS_HEARD = 128
+_MAX_ABANDONED = 8
+_MAX_SEGMENTS = 4096
+_MAX_DEPARTED = 2 * MAX_NODES
+
+
+@frozen
+class Beacon:
+    """A node says that it lives, in which view, and whom else it hears.
+
+    Attributes:
+        node: the sender.
+        view: its view; None while it seeks one.
+        size: how many nodes its view has.
+        epoch: the highest it has seen.
+        gate: whether it admits newcomers for its view.
+        reply: whether the receiver is asked to answer with a beacon of its own, by unicast.
+        heard: ``node_digest`` of the nodes outside its view that it has heard lately, at most 128.
+    """
+
+    node: NodeId
+    view: ViewId | None
+    size: int
+    epoch: int
+    gate: bool
+    reply: bool
+    heard: tuple[int, ...]
+
+    kind = Kind.BEACON
+
+    def encode(self) -> bytes:
+        """The body."""
+        writer = Writer().node(self.node).view(self.view).number(self.size).number(self.epoch)
+        writer.u8(self.gate | self.reply << 1).number(len(self.heard))
+        for digest in self.heard:
+            writer.u64(digest)
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Beacon:
+        """The value of a body."""
+        node, view, size, epoch, flags = (
+            reader.node(),
+            reader.view(),
+            reader.number(MAX_NODES),
+            reader.number(),
+            reader.u8(),
+        )
+        heard = tuple(reader.u64() for _ in range(reader.number(_MAX_STRANGERS_HEARD)))
+        reader.finish()
+        return cls(node, view, size, epoch, bool(flags & 1), bool(flags & 2), heard)
+
+
+@frozen
+class Probe:
+    """A question whether ``node``'s peer lives and how far it is; ``token`` comes back in the answer."""
+
+    node: NodeId
+    token: int
+
+    kind = Kind.PROBE
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().node(self.node).u64(self.token).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Probe:
+        """The value of a body."""
+        node, token = reader.node(), reader.u64()
+        reader.finish()
+        return cls(node, token)
+
+
+@frozen
+class ProbeAck(Probe):
+    """The answer to a probe."""
+
+    kind = Kind.PROBE_ACK
+
+
+@frozen
+class Candidate:
+    """One row entry of a JOIN: a candidate, and the serial of its last JOIN of this attempt (0: not heard)."""
+
+    node: NodeId
+    serial: int
+
+
+@frozen
+class Join:
+    """A gathering node's word on who should be in the next view.
+
+    Attributes:
+        node: the sender.
+        view: the view it is in; None for a newcomer.
+        answered: the last proposal it has answered since that view.
+        ready: whether it is READY for that proposal.
+        leaving: it takes part in the change but will not be a member.
+        attempt: a Lamport number over all attempts of all changes.
+        serial: grows with each JOIN of this sender.
+        epoch: the highest it has seen.
+        agreed: the hash of the members it computed; 0 until it could.
+        candidates: all it considers, itself included, in order; also its row of the matrix of who hears whom.
+        abandoned: proposals it was READY for and gave up, since its view.
+    """
+
+    node: NodeId
+    view: ViewId | None
+    answered: ViewId | None
+    ready: bool
+    leaving: bool
+    attempt: int
+    serial: int
+    epoch: int
+    agreed: int
+    candidates: tuple[Candidate, ...]
+    abandoned: tuple[ViewId, ...]
+
+    kind = Kind.JOIN
+
+    def encode(self) -> bytes:
+        """The body."""
+        writer = Writer().node(self.node).view(self.view).view(self.answered)
+        writer.u8(self.ready | self.leaving << 1).number(self.attempt).number(self.serial).number(self.epoch)
+        writer.u64(self.agreed).number(len(self.candidates))
+        for candidate in self.candidates:
+            writer.node(candidate.node).number(candidate.serial)
+        writer.number(len(self.abandoned))
+        for view in self.abandoned:
+            writer.view(view)
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Join:
+        """The value of a body."""
+        node, view, answered, flags = reader.node(), reader.view(), reader.view(), reader.u8()
+        attempt, serial, epoch, agreed = reader.number(), reader.number(), reader.number(), reader.u64()
+        candidates = tuple(Candidate(reader.node(), reader.number()) for _ in range(reader.number(MAX_NODES)))
+        abandoned = tuple(reader.some_view() for _ in range(reader.number(_MAX_ABANDONED)))
+        reader.finish()
+        return cls(
+            node,
+            view,
+            answered,
+            bool(flags & 1),
+            bool(flags & 2),
+            attempt,
+            serial,
+            epoch,
+            agreed,
+            candidates,
+            abandoned,
+        )
+
+
+@frozen
+class Recover:
+    """The proposer of a view asks its participants what they hold.
+
+    Attributes:
+        proposal: the id of the view to come.
+        attempt: the attempt it was agreed in.
+        agreed: the hash all participants announced.
+        participants: in order; the leaving ones too.
+    """
+
+    proposal: ViewId
+    attempt: int
+    agreed: int
+    participants: tuple[NodeId, ...]
+
+    kind = Kind.RECOVER
+
+    def encode(self) -> bytes:
+        """The body."""
+        writer = Writer().view(self.proposal).number(self.attempt).u64(self.agreed).number(len(self.participants))
+        for node in self.participants:
+            writer.node(node)
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Recover:
+        """The value of a body."""
+        proposal, attempt, agreed = reader.some_view(), reader.number(), reader.u64()
+        participants = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
+        reader.finish()
+        return cls(proposal, attempt, agreed, participants)
+
+
+@frozen
+class Holding:
+    """What a node holds of one stream of its old view.
+
+    Attributes:
+        contiguous: it has everything up to here.
+        stable: and knows that all have everything up to here.
+        ranges: what it has above the contiguous part, at most 32.
+    """
+
+    contiguous: int
+    stable: int
+    ranges: tuple[Range, ...]
+
+
+@frozen
+class Answer:
+    """What a frozen node holds of its old view.
+
+    Attributes:
+        node: the sender.
+        proposal: what it answers.
+        view: its old view; None for a newcomer.
+        members: of that view, in order; empty for a newcomer.
+        leaving: it goes with this change.
+        synced: it has seen every member's directory in that view.
+        sequencer: index of the one it last followed.
+        epoch: the highest it has seen.
+        holdings: of each stream, by index.
+    """
+
+    node: NodeId
+    proposal: ViewId
+    view: ViewId | None
+    members: tuple[NodeId, ...]
+    leaving: bool
+    synced: bool
+    sequencer: int
+    epoch: int
+    holdings: tuple[Holding, ...]
+
+    kind = Kind.ANSWER
+
+    def encode(self) -> bytes:
+        """The body."""
+        writer = Writer().node(self.node).view(self.proposal).view(self.view).number(len(self.members))
+        for member in self.members:
+            writer.node(member)
+        writer.u8(self.leaving | self.synced << 1).number(self.sequencer).number(self.epoch)
+        for holding in self.holdings:
+            writer.number(holding.contiguous).number(holding.contiguous - holding.stable)
+            write_ranges(writer, holding.contiguous, holding.ranges)
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Answer:
+        """The value of a body."""
+        node, proposal, view = reader.node(), reader.some_view(), reader.view()
+        members = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
+        flags, sequencer, epoch = reader.u8(), reader.number(MAX_NODES), reader.number()
+        holdings = []
+        for _ in members:
+            contiguous = reader.number()
+            stable = contiguous - reader.number(contiguous)
+            holdings.append(Holding(contiguous, stable, read_ranges(reader, contiguous, MAX_RANGES)))
+        reader.finish()
+        return cls(node, proposal, view, members, bool(flags & 1), bool(flags & 2), sequencer, epoch, tuple(holdings))
+
+
+def write_ranges(writer: Writer, at: int, ranges: tuple[Range, ...]) -> None:
+    """The counterpart of ``read_ranges``."""
+    writer.number(len(ranges))
+    for item in ranges:
+        writer.number(item.first - at).number(item.last - item.first)
+        at = item.last
+
+
+@frozen
+class Segment:
+    """Packets somebody may lack, and two participants (by index) who have them."""
+
+    first: int
+    last: int
+    holder: int
+    second: int
+
+
+@frozen
+class StreamPlan:
+    """Where one stream of an old view ends.
+
+    Attributes:
+        end: everything up to here is delivered.
+        stable: up to here, all of the old view are known to have it.
+        ranges: beyond ``end``, what is still held by somebody; only RELIABLE frames of it count.
+        segments: what must be fetched from whom.
+    """
+
+    end: int
+    stable: int
+    ranges: tuple[Range, ...]
+    segments: tuple[Segment, ...]
+
+
+@frozen
+class ViewPlan:
+    """How one old view ends: who of the participants comes from it, and its streams by index."""
+
+    view: ViewId
+    survivors: tuple[int, ...]
+    streams: tuple[StreamPlan, ...]
+
+
+@frozen
+class Departed:
+    """A node of an old view that will not be in the new one."""
+
+    node: NodeId
+    reason: Reason
+
+
+@frozen
+class Plan:
+    """All that must be known to end the old views and begin the new one; a function of the answers alone.
+
+    Attributes:
+        proposal: the id of the view to come.
+        attempt: the attempt it was agreed in.
+        participants: in order.
+        leaving: map of the participants that are not members.
+        sequencer: who orders first, by name and incarnation; ignored when there are no members.
+        exchange: whether the members must send their directories first.
+        departed: who of the old views is gone, and why.
+        views: the old views.
+    """
+
+    proposal: ViewId
+    attempt: int
+    participants: tuple[NodeId, ...]
+    leaving: int
+    sequencer: NodeId
+    exchange: bool
+    departed: tuple[Departed, ...]
+    views: tuple[ViewPlan, ...]
+
+    kind = Kind.PLAN
+
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """The members of the view to come, in order."""
+        return tuple(node for index, node in enumerate(self.participants) if not self.leaving >> index & 1)
+
+    def encode(self) -> bytes:
+        """The body."""
+        writer = Writer().view(self.proposal).number(self.attempt).number(len(self.participants))
+        for node in self.participants:
+            writer.node(node)
+        writer.u64(self.leaving).node(self.sequencer).u8(self.exchange).number(len(self.departed))
+        for departed in self.departed:
+            writer.node(departed.node).u8(departed.reason)
+        writer.number(len(self.views))
+        for view in self.views:
+            writer.view(view.view).number(len(view.survivors))
+            for index in view.survivors:
+                writer.number(index)
+            writer.number(len(view.streams))
+            for stream in view.streams:
+                writer.number(stream.end).number(stream.stable)
+                write_ranges(writer, stream.end, stream.ranges)
+                writer.number(len(stream.segments))
+                for segment in stream.segments:
+                    writer.number(segment.first).number(segment.last - segment.first)
+                    writer.number(segment.holder).number(segment.second)
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Plan:
+        """The value of a body."""
+        proposal, attempt = reader.some_view(), reader.number()
+        participants = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
+        leaving, sequencer, exchange = reader.u64(), reader.node(), bool(reader.u8())
+        departed = tuple(Departed(reader.node(), _read_reason(reader)) for _ in range(reader.number(_MAX_DEPARTED)))
+        views = tuple(cls._decode_view(reader, len(participants)) for _ in range(reader.number(len(participants))))
+        reader.finish()
+        return cls(proposal, attempt, participants, leaving, sequencer, exchange, departed, views)
+
+    @staticmethod
+    def _decode_view(reader: Reader, participants: int) -> ViewPlan:
+        view = reader.some_view()
+        last = participants - 1
+        survivors = tuple(reader.number(last) for _ in range(reader.number(participants)))
+        streams = []
+        for _ in range(reader.number(MAX_NODES)):
+            end, stable = reader.number(), reader.number()
+            ranges = read_ranges(reader, end, MAX_NODES * MAX_RANGES)
+            segments = []
+            for _ in range(reader.number(_MAX_SEGMENTS)):
+                first = reader.number()
+                until = first + reader.number(1 << 32)
+                segments.append(Segment(first, until, reader.number(last), reader.number(last)))
+            streams.append(StreamPlan(end, stable, ranges, tuple(segments)))
+        return ViewPlan(view, survivors, tuple(streams))
+
+
+def _read_reason(reader: Reader) -> Reason:
+    try:
+        return Reason(reader.u8())
+    except ValueError:
+        raise MalformedPacket("an unknown reason") from None
+
+
+@frozen
+class Ready:
+    """A participant has the plan and still lacks ``missing`` packets of it; 0 is READY."""
+
+    node: NodeId
+    proposal: ViewId
+    plan: int
+    missing: int
+
+    kind = Kind.READY
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().node(self.node).view(self.proposal).u64(self.plan).number(self.missing).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Ready:
+        """The value of a body."""
+        node, proposal, plan, missing = reader.node(), reader.some_view(), reader.u64(), reader.number()
+        reader.finish()
+        return cls(node, proposal, plan, missing)
+
+
+@frozen
+class Install:
+    """All are READY: the proposal is a view now, under the plan with this digest."""
+
+    proposal: ViewId
+    plan: int
+
+    kind = Kind.INSTALL
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().view(self.proposal).u64(self.plan).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Install:
+        """The value of a body."""
+        proposal, plan = reader.some_view(), reader.u64()
+        reader.finish()
+        return cls(proposal, plan)
+
+
+Message: TypeAlias = Beacon | Probe | ProbeAck | Join | Recover | Answer | Plan | Ready | Install
+_DECODERS: dict[
+    int,
+    type[Beacon]
+    | type[Probe]
+    | type[ProbeAck]
+    | type[Join]
+    | type[Recover]
+    | type[Answer]
+    | type[Plan]
+    | type[Ready]
+    | type[Install],
+] = {cls.kind: cls for cls in (Beacon, Probe, ProbeAck, Join, Recover, Answer, Plan, Ready, Install)}
+
+
+def decode_message(kind: int, body: bytes) -> Message | None:
+    """The message in ``body``; None for a kind this version does not know.
+
+    Raises:
+        MalformedPacket: the bytes are no such message.
+    """
+    decoder = _DECODERS.get(kind)
+    return None if decoder is None else decoder.decode(Reader(body))
+
+
+def cut(kind: Kind, cluster: int, number: int, body: bytes, mtu_bytes: int) -> list[bytes]:
+    """The datagrams of one message, each at most ``mtu_bytes``."""
+    room = mtu_bytes - HEADER_BYTES
+    count = max(1, -(-len(body) // room))
+    return [
+        encode(kind, cluster, NO_SENDER, number, body[index * room : (index + 1) * room], part=index << 8 | count)
+        for index in range(count)
+    ]
+
+
+class Assembler:
+    """Puts the parts of messages together.
+
+    Holds at most ``MAX_CONTROL_ASSEMBLIES`` messages; the oldest is dropped when a part of one more arrives, so what an
+    enemy can do is make honest messages be repeated.
+    """
+
+    __slots__ = ("_partial",)
+
+    def __init__(self) -> None:
+        self._partial: OrderedDict[tuple[object, int, int], list[bytes | None]] = OrderedDict()
+
+    def add(self, header: Header, body: bytes, source: object) -> bytes | None:
+        """The whole body once its last part is here."""
+        index, count = header.part >> 8, header.part & 0xFF
+        if count == 1 and index == 0:
+            return body
+        if index >= count or count > MAX_CONTROL_PARTS:
+            raise MalformedPacket(f"part {index} of {count}")
+        key = (source, header.kind, header.sequence)
+        parts = self._partial.get(key)
+        if parts is None:
+            if len(self._partial) >= MAX_CONTROL_ASSEMBLIES:
+                self._partial.popitem(last=False)
+            parts = self._partial[key] = [None] * count
+        if len(parts) != count:
+            raise MalformedPacket(f"a message of {len(parts)} parts and of {count}")
+        parts[index] = body
+        whole = b"".join(part for part in parts if part is not None) if None not in parts else None
+        if whole is not None:
+            del self._partial[key]
+        return whole

@@ -1,0 +1,321 @@
+"""Packets inside a view: the header that every packet has, and the bodies of the kinds that belong to a view."""
+
+from __future__ import annotations
+
+import enum
+import struct
+
+from attrs import frozen
+
+from groupcomm.errors import MalformedPacket
+from groupcomm.limits import MAX_FRAME_BYTES, MAX_NACK_RANGES, MAX_NODES
+from groupcomm.wire.codec import Reader, Writer
+
+VERSION = 1
+HEADER = struct.Struct("!BBBBQHHI")
+HEADER_BYTES = HEADER.size
+STAMP_POSITION = struct.Struct("!I")
+NO_SENDER = 0xFFFF
+
+
+class Kind(enum.IntEnum):
+    """What a packet is: 1 to 7 are numbered in a stream, 8 to 15 belong to a view, 16 on to the cluster."""
+
+    DATA = 1
+    STAMP = 2
+    HANDOVER = 3
+    TAKE = 4
+    ASK = 5
+    GRANT = 6
+    UNRELIABLE = 8
+    NACK = 9
+    STATUS = 10
+    TAIL = 11
+    BEACON = 16
+    PROBE = 17
+    PROBE_ACK = 18
+    JOIN = 19
+    RECOVER = 20
+    ANSWER = 21
+    PLAN = 22
+    READY = 23
+    INSTALL = 24
+
+
+LAST_NUMBERED = Kind.GRANT
+LAST_OF_VIEW = Kind.TAIL
+
+FIRST = 0x01
+"""A frame begins with this packet."""
+LAST = 0x02
+"""A frame ends with this packet. FIRST and LAST together: one or several whole frames."""
+STAMPED = 0x04
+"""The sender orders its own frames that end here: the first position follows the header."""
+WANTS_STATUS = 0x08
+"""Whoever has everything up to here says so at once."""
+UNORDERED = 0x10
+"""Only RELIABLE frames inside: they need not wait for earlier packets."""
+SLOTTED = 0x20
+"""The bytes count against the slot of a large frame, not against the sender's grant."""
+SEALED = 0x80
+"""The body is sealed under the key epoch of the header; without that key the packet is dropped."""
+
+
+class Header:
+    """The first 20 bytes of every packet.
+
+    Attributes:
+        kind: see ``Kind``; unknown kinds are dropped and counted.
+        flags: meaning depends on the kind.
+        key_epoch: under which key the body is sealed; 0 without a seal.
+        digest: of the view (kinds up to 15) or of the cluster.
+        sender: the index of the stream's owner in the view; ``NO_SENDER`` outside a view.
+        part: for messages cut into datagrams: index in the high, count in the low byte; else 0.
+        sequence: the low 32 bits of the packet number, or the message number.
+    """
+
+    __slots__ = ("digest", "flags", "key_epoch", "kind", "part", "sender", "sequence")
+
+    def __init__(self, data: bytes) -> None:
+        if len(data) < HEADER_BYTES:
+            raise MalformedPacket(f"{len(data)} bytes are no header")
+        (version, self.kind, self.flags, self.key_epoch, self.digest, self.sender, self.part, self.sequence) = (
+            HEADER.unpack_from(data)
+        )
+        if version != VERSION:
+            raise MalformedPacket(f"version {version}, not {VERSION}")
+
+
+def encode(
+    kind: Kind, digest: int, sender: int, sequence: int, body: bytes = b"", *, flags: int = 0, part: int = 0
+) -> bytes:
+    """A whole packet; ``sequence`` is cut to its low 32 bits."""
+    return HEADER.pack(VERSION, kind, flags, 0, digest, sender, part, sequence & 0xFFFFFFFF) + body
+
+
+def widen(low: int, near: int) -> int:
+    """The 64-bit number whose low 32 bits are ``low`` and that lies closest to ``near`` (RFC 1982's idea)."""
+    difference = (low - near) & 0xFFFFFFFF
+    number = near + difference
+    return number - 0x1_0000_0000 if difference >= 0x8000_0000 and number >= 0x1_0000_0000 else number
+
+
+@frozen
+class Range:
+    """Packets ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+
+@frozen
+class StampRun:
+    """``count`` frames of a stream, up to packet ``up_to``, take the next positions."""
+
+    stream: int
+    up_to: int
+    count: int
+
+
+@frozen
+class Stamp:
+    """The order of some frames.
+
+    Attributes:
+        position: of the first frame; positions count the AGREED and SAFE frames of a view from 1.
+        runs: at least one, in order.
+    """
+
+    position: int
+    runs: tuple[StampRun, ...]
+
+    def encode(self) -> bytes:
+        """The body."""
+        writer = Writer().number(self.position).number(len(self.runs))
+        for run in self.runs:
+            writer.number(run.stream).number(run.up_to).number(run.count)
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Stamp:
+        """The value of a body."""
+        position = reader.number()
+        runs = []
+        for _ in range(reader.number(MAX_NODES * 4)):
+            stream = reader.number(MAX_NODES)
+            up_to = reader.number()
+            runs.append(StampRun(stream, up_to, reader.number(1 << 32)))
+        reader.finish()
+        return cls(position, tuple(runs))
+
+
+@frozen
+class Handover:
+    """The sequencer's last word: everything up to ``position`` is placed, ``to`` goes on."""
+
+    position: int
+    to: int
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().number(self.position).number(self.to).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Handover:
+        """The value of a body."""
+        position = reader.number()
+        to = reader.number(MAX_NODES)
+        reader.finish()
+        return cls(position, to)
+
+
+@frozen
+class Take:
+    """The new sequencer's first word: ``position`` is the next that it places."""
+
+    position: int
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().number(self.position).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Take:
+        """The value of a body."""
+        position = reader.number()
+        reader.finish()
+        return cls(position)
+
+
+@frozen
+class Ask:
+    """A node asks for a slot for a large frame of ``size`` bytes."""
+
+    size: int
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().number(self.size).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Ask:
+        """The value of a body."""
+        size = reader.number(MAX_FRAME_BYTES)
+        reader.finish()
+        return cls(size)
+
+
+@frozen
+class Grant:
+    """The sequencer gives the slot that ``to`` asked for in packet ``ask`` of its stream."""
+
+    to: int
+    ask: int
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().number(self.to).number(self.ask).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Grant:
+        """The value of a body."""
+        to = reader.number(MAX_NODES)
+        ask = reader.number()
+        reader.finish()
+        return cls(to, ask)
+
+
+@frozen
+class Nack:
+    """Packets of one stream that the sender of this lacks."""
+
+    stream: int
+    ranges: tuple[Range, ...]
+
+    def encode(self) -> bytes:
+        """The body: each range as the distance from the one before and its length."""
+        writer = Writer().number(self.stream).number(len(self.ranges))
+        at = 0
+        for item in self.ranges:
+            writer.number(item.first - at).number(item.last - item.first)
+            at = item.last
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Nack:
+        """The value of a body."""
+        stream = reader.number(MAX_NODES)
+        ranges = read_ranges(reader, 0, MAX_NACK_RANGES)
+        reader.finish()
+        return cls(stream, ranges)
+
+
+def read_ranges(reader: Reader, at: int, limit: int) -> tuple[Range, ...]:
+    """Ascending ranges, each as the distance from the end of the one before and its length."""
+    ranges = []
+    for _ in range(reader.number(limit)):
+        first = at + reader.number(1 << 48)
+        at = first + reader.number(1 << 32)
+        ranges.append(Range(first, at))
+    return tuple(ranges)
+
+
+@frozen
+class StatusEntry:
+    """One stream: everything up to ``received`` is there, everything up to ``delivered`` is delivered."""
+
+    stream: int
+    received: int
+    delivered: int
+
+
+@frozen
+class Status:
+    """What a node has of the streams that moved since its last status.
+
+    Attributes:
+        room_bytes: free for received and not yet delivered data.
+        entries: by stream.
+    """
+
+    room_bytes: int
+    entries: tuple[StatusEntry, ...]
+
+    def encode(self) -> bytes:
+        """The body."""
+        writer = Writer().number(self.room_bytes).number(len(self.entries))
+        for entry in self.entries:
+            writer.number(entry.stream).number(entry.received).number(entry.received - entry.delivered)
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Status:
+        """The value of a body."""
+        room_bytes = reader.number()
+        entries = []
+        for _ in range(reader.number(MAX_NODES)):
+            stream = reader.number(MAX_NODES)
+            received = reader.number()
+            entries.append(StatusEntry(stream, received, received - reader.number(received)))
+        reader.finish()
+        return cls(room_bytes, tuple(entries))
+
+
+@frozen
+class Tail:
+    """The highest number its sender has used; ``wanted`` is the map of those who have not reported it."""
+
+    highest: int
+    wanted: int
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().number(self.highest).u64(self.wanted).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Tail:
+        """The value of a body."""
+        highest = reader.number()
+        wanted = reader.u64()
+        reader.finish()
+        return cls(highest, wanted)
