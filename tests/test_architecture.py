@@ -29,6 +29,7 @@ ROOMS = (
     ("engine",),
     ("net", "discovery"),
     ("handles", "sessions"),
+    ("embedded",),
     ("node",),
     ("daemon",),
     ("client",),
