@@ -92,15 +92,19 @@ class SimulatedClient:
     listener: Callable[[Event], None] | None = None
     live: bool = True
     writable_count: int = 0
+    _joining: set[str] = field(factory=set)
+    _leaving: set[str] = field(factory=set)
 
     def join(self, group: str) -> None:
         """Ask to join; the first ``View`` tells when it is done."""
         self.node.command(lambda engine, now: engine.join(self.session, group, now))
+        self._joining.add(group)
         self.node.record(traces.JoinAsked(self.node.cluster.now, self.member, group))
 
     def leave(self, group: str) -> None:
         """Ask to leave; ``Left`` tells when it is done."""
         self.node.command(lambda engine, now: engine.leave(self.session, group, now))
+        self._leaving.add(group)
         self.node.record(traces.LeaveAsked(self.node.cluster.now, self.member, group))
 
     def close(self, reason: Reason = Reason.DISCONNECT) -> None:
@@ -161,9 +165,22 @@ class SimulatedClient:
                 return None
         return None
 
+    def joining(self, group: str) -> bool:
+        """Whether a join was asked for and its first view has not come."""
+        return group in self._joining
+
+    def leaving(self, group: str) -> bool:
+        """Whether a leave was asked for and ``Left`` has not come."""
+        return group in self._leaving
+
     def deliver(self, event: Event) -> None:
         """Take one event (called by the node)."""
         self.events.append(event)
+        if isinstance(event, View):
+            self._joining.discard(event.group)
+        elif isinstance(event, Left):
+            self._joining.discard(event.group)
+            self._leaving.discard(event.group)
         if self.listener is not None:
             self.listener(event)
 

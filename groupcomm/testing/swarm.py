@@ -1,0 +1,149 @@
+"""Runs many random scenarios and shows those that break a property: ``python -m groupcomm.testing.swarm 1:200``.
+
+``--seed N`` replays one, with ``--verbose`` its trace and every packet by kind, with ``--shrink`` after dropping every
+step of its script that the failure does not need.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from multiprocessing import Pool
+
+from attrs import evolve
+
+from groupcomm.errors import MalformedPacket
+from groupcomm.outputs import Address
+from groupcomm.testing.scenario import Outcome, Run, Scenario, draw_scenario
+from groupcomm.testing.trace import describe
+from groupcomm.wire.packets import Header, Kind
+
+EXPECTED_PREMISES = (
+    "D1", "D2", "D4", "D5", "D5 group", "D6a", "D6b", "D8", "G1", "G3", "G4", "G5", "L1", "L2", "L3", "M1", "M2", "M3",
+    "M4", "M6", "O1/O3", "O2/O4", "O5", "O6", "O6 after signal", "O7", "O8", "S1", "S2", "S3", "SIGNAL",
+)  # fmt: skip
+"""A campaign in which one of these never had anything to check has proved nothing about it."""
+
+
+def run_seed(seed: str, *, check_invariants: bool = True) -> Outcome:
+    """Run the scenario of a seed."""
+    return Run.of(draw_scenario(seed), check_invariants=check_invariants).execute()
+
+
+def shrink(scenario: Scenario, failure: str) -> Scenario:
+    """Drop steps, first many at once and then single ones, as long as the run still fails in the same way."""
+    size = max(1, len(scenario.steps) // 2)
+    while True:
+        at, dropped = 0, False
+        while at < len(scenario.steps):
+            smaller = evolve(scenario, steps=scenario.steps[:at] + scenario.steps[at + size :])
+            if Run.of(smaller).execute().failure == failure:
+                scenario, dropped = smaller, True
+            else:
+                at += size
+        if size == 1 and not dropped:
+            return scenario
+        size = max(1, size // 2)
+
+
+def vacuous(premises: dict[str, int]) -> list[str]:
+    """The properties that never had anything to check."""
+    return [name for name in EXPECTED_PREMISES if not premises.get(name)]
+
+
+def packet_label(data: bytes) -> str:
+    """The kind, sender index and number of a packet, for logs."""
+    try:
+        header = Header(data)
+        kind = Kind(header.kind).name
+    except (MalformedPacket, ValueError):
+        return "?"
+    return f"{kind} sender {header.sender} number {header.sequence} flags {header.flags:02x}"
+
+
+def summary_line(outcome: Outcome) -> str:
+    """One line about a run."""
+    parameters = outcome.scenario.parameters
+    premises = outcome.report.premises
+    return (
+        f"seed {outcome.scenario.seed}: {outcome.failure or 'ok'} "
+        f"({parameters.nodes} nodes, loss {parameters.conditions.loss_probability:.2f}, {parameters.faults} faults, "
+        f"{outcome.seconds:.1f} s, {premises.get('D1', 0)} deliveries, {premises.get('M1', 0)} views, "
+        f"digest {outcome.digest[:12]})"
+    )
+
+
+def replay(scenario: Scenario, *, verbose: bool) -> Outcome:
+    """Run one scenario and print what happened."""
+    packets: list[tuple[float, str]] = []
+
+    def observe(fate: str, source: Address, receiver: Address, data: bytes) -> None:
+        names = {node.address: name for name, node in run.cluster.nodes.items()}
+        path = f"{names.get(source, source)} -> {names.get(receiver, receiver)}"
+        line = f"{run.cluster.now:10.6f}   {path:12} {fate:9} {packet_label(data)} ({len(data)} bytes)"
+        packets.append((run.cluster.now, line))
+
+    run = Run.of(scenario, observer=observe if verbose else None)
+    outcome = run.execute()
+    print(scenario.parameters)
+    for step in scenario.steps:
+        if verbose or not step.action.startswith("send"):
+            print("  step", step)
+    if verbose:
+        lines = [(event.at, describe(event)) for event in outcome.trace]
+        for _, line in sorted(lines + packets, key=lambda one: one[0]):
+            print(line)
+        print(run.cluster.summary())
+    print(outcome.text)
+    print(summary_line(outcome))
+    return outcome
+
+
+def campaign(seeds: Iterable[str], jobs: int) -> tuple[list[Outcome], dict[str, int]]:
+    """Run many; print those that fail and every fiftieth line of progress.
+
+    Returns:
+        The failed ones, and the sum of all premises.
+    """
+    failed: list[Outcome] = []
+    premises: dict[str, int] = {}
+    outcomes = map(run_seed, seeds) if jobs == 1 else Pool(jobs).imap(run_seed, seeds)
+    for number, outcome in enumerate(outcomes, 1):
+        for name, times in outcome.report.premises.items():
+            premises[name] = premises.get(name, 0) + times
+        if outcome.failure is not None:
+            failed.append(outcome)
+            print(summary_line(outcome))
+            print("   ", outcome.text.strip().splitlines()[0 if outcome.failure != "exception" else -1][:300])
+        elif number % 50 == 0:
+            print(f"{number} runs, {len(failed)} failed")
+    return failed, premises
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status: 0 if nothing failed."""
+    parser = argparse.ArgumentParser(prog="python -m groupcomm.testing.swarm", description=__doc__)
+    parser.add_argument("seeds", nargs="?", default="1:50", help="FIRST:LAST, both included")
+    parser.add_argument("--seed", help="replay this one")
+    parser.add_argument("--verbose", action="store_true", help="print the trace and every packet")
+    parser.add_argument("--shrink", action="store_true", help="make the failing script small first")
+    parser.add_argument("--jobs", type=int, default=1, help="processes to use")
+    options = parser.parse_args(arguments)
+    if options.seed is not None:
+        scenario = draw_scenario(options.seed)
+        if options.shrink and (failure := Run.of(scenario).execute().failure) is not None:
+            scenario = shrink(scenario, failure)
+        return 1 if replay(scenario, verbose=options.verbose).failure else 0
+    first, _, last = options.seeds.partition(":")
+    seeds = [str(number) for number in range(int(first), int(last or first) + 1)]
+    failed, premises = campaign(seeds, options.jobs)
+    print("checked: " + ", ".join(f"{name} {premises[name]}" for name in sorted(premises)))
+    if nothing := vacuous(premises):
+        print("never checked: " + ", ".join(nothing))
+    print(f"{len(seeds)} runs, {len(failed)} failed: {' '.join(one.scenario.seed for one in failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
