@@ -59,8 +59,9 @@ UPLOAD_SECONDS: Final = 30.0
 MAX_PENDING_CALLS: Final = 1024
 """Unanswered calls of one connection: at the cap the daemon stops reading from it until some are answered."""
 
-MAX_PENDING_BYTES: Final = 4 * 1024 * 1024
-"""Payload of the unanswered sends of one connection: at the cap the daemon stops reading from it."""
+MAX_PENDING_BYTES: Final = 2 * 1024 * 1024
+"""Payload of the unanswered sends of one connection, half of what its session lets wait; one larger message always may.
+Beyond the cap the daemon stops reading from it."""
 
 BATCH_BYTES: Final = 128 * 1024
 """Events are handed to a client in batches; a batch ends with the event that reaches this size."""

@@ -111,24 +111,24 @@ def parse_control(description: str) -> ControlEndpoint:
     if kind == "tcp":
         port = words[1] if len(words) > 1 else options.get("port", "")
         if not port.isdecimal() or int(port) > 65535 or set(options) - {"port", "interface", "backlog"}:
-            raise UsageError(f"--control {description}: a TCP control endpoint is tcp:PORT:interface=127.0.0.1")
+            raise UsageError(f"{description}: a TCP control endpoint is tcp:PORT:interface=127.0.0.1")
         if options.get("interface") not in LOOPBACK:
             raise UsageError(
-                f"--control {description}: a TCP control port is for this host only in this version, since whoever "
+                f"{description}: a TCP control port is for this host only in this version, since whoever "
                 f"reaches it may use the groups: add :interface=127.0.0.1, or use unix:PATH"
             )
         interface = options["interface"].replace(":", "\\:").replace("localhost", "127.0.0.1")
         return ControlEndpoint(f"tcp:{int(port)}:interface={interface}", None)
-    raise UsageError(f"--control {description}: use unix:PATH or tcp:PORT:interface=127.0.0.1")
+    raise UsageError(f"{description}: use unix:PATH or tcp:PORT:interface=127.0.0.1")
 
 
 def _parse_unix(description: str, words: Sequence[str], options: Mapping[str, str]) -> ControlEndpoint:
     path = words[1] if len(words) > 1 else options.get("address", "")
     if not path or len(words) > 2 or set(options) - {"address", "mode", "backlog"}:
-        raise UsageError(f"--control {description}: a UNIX control endpoint is unix:PATH or unix:PATH:mode=660")
+        raise UsageError(f"{description}: a UNIX control endpoint is unix:PATH or unix:PATH:mode=660")
     mode = options.get("mode", "600").lstrip("0")
     if mode not in ("600", "660"):
-        raise UsageError(f"--control {description}: the mode is 600 (this user) or 660 (its group), never others")
+        raise UsageError(f"{description}: the mode is 600 (this user) or 660 (its group), never others")
     checked_path(Path(path))
     # Twisted's lock file would survive a crash; the daemon has its own (``SocketGuard``).
     return ControlEndpoint(f"unix:{escape(path)}:mode={mode}:lockfile=0", Path(path))

@@ -1,0 +1,372 @@
+"""One logged-in client: what it may call, and the way of its events to it.
+
+Decides when a call is answered: a send when the node has accepted it (``stable``: delivered everywhere) and the client
+is not far behind with reading. A client that is too far behind is put out here, with the reason its groups see. The
+methods and their arguments are the tables of ``doc/howto/perspective-broker.md``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from zope.interface import implementer
+
+from groupcomm.daemon import caps
+from groupcomm.daemon.delivery import Delivery, DeliveryLimits
+from groupcomm.daemon.encoding import encode_value
+from groupcomm.daemon.errors import LimitReached, SessionClosed
+from groupcomm.daemon.schema import (
+    DeclaredMethods,
+    Method,
+    Parameter,
+    flag,
+    group_name,
+    group_names,
+    message_data,
+    message_list,
+    message_size,
+    number_up_to,
+    recipient,
+    text,
+)
+from groupcomm.daemon.uploads import Uploads
+from groupcomm.daemon.vocabulary import checked_level, plain_member
+from groupcomm.events import Event, Left, Level, Reason, View
+from groupcomm.identity import MemberId
+from groupcomm.limits import MAX_GROUPS_PER_SESSION
+
+if TYPE_CHECKING:
+    from groupcomm.daemon.broker import ServerBroker
+    from groupcomm.daemon.realm import Realm
+
+
+class NodeSession(Protocol):
+    """What an avatar needs of its session at the node."""
+
+    @property
+    def member(self) -> MemberId:
+        """Who the session is."""
+
+    def join(self, group: str) -> Deferred[None]:
+        """Join; fires when the join has its place in the order."""
+
+    def leave(self, group: str) -> Deferred[None]:
+        """Leave; fires when the leave has its place in the order."""
+
+    def send(
+        self, groups: Sequence[str], data: bytes, level: Level, *, stable: bool = False, self_discard: bool = False
+    ) -> Deferred[None]:
+        """Send one message; fires when the node has accepted it, or with ``stable`` when all have it."""
+
+    def send_private(self, recipient: str, data: bytes, level: Level, *, stable: bool = False) -> Deferred[None]:
+        """Send to one member."""
+
+    def close(self, reason: Reason) -> Deferred[None]:
+        """End the session; its groups see it leave with that reason, and it gets ``Left`` of each."""
+
+
+MESSAGE_BYTES: Final = 128
+"""What a waiting message is counted as beside its data: a million empty ones are not free."""
+
+_ANY_NUMBER: Final = 2**31 - 1
+_LEVEL: Final = Parameter("level", checked_level, Level.AGREED)
+_STABLE: Final = Parameter("stable", flag, False)
+_DISCARD: Final = Parameter("self_discard", flag, False)
+_GROUPS: Final = Parameter("groups", group_names)
+_RECIPIENT: Final = Parameter("recipient", recipient)
+_NUMBER: Final = Parameter("number", number_up_to(_ANY_NUMBER))
+
+
+@implementer(pb.IPerspective)
+class ClientAvatar(DeclaredMethods):
+    """What a client has in its hand after login, and the handler of its session. Of no use once that is over.
+
+    Invariants: ``_groups`` are the groups whose view the client was told and whose end it was not; calls are made of
+    the session in the order they came in; while one waits in ``_gate`` the connection is not read.
+    """
+
+    def __init__(
+        self, realm: Realm, broker: ServerBroker, name: str, mind: pb.RemoteReference | None, limits: DeliveryLimits
+    ) -> None:
+        self.name = name
+        self._realm = realm
+        self._broker = broker
+        self._mind = mind
+        self._clock = realm.clock
+        self._session: NodeSession | None = None
+        self._uploads = Uploads(realm.clock, realm.upload_budget)
+        self._delivery = Delivery(realm.clock, self._hand_over, self._too_slow, self._answer_held, limits)
+        self._held: deque[Deferred[None]] = deque()
+        self._gate: deque[tuple[Callable[[], Deferred[None]], int, Deferred[None]]] = deque()
+        self._groups: set[str] = set()
+        self._pending_calls = 0
+        self._pending_bytes = 0
+
+    def opened(self, session: NodeSession) -> None:
+        """The node has opened the session."""
+        self._session = session
+
+    @property
+    def groups_joined(self) -> int:
+        """How many groups this client is in."""
+        return len(self._groups)
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of events that the client has not acknowledged."""
+        return self._delivery.queued_bytes
+
+    # The ways a session ends.
+
+    def connection_lost(self) -> None:
+        """The connection is gone without a goodbye."""
+        self._delivery.close()
+        session = self._take_session()
+        if session is not None:
+            session.close(Reason.DISCONNECT)
+
+    def farewell(self, reason: Reason) -> Deferred[None]:
+        """End the session in peace: the client gets what is queued, the end of each group, and the reason.
+
+        Fires when it has acknowledged that, or has had its time, and the connection is closed.
+        """
+        session = self._session
+        if session is None:
+            return self._broker.when_lost()
+        session.close(reason)
+        return self._say_goodbye(reason)
+
+    def session_ended(self, reason: Reason) -> None:
+        """The node has ended the session."""
+        if self._session is not None:
+            self._say_goodbye(reason)
+
+    def _say_goodbye(self, reason: Reason) -> Deferred[None]:
+        for group in sorted(self._groups):
+            self._push(encode_value(("left", group, reason.label)))
+        self._push(encode_value(("closed", reason.label)))
+        self._take_session()
+        told = self._delivery.when_empty()
+        told.addTimeout(caps.FAREWELL_SECONDS, self._clock)
+        return told.addBoth(self._part)
+
+    def _part(self, result: object) -> Deferred[None]:
+        self._delivery.close()
+        return self._broker.part()
+
+    def _too_slow(self) -> None:
+        session = self._take_session()
+        if session is None:
+            return
+        self._realm.client_too_slow(self)
+        session.close(Reason.TOO_SLOW)
+        if self._mind is not None:
+            last = encode_value(("closed", Reason.TOO_SLOW.label))
+            self._broker.call_with_encoded(self._mind, b"events", [last]).addErrback(lambda _: None)
+        self._broker.part()
+
+    def _take_session(self) -> NodeSession | None:
+        """The session, if it is not over; from now on it is, and calls that wait fail."""
+        session, self._session = self._session, None
+        if session is not None:
+            self._uploads.close()
+            self._realm.forget(self)
+            while self._gate:
+                self._gate.popleft()[2].errback(SessionClosed("the session is over"))
+            while self._held:
+                self._held.popleft().callback(None)
+            self._mind_reading()
+        return session
+
+    # Events on their way to the client.
+
+    def events_received(self, events: Sequence[Event]) -> None:
+        """The node delivers events to this session."""
+        if self._session is None or self._mind is None:
+            return
+        for event in events:
+            if isinstance(event, View):
+                self._groups.add(event.group)
+            elif isinstance(event, Left):
+                self._groups.discard(event.group)
+        for encoded in self._realm.encoder.encode(events):
+            self._delivery.push(encoded.pieces, encoded.events)
+
+    def _push(self, piece: bytes) -> None:
+        if self._mind is not None:
+            self._delivery.push((piece,))
+
+    def _hand_over(self, batch: list[bytes]) -> Deferred[object]:
+        assert self._mind is not None
+        return self._broker.call_with_encoded(self._mind, b"events", batch)
+
+    # Calls.
+
+    def perspectiveMessageReceived(self, broker: pb.Broker, message: str, args: object, kw: object) -> object:
+        """The same as for any declared method; here because ``IPerspective`` wants it."""
+        return self.remoteMessageReceived(broker, message, args, kw)
+
+    def _open_session(self) -> NodeSession:
+        if self._session is None:
+            raise SessionClosed("this session is over: log in again")
+        return self._session
+
+    def join(self, group: str) -> Deferred[None]:
+        """Join a group; answered when the join has its place in the order."""
+        session = self._open_session()
+        if self._mind is None:
+            raise LimitReached("to join, log in with a client object: its remote_events method gets the events")
+        if len(self._groups) >= MAX_GROUPS_PER_SESSION:
+            raise LimitReached(f"a session may be in {MAX_GROUPS_PER_SESSION} groups: leave one first")
+        return self._pending(lambda: session.join(group), 0)
+
+    def leave(self, group: str) -> Deferred[None]:
+        """Leave a group; answered when the leave has its place in the order."""
+        session = self._open_session()
+        return self._pending(lambda: session.leave(group), 0)
+
+    def send(
+        self, groups: tuple[str, ...], data: bytes, level: Level, stable: bool, self_discard: bool
+    ) -> Deferred[None]:
+        """Send one message."""
+        return self.send_many(groups, (data,), level, stable, self_discard)
+
+    def send_many(
+        self, groups: tuple[str, ...], messages: tuple[bytes, ...], level: Level, stable: bool, self_discard: bool
+    ) -> Deferred[None]:
+        """Send several messages; answered once for all."""
+        session = self._open_session()
+
+        def call() -> Deferred[None]:
+            sending = [session.send(groups, data, level, stable=stable, self_discard=self_discard) for data in messages]
+            return sending[0] if len(sending) == 1 else all_of(sending)
+
+        return self._pending(call, sum(map(len, messages)) + len(messages) * MESSAGE_BYTES).addCallback(self._hold)
+
+    def send_private(self, recipient: str, data: bytes, level: Level, stable: bool) -> Deferred[None]:
+        """Send one message to one member."""
+        session = self._open_session()
+        return self._pending(
+            lambda: session.send_private(recipient, data, level, stable=stable), len(data) + MESSAGE_BYTES
+        ).addCallback(self._hold)
+
+    def begin(self, size: int) -> Deferred[int]:
+        """Begin a message in parts; answered with its number when there is room for it."""
+        self._open_session()
+        return self._uploads.begin(size)
+
+    def part(self, number: int, data: bytes) -> None:
+        """Add the next part."""
+        self._open_session()
+        self._uploads.part(number, data)
+
+    def commit(
+        self, number: int, groups: tuple[str, ...], level: Level, stable: bool, self_discard: bool
+    ) -> Deferred[None]:
+        """Send the message whose parts are all here."""
+        self._open_session()
+        return self.send(groups, self._uploads.take(number), level, stable, self_discard)
+
+    def commit_private(self, number: int, recipient: str, level: Level, stable: bool) -> Deferred[None]:
+        """Send the message whose parts are all here to one member."""
+        self._open_session()
+        return self.send_private(recipient, self._uploads.take(number), level, stable)
+
+    def status(self) -> object:
+        """What the node and the daemon say of themselves."""
+        self._open_session()
+        return self._realm.status()
+
+    def groups(self, after: str, count: int) -> object:
+        """A page of the groups."""
+        self._open_session()
+        return self._realm.groups(after, count)
+
+    def whoami(self) -> object:
+        """This session, as the others see it."""
+        return plain_member(self._open_session().member)
+
+    def logout(self) -> None:
+        """End the session; its groups see it leave. The connection is closed when the client has its last events."""
+        self._open_session()
+        self.farewell(Reason.LEAVE)
+
+    def _pending(self, call: Callable[[], Deferred[None]], size: int) -> Deferred[None]:
+        """Make a call of the session in its turn and count it until it is done."""
+        done: Deferred[None] = Deferred()
+        self._gate.append((call, size, done))
+        self._run_gate()
+        return done
+
+    def _run_gate(self) -> None:
+        while self._gate and self._session is not None and self._fits(self._gate[0][1]):
+            call, size, done = self._gate.popleft()
+            self._pending_calls += 1
+            self._pending_bytes += size
+            maybeDeferred(call).addBoth(self._done, size).chainDeferred(done)
+        self._mind_reading()
+
+    def _fits(self, size: int) -> bool:
+        return not self._pending_bytes or self._pending_bytes + size <= caps.MAX_PENDING_BYTES
+
+    def _done(self, result: None, size: int) -> None:
+        self._pending_calls -= 1
+        self._pending_bytes -= size
+        self._run_gate()
+        return result
+
+    def _mind_reading(self) -> None:
+        full = self._session is not None and (bool(self._gate) or self._pending_calls >= caps.MAX_PENDING_CALLS)
+        self._broker.set_reading(not full)
+        self._delivery.set_reading(not full)
+
+    def _hold(self, result: None) -> Deferred[None] | None:
+        """Keep back the answer of a client that is far behind with reading what others send."""
+        if self._mind is None or not self._delivery.busy or len(self._held) >= caps.MAX_PENDING_CALLS:
+            return None
+        held: Deferred[None] = Deferred()
+        self._held.append(held)
+        return held
+
+    def _answer_held(self) -> None:
+        while self._held and not self._delivery.busy:
+            self._held.popleft().callback(None)
+
+    methods: ClassVar[Mapping[str, Method]] = {
+        "join": Method(join, (Parameter("group", group_name),)),
+        "leave": Method(leave, (Parameter("group", group_name),)),
+        "send": Method(send, (_GROUPS, Parameter("data", message_data), _LEVEL, _STABLE, _DISCARD)),
+        "send_many": Method(send_many, (_GROUPS, Parameter("messages", message_list), _LEVEL, _STABLE, _DISCARD)),
+        "send_private": Method(send_private, (_RECIPIENT, Parameter("data", message_data), _LEVEL, _STABLE)),
+        "begin": Method(begin, (Parameter("size", message_size),)),
+        "part": Method(part, (_NUMBER, Parameter("data", message_data))),
+        "commit": Method(commit, (_NUMBER, _GROUPS, _LEVEL, _STABLE, _DISCARD)),
+        "commit_private": Method(commit_private, (_NUMBER, _RECIPIENT, _LEVEL, _STABLE)),
+        "status": Method(status),
+        "groups": Method(
+            groups,
+            (
+                Parameter("after", text, ""),
+                Parameter("count", number_up_to(caps.STATUS_PAGE_GROUPS), caps.STATUS_PAGE_GROUPS),
+            ),
+        ),
+        "whoami": Method(whoami),
+        "logout": Method(logout),
+    }
+
+
+def all_of(sending: list[Deferred[None]]) -> Deferred[None]:
+    """Fires when all have fired; fails with the first failure, once all have ended."""
+
+    def ended(results: Sequence[tuple[bool, object]]) -> None:
+        for success, result in results:
+            if not success and isinstance(result, Failure):
+                result.raiseException()
+
+    ends: Deferred[list[tuple[bool, None]]] = DeferredList(sending, consumeErrors=True)
+    return ends.addCallback(ended)

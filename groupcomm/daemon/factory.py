@@ -1,0 +1,82 @@
+"""Makes the daemon's end of each control connection, counts them, and logs what their peers do wrong.
+
+Decides how many there may be, and how often a misdeed is worth a line.
+"""
+
+from __future__ import annotations
+
+from twisted.cred.portal import Portal
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.logger import Logger
+
+from groupcomm.daemon import caps
+from groupcomm.daemon.broker import ServerBroker
+from groupcomm.daemon.login import LoginRoot
+
+
+class ControlFactory(ServerFactory):
+    """The connections of one daemon, over all its control endpoints.
+
+    Invariants: at most ``MAX_CONNECTIONS`` and ``MAX_UNAUTHENTICATED`` are open.
+    """
+
+    noisy = False
+    unsafeTracebacks = False
+    log = Logger()
+
+    def __init__(self, clock: IReactorTime, portal: Portal) -> None:
+        self._clock = clock
+        self._portal = portal
+        self._unauthenticated: set[ServerBroker] = set()
+        self._logged_at = -caps.LOG_INTERVAL_SECONDS
+        self._unlogged = 0
+        self.brokers: set[ServerBroker] = set()
+        self.counters = {
+            "connections": 0,
+            "connections_refused": 0,
+            "connections_cut": 0,
+            "logins": 0,
+            "clients_too_slow": 0,
+        }
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """A broker for a new connection; None, which closes it, if there are too many."""
+        if len(self.brokers) >= caps.MAX_CONNECTIONS or len(self._unauthenticated) >= caps.MAX_UNAUTHENTICATED:
+            self.counters["connections_refused"] += 1
+            self._report("a control connection was refused: too many are open")
+            return None
+        broker = ServerBroker(self._clock)
+        broker.factory = self
+        broker.publish_root(LoginRoot(self._portal, broker))
+        self.brokers.add(broker)
+        self._unauthenticated.add(broker)
+        self.counters["connections"] += 1
+        return broker
+
+    def clientConnectionMade(self, broker: ServerBroker) -> None:
+        """The protocol has begun; nothing to do until the login."""
+
+    def login_succeeded(self, broker: ServerBroker) -> None:
+        """It is no stranger any more."""
+        self._unauthenticated.discard(broker)
+
+    def connection_lost(self, broker: ServerBroker) -> None:
+        """It is gone."""
+        self._unauthenticated.discard(broker)
+        self.brokers.discard(broker)
+
+    def misdeed(self, text: str) -> None:
+        """A client did what none should, and its connection is cut."""
+        self.counters["connections_cut"] += 1
+        self._report(f"a control connection was cut: {text}")
+
+    def _report(self, text: str) -> None:
+        """One line, at most once in ``LOG_INTERVAL_SECONDS``, with how many there were since the last."""
+        now = self._clock.seconds()
+        if now - self._logged_at < caps.LOG_INTERVAL_SECONDS:
+            self._unlogged += 1
+            return
+        self.log.warn("{text} ({unlogged} more since the last such line)", text=text, unlogged=self._unlogged)
+        self._logged_at = now
+        self._unlogged = 0

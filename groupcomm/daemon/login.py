@@ -1,0 +1,120 @@
+"""Logging in over a control connection, as ``pb.PBClientFactory.login`` does it: a name, a challenge, a response.
+
+Whoever can open a control connection may log in under any free name: the socket's mode governs that, and the password
+that Perspective Broker asks for is not looked at. There is no anonymous login, and one login per connection.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from attrs import frozen
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.credentials import ICredentials
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, succeed
+from twisted.spread import pb
+from zope.interface import implementer
+
+from groupcomm.daemon.errors import LoginRefused
+from groupcomm.daemon.schema import DeclaredMethods, Method, Parameter, client_name, optional_reference, short_bytes
+
+if TYPE_CHECKING:
+    from groupcomm.daemon.broker import ServerBroker
+
+MAX_ATTEMPTS: Final = 8
+"""Logins one connection may try; it is closed by its deadline at the latest."""
+
+
+class ILocalName(ICredentials):
+    """A name claimed over a connection that only those may open who may use the groups."""
+
+
+@implementer(ILocalName)
+@frozen
+class LocalName:
+    """A name claimed over a control connection of this host."""
+
+    name: str
+
+
+@implementer(ICredentialsChecker)
+class LocalNameChecker:
+    """Accepts any name: who may claim one was decided when the connection was opened."""
+
+    credentialInterfaces = (ILocalName,)
+
+    def requestAvatarId(self, credentials: LocalName) -> Deferred[bytes | tuple[()]]:
+        """The name is the avatar's id."""
+        return succeed(credentials.name.encode("utf-8"))
+
+
+@frozen
+class Mind:
+    """What the realm is told of the client beside its name.
+
+    Attributes:
+        broker: its connection.
+        client: its object for events; None if it wants none.
+    """
+
+    broker: ServerBroker
+    client: pb.RemoteReference | None
+
+
+def _avatar(result: tuple[object, object, object]) -> pb.Referenceable:
+    avatar = result[1]
+    assert isinstance(avatar, pb.Referenceable)
+    return avatar
+
+
+class Challenger(DeclaredMethods):
+    """The second step of a login."""
+
+    def __init__(self, root: LoginRoot, name: str) -> None:
+        self._root = root
+        self._name = name
+
+    def respond(self, response: bytes, mind: pb.RemoteReference | None) -> Deferred[pb.Referenceable]:
+        """The client's answer to the challenge, which is not looked at, and its object for events."""
+        return self._root.finish(self._name, mind)
+
+    methods: ClassVar[Mapping[str, Method]] = {
+        "respond": Method(respond, (Parameter("response", short_bytes), Parameter("mind", optional_reference, None)))
+    }
+
+
+class LoginRoot(DeclaredMethods):
+    """What a connection can call before login: ``login`` and nothing else."""
+
+    def __init__(self, portal: Portal, broker: ServerBroker) -> None:
+        self._portal = portal
+        self._broker = broker
+        self._attempts = 0
+
+    def login(self, name: str) -> tuple[bytes, Challenger]:
+        """Begin a login: a challenge and who takes the response."""
+        self._attempts += 1
+        if self._broker.authenticated:
+            raise LoginRefused("this connection is logged in already: open another")
+        if self._attempts > MAX_ATTEMPTS:
+            raise LoginRefused("too many attempts on this connection")
+        return secrets.token_bytes(16), Challenger(self, name)
+
+    def login_anonymous(self, mind: object) -> None:
+        """Refused, in words."""
+        raise LoginRefused("there is no anonymous login: log in with a name and an empty password")
+
+    def finish(self, name: str, client: pb.RemoteReference | None) -> Deferred[pb.Referenceable]:
+        """Log in; fires with the avatar."""
+        if self._broker.authenticated:
+            raise LoginRefused("this connection is logged in already: open another")
+        login = self._portal.login(LocalName(name), Mind(self._broker, client), pb.IPerspective)
+        return login.addCallback(_avatar)
+
+    methods: ClassVar[Mapping[str, Method]] = {
+        "login": Method(login, (Parameter("username", client_name),)),
+        "loginAnonymous": Method(login_anonymous, (Parameter("mind", optional_reference, None),)),
+    }

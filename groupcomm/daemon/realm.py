@@ -1,0 +1,155 @@
+"""The realm of a daemon's clients: opens a session of the node for each login, and says how it all is.
+
+Decides which of a node's facts a client is told, and in which form; who may log in was decided before.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from twisted.cred.portal import IRealm
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.spread import pb
+from zope.interface import Interface, implementer
+
+from groupcomm._version import __version__
+from groupcomm.daemon import caps
+from groupcomm.daemon.avatar import ClientAvatar, NodeSession
+from groupcomm.daemon.delivery import DeliveryLimits
+from groupcomm.daemon.encoder import EventEncoder
+from groupcomm.daemon.errors import SessionClosed
+from groupcomm.daemon.login import Mind
+from groupcomm.daemon.settings import Origin
+from groupcomm.daemon.uploads import UploadBudget
+from groupcomm.daemon.vocabulary import plain_members
+from groupcomm.status import NodeStatus
+
+if TYPE_CHECKING:
+    from groupcomm.sessions import SessionHandler
+
+
+class ServedNode(Protocol):
+    """What the realm needs of its node."""
+
+    def open_session(self, client_name: str, handler: SessionHandler) -> NodeSession:
+        """Open a session; raises ``NameInUse`` and other ``UsageError``s."""
+
+    def status(self) -> NodeStatus:
+        """What the node says of itself."""
+
+
+@implementer(IRealm)
+class Realm:
+    """All clients of one daemon.
+
+    Invariant: ``avatars`` are those whose session is open.
+
+    Args:
+        clock: the reactor's time.
+        node: whose sessions are given out.
+        origins: the settings, as the status shows them.
+        limits: when a client is too slow.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        node: ServedNode,
+        origins: tuple[Origin, ...] = (),
+        limits: DeliveryLimits | None = None,
+    ) -> None:
+        self.clock = clock
+        self.encoder = EventEncoder()
+        self.upload_budget = UploadBudget()
+        self.avatars: set[ClientAvatar] = set()
+        self.stopping = False
+        self.counters: Counter[str] | dict[str, int] = Counter()
+        self._node = node
+        self._origins = origins
+        self._limits = limits or DeliveryLimits()
+
+    def requestAvatar(
+        self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
+    ) -> tuple[type[Interface], object, Callable[[], None]]:
+        """Open a session under that name.
+
+        Raises:
+            NameInUse: a live session has it.
+            SessionClosed: the daemon is about to stop.
+        """
+        if pb.IPerspective not in interfaces or not isinstance(mind, Mind) or not isinstance(avatarId, bytes):
+            raise NotImplementedError("only named Perspective Broker clients are served")
+        if self.stopping:
+            raise SessionClosed("this daemon is about to stop")
+        name = avatarId.decode("utf-8")
+        avatar = ClientAvatar(self, mind.broker, name, mind.client, self._limits)
+        avatar.opened(self._node.open_session(name, avatar))
+        self.avatars.add(avatar)
+        self.counters["logins"] += 1
+        mind.broker.on_disconnect(avatar.connection_lost)
+        mind.broker.login_succeeded()
+        return pb.IPerspective, avatar, avatar.connection_lost
+
+    def forget(self, avatar: ClientAvatar) -> None:
+        """Its session is over."""
+        self.avatars.discard(avatar)
+
+    def client_too_slow(self, avatar: ClientAvatar) -> None:
+        """It is put out: one line for the operator."""
+        self.counters["clients_too_slow"] += 1
+        self._log.warn(
+            "client {client} is disconnected: too slow, {queued} bytes of events not acknowledged",
+            client=avatar.name,
+            queued=avatar.queued_bytes,
+        )
+
+    def status(self) -> dict[str, object]:
+        """The node, its view, its peers and its clients, in plain values; groups only by their number."""
+        status = self._node.status()
+        return {
+            "version": __version__,
+            "node": status.node.name,
+            "incarnation": status.node.incarnation,
+            "cluster": status.cluster,
+            "state": status.state,
+            "view": None if status.view is None else str(status.view),
+            "members": [(node.name, node.incarnation) for node in status.members],
+            "sequencer": None if status.sequencer is None else status.sequencer.name,
+            "primary": status.primary,
+            "groups": len(status.groups),
+            "peers": [
+                {
+                    "node": peer.node.name,
+                    "incarnation": peer.node.incarnation,
+                    "address": None if peer.address is None else f"{peer.address[0]}:{peer.address[1]}",
+                    "round_trip_seconds": peer.round_trip_seconds,
+                    "silent_seconds": peer.silent_seconds,
+                    "packets_received": peer.packets_received,
+                    "packets_missing": peer.packets_missing,
+                    "nacks_sent": peer.nacks_sent,
+                    "repairs_received": peer.repairs_received,
+                    "unstable_packets": peer.unstable_packets,
+                }
+                for peer in status.peers
+            ],
+            "window_bytes": status.window_bytes,
+            "outstanding_bytes": status.outstanding_bytes,
+            "queued_bytes": status.queued_bytes,
+            "counters": {**status.counters, **self.counters},
+            "clients": len(self.avatars),
+            "client_queue_bytes": sum(avatar.queued_bytes for avatar in self.avatars),
+            "config": [(origin.name, origin.value, origin.source) for origin in self._origins],
+        }
+
+    def groups(self, after: str, count: int) -> list[dict[str, object]]:
+        """Up to ``count`` groups whose names come after ``after``, by name; at most ``STATUS_PAGE_GROUPS``."""
+        chosen = sorted((group for group in self._node.status().groups if group.name > after), key=lambda one: one.name)
+        return [
+            {"name": group.name, "view": str(group.view), "members": plain_members(group.members)}
+            for group in chosen[: min(count, caps.STATUS_PAGE_GROUPS)]
+        ]

@@ -1,0 +1,148 @@
+"""A daemon: a node, its control endpoints and its clients, as one service.
+
+Decides the order of starting and stopping. Control endpoints are opened before the node, so that the node's "listening"
+line is the last thing said; on the way down the node leaves first, so that clients hear of a leave and not of a
+failure, and connections are closed after that.
+"""
+
+# What is inherited from twisted.application.service is untyped.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+from twisted.application.service import Service
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from groupcomm.daemon.control import ControlEndpoint, SocketGuard
+from groupcomm.daemon.delivery import DeliveryLimits
+from groupcomm.daemon.factory import ControlFactory
+from groupcomm.daemon.login import LocalNameChecker
+from groupcomm.daemon.realm import Realm, ServedNode
+from groupcomm.daemon.settings import Origin
+from groupcomm.errors import EnvironmentFault
+
+
+class NodeService(ServedNode, Protocol):
+    """The node a daemon runs."""
+
+    def startService(self) -> None:
+        """Open its sockets; raises ``EnvironmentFault`` if this host does not let it."""
+
+    def stopService(self) -> Deferred[None] | None:
+        """Leave and close everything."""
+
+
+class DaemonService(Service):
+    """A node with its clients.
+
+    Invariant: while it runs every control endpoint is open; when ``stopService`` has fired nothing is.
+
+    Args:
+        reactor: runs it all.
+        node: the node, not started.
+        control: where clients connect.
+        origins: the settings, for the status.
+        limits: when a client is too slow.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        node: NodeService,
+        control: tuple[ControlEndpoint, ...],
+        origins: tuple[Origin, ...] = (),
+        limits: DeliveryLimits | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._node = node
+        self._control = control
+        self._guards: list[SocketGuard] = []
+        self._ports: list[IListeningPort] = []
+        self.realm = Realm(reactor, node, origins, limits)
+        self.factory = ControlFactory(reactor, Portal(self.realm, [LocalNameChecker()]))
+        self.realm.counters = self.factory.counters
+
+    def startService(self) -> None:
+        """Open the control endpoints, then start the node.
+
+        Raises:
+            EnvironmentFault: this host does not give what is needed; nothing is left open.
+        """
+        try:
+            for endpoint in self._control:
+                self._open(endpoint)
+            self._log.info("control at {control}", control=", ".join(self.control_descriptions()))
+            self._node.startService()
+        except Exception:
+            self._close_ports()
+            raise
+        super().startService()
+
+    def stopService(self) -> Deferred[None]:
+        """Take no more clients, leave the cluster, say goodbye to the clients; fires when nothing is left."""
+        super().stopService()
+        self.realm.stopping = True
+        stopping = [self._close_ports(), maybeDeferred(self._node.stopService)]
+        stopped: Deferred[list[None]] = gatherResults(stopping, consumeErrors=True)
+        return stopped.addErrback(self._log_failure).addCallback(lambda _: self._part_from_clients())
+
+    def control_descriptions(self) -> tuple[str, ...]:
+        """What clients pass to ``connect``, for each endpoint that is open."""
+        return tuple(
+            endpoint.client_description if endpoint.path is not None else f"tcp:{_host(port)}"
+            for endpoint, port in zip(self._control, self._ports, strict=False)
+        )
+
+    def _open(self, endpoint: ControlEndpoint) -> None:
+        if endpoint.path is not None:
+            guard = SocketGuard(endpoint.path)
+            guard.acquire()
+            self._guards.append(guard)
+        mask = os.umask(0o117)  # the socket has its mode from the moment it exists
+        try:
+            opened = maybeDeferred(serverFromString(self._reactor, endpoint.description).listen, self.factory)
+        finally:
+            os.umask(mask)
+        failures: list[Failure] = []
+        opened.addCallbacks(self._ports.append, failures.append)
+        if failures:
+            error = failures[0].value
+            if isinstance(error, CannotListenError | OSError):
+                raise EnvironmentFault(f"cannot open the control endpoint {endpoint.description}: {error}") from None
+            failures[0].raiseException()
+
+    def _close_ports(self) -> Deferred[None]:
+        ports, self._ports = self._ports, []
+        closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+
+        def released(result: object) -> None:
+            while self._guards:
+                self._guards.pop().release()
+
+        return closing.addErrback(self._log_failure).addCallback(released)
+
+    def _part_from_clients(self) -> Deferred[None]:
+        """Strangers go at once; clients when they have been told, or have had their time."""
+        parting = [
+            broker.when_lost() if broker.authenticated else broker.part() for broker in tuple(self.factory.brokers)
+        ]
+        return gatherResults(parting).addCallback(lambda _: None)
+
+    def _log_failure(self, failure: Failure) -> None:
+        self._log.failure("stopping failed", failure)
+
+
+def _host(port: IListeningPort) -> str:
+    host = port.getHost()
+    return f"{host.host}:{host.port}"  # type: ignore[attr-defined]  # only TCP ports have no path

@@ -1,0 +1,305 @@
+"""The daemon's settings and where each came from: option, environment, file, default, in this order.
+
+Decides names, forms and defaults. The command line is ``tap``'s, what a control endpoint may be ``control``'s.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+from attrs import evolve, frozen
+
+from groupcomm.daemon.control import ControlEndpoint, default_control, parse_control
+from groupcomm.errors import UsageError
+from groupcomm.identity import checked_name, checked_node_name
+from groupcomm.limits import MAX_NODE_NAME_BYTES
+from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT
+
+DISCOVERIES: Final = ("zeroconf", "multicast", "static")
+LOG_LEVELS: Final = ("debug", "info", "warn", "error", "critical")
+LOG_FORMATS: Final = ("text", "json")
+MAX_FILE_BYTES: Final = 1024 * 1024
+
+_Value = TypeVar("_Value")
+
+
+@frozen
+class Setting:
+    """One setting as the table below describes it.
+
+    Attributes:
+        name: as an option and as a key of the file; in the environment upper case after ``GROUPCOMM_``.
+        many: whether it is a list: a repeated option, a list in the file, separated by white space or commas in the
+            environment.
+        help: one line for ``--help``.
+        metavar: how its value is called there.
+    """
+
+    name: str
+    help: str
+    metavar: str
+    many: bool = False
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return "GROUPCOMM_" + self.name.upper().replace("-", "_")
+
+
+SETTINGS: Final = (
+    Setting("cluster", "name of the cluster (default: default)", "NAME"),
+    Setting("node", "name of this node, unique in the cluster (default: this host's name)", "NAME"),
+    Setting("interface", "network interface to use (default: the one of the default route)", "NAME_OR_ADDRESS"),
+    Setting(
+        "control",
+        "where clients connect: unix:PATH or tcp:PORT:interface=127.0.0.1; may be repeated (default: a UNIX socket of "
+        "mode 0600 in a private run directory)",
+        "ENDPOINT",
+        many=True,
+    ),
+    Setting(
+        "peer",
+        "a node that may be there (port: that of --multicast, if none is given); may be repeated",
+        "HOST[:PORT]",
+        True,
+    ),
+    Setting("discovery", "how nodes are found: any of zeroconf,multicast,static (default: all)", "LIST", many=True),
+    Setting("data-dir", "directory for what must survive a restart (default: none)", "DIR"),
+    Setting("log-level", "least level that is logged: debug, info, warn, error or critical (default: info)", "LEVEL"),
+    Setting("log-format", "form of the log: text or json (default: text)", "FORMAT"),
+    Setting("multicast", f"multicast group and port (default: {DEFAULT_GROUP}:{DEFAULT_PORT})", "GROUP:PORT"),
+)
+"""Every setting, in the order it is shown in."""
+
+
+@frozen
+class Origin:
+    """One setting as it was found.
+
+    Attributes:
+        name: of the setting.
+        value: as text.
+        source: ``option``, ``environment NAME``, ``file PATH:LINE`` or ``default``.
+    """
+
+    name: str
+    value: str
+    source: str
+
+
+@frozen
+class Settings:
+    """What a daemon was told, checked.
+
+    Attributes:
+        control: where clients connect; at least one.
+        peers: nodes that may be there, each ``HOST`` or ``HOST:PORT``.
+        origins: every setting with its value as text and where it came from.
+    """
+
+    cluster: str
+    node: str
+    interface: str | None
+    control: tuple[ControlEndpoint, ...]
+    peers: tuple[str, ...]
+    discovery: tuple[str, ...]
+    data_dir: Path | None
+    log_level: str
+    log_format: str
+    multicast: tuple[str, int]
+    origins: tuple[Origin, ...]
+
+
+@frozen
+class _Found:
+    values: tuple[str, ...]
+    source: str
+
+
+def load_settings(
+    options: Mapping[str, Sequence[str]],
+    environ: Mapping[str, str],
+    *,
+    user: int,
+    hostname: str | None = None,
+    config: str | None = None,
+) -> Settings:
+    """Gather and check the settings.
+
+    Args:
+        options: what the command line gave, by name; values as text, more than one where the option was repeated.
+        environ: the environment.
+        user: the effective user id, which decides where the control socket lies by default.
+        hostname: this host's name; asked of the system if not given.
+        config: path of a TOML file; ``GROUPCOMM_CONFIG`` is the alternative.
+
+    Raises:
+        UsageError: a value, a key or the file is not as it should be; the text says where and what would be.
+    """
+    path = config or environ.get("GROUPCOMM_CONFIG")
+    from_file = read_file(Path(path)) if path else {}
+    found: dict[str, _Found] = {}
+    for setting in SETTINGS:
+        if given := options.get(setting.name):
+            found[setting.name] = _Found(tuple(given), "option")
+        elif text := environ.get(setting.variable):
+            values = tuple(re.split(r"[\s,]+", text.strip())) if setting.many else (text,)
+            found[setting.name] = _Found(values, f"environment {setting.variable}")
+        elif setting.name in from_file:
+            found[setting.name] = from_file[setting.name]
+    return _checked(found, environ, user, hostname or socket.gethostname())
+
+
+def read_file(path: Path) -> dict[str, _Found]:
+    """The settings in a TOML file, by name.
+
+    Raises:
+        UsageError: the file cannot be read, is no TOML, or has an unknown key or a value of the wrong type; the text
+            begins with file and line.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration file {path}: {error.strerror}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise UsageError(f"the configuration file {path} is larger than {MAX_FILE_BYTES} bytes")
+    try:
+        text = data.decode("utf-8")
+        table = tomllib.loads(text)
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        where = f"{path}:{line[1]}" if line else f"{path}"
+        raise UsageError(f"{where}: {error}") from None
+    known = {setting.name: setting for setting in SETTINGS}
+    found: dict[str, _Found] = {}
+    for key, value in table.items():
+        where = f"{path}:{_line_of(text, key)}"
+        setting = known.get(key)
+        if setting is None:
+            raise UsageError(f"{where}: there is no setting {key!r}; there are: {', '.join(known)}")
+        items = value if setting.many and isinstance(value, list) else [value]
+        if not all(isinstance(item, str) for item in items):
+            kind = "a string or a list of strings" if setting.many else "a string"
+            raise UsageError(f"{where}: {key} must be {kind}")
+        found[key] = _Found(tuple(items), f"file {where}")
+    return found
+
+
+def _line_of(text: str, key: str) -> int:
+    """The line on which a top-level key or table is first named; TOML's reader does not say."""
+    name = re.escape(key)
+    pattern = re.compile(rf"""^\s*(\[\[?\s*)?(["']?){name}\2\s*(=|\.|\])""")
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.match(line):
+            return number
+    return 1
+
+
+def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int, hostname: str) -> Settings:
+    origins: dict[str, Origin] = {}
+
+    def take(name: str, default: str, check: Callable[[str], _Value]) -> _Value:
+        entry = found.get(name, _Found((default,), "default"))
+        if len(entry.values) != 1:
+            raise UsageError(f"{_place(entry.source, name)} takes one value")
+        value = _apply(check, entry.values[0], entry.source, name)
+        origins[name] = Origin(name, entry.values[0], entry.source)
+        return value
+
+    def take_many(name: str, default: tuple[str, ...], check: Callable[[str], _Value]) -> tuple[_Value, ...]:
+        entry = found.get(name, _Found(default, "default"))
+        values = tuple(_apply(check, value, entry.source, name) for value in entry.values)
+        origins[name] = Origin(name, " ".join(entry.values), entry.source)
+        return values
+
+    cluster = take("cluster", "default", lambda text: checked_name(text, "a cluster name"))
+    node = take("node", _node_name_from(hostname), checked_node_name)
+    control_default = () if "control" in found else (default_control(cluster, node, environ, user),)
+    discovery_given = "discovery" in found
+    settings = Settings(
+        cluster=cluster,
+        node=node,
+        interface=take("interface", "", str) or None,
+        control=take_many("control", control_default, parse_control),
+        peers=take_many("peer", (), _parse_peer),
+        discovery=tuple(name for names in take_many("discovery", DISCOVERIES, _parse_discovery) for name in names),
+        data_dir=take("data-dir", "", lambda text: Path(text).absolute() if text else None),
+        log_level=take("log-level", "info", _one_of(LOG_LEVELS)),
+        log_format=take("log-format", "text", _one_of(LOG_FORMATS)),
+        multicast=take("multicast", f"{DEFAULT_GROUP}:{DEFAULT_PORT}", _parse_multicast),
+        origins=(),
+    )
+    if settings.peers and "static" not in settings.discovery:
+        raise UsageError("--peer has no effect without static in --discovery")
+    if discovery_given and settings.discovery == ("static",) and not settings.peers:
+        raise UsageError("--discovery static needs at least one --peer")
+    return evolve(settings, origins=tuple(origins[setting.name] for setting in SETTINGS))
+
+
+def _apply(check: Callable[[str], _Value], value: str, source: str, name: str) -> _Value:
+    try:
+        return check(value)
+    except UsageError as error:
+        raise UsageError(f"{_place(source, name)}: {error}") from None
+
+
+def _place(source: str, name: str) -> str:
+    if source == "option":
+        return f"--{name}"
+    return name if source == "default" else f"{source.partition(' ')[2]}: {name}"
+
+
+def _node_name_from(hostname: str) -> str:
+    """A node name made of the host's: what may not be in one becomes a hyphen."""
+    name = re.sub(r"[@#/\s]+", "-", hostname).strip("-")
+    return name.encode("utf-8", "ignore")[:MAX_NODE_NAME_BYTES].decode("utf-8", "ignore") or "node"
+
+
+def _one_of(allowed: Sequence[str]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if text not in allowed:
+            raise UsageError(f"{text!r} is none of {', '.join(allowed)}")
+        return text
+
+    return check
+
+
+def _parse_discovery(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name for name in re.split(r"[\s,]+", text) if name))
+    for name in names:
+        if name not in DISCOVERIES:
+            raise UsageError(f"{name!r} is none of {', '.join(DISCOVERIES)}")
+    if not names:
+        raise UsageError(f"name at least one of {', '.join(DISCOVERIES)}")
+    return names
+
+
+def _parse_peer(text: str) -> str:
+    host, colon, port = text.partition(":")
+    if not host or (colon and not _is_port(port)) or any(character.isspace() for character in host):
+        raise UsageError(f"{text!r} is not HOST or HOST:PORT (IPv4 address or name)")
+    return text
+
+
+def _parse_multicast(text: str) -> tuple[str, int]:
+    group, colon, port = text.partition(":")
+    group = group or DEFAULT_GROUP
+    try:
+        multicast = ipaddress.IPv4Address(group).is_multicast
+    except ValueError:
+        multicast = False
+    if not multicast or (colon and not _is_port(port)):
+        raise UsageError(f"{text!r} is not GROUP:PORT with an IPv4 multicast group (224.0.0.0 to 239.255.255.255)")
+    return group, int(port) if colon else DEFAULT_PORT
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536

@@ -1,0 +1,144 @@
+"""``twistd groupcomm``: the command line of the daemon, and the service it makes.
+
+Decides how options look; what they may hold is ``settings``'s to say.
+"""
+
+# What is inherited from twisted.application and twisted.python is untyped.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, cast
+
+from twisted.application.service import IServiceCollection
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import ILogObserver, Logger
+from twisted.python import usage
+from twisted.python.components import Componentized
+
+from groupcomm._version import __version__
+from groupcomm.config import EngineConfig
+from groupcomm.daemon.logs import log_stream, make_observer
+from groupcomm.daemon.service import DaemonService
+from groupcomm.daemon.settings import SETTINGS, Settings, load_settings
+from groupcomm.errors import EnvironmentFault, UsageError
+from groupcomm.net.reactor import INodeReactor
+from groupcomm.node import Node, NodeConfig, NodeNews
+from groupcomm.outputs import Stopped
+
+
+class Options(usage.Options):
+    """The options of ``twistd groupcomm``. All but ``--config`` can stand in the file and in the environment too."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Run a groupcomm daemon: one node of a cluster, which applications on this host use as its clients. Without "
+        "options daemons on one LAN find each other. Each option can also be set in the environment (--data-dir as "
+        "GROUPCOMM_DATA_DIR) or in the file of --config (data-dir = ...); an option wins over the environment, the "
+        "environment over the file. `groupcomm status --config` shows what is set, and where."
+    )
+    optParameters: list[list[Any]] = [
+        ["config", None, None, "file with settings (TOML)"],
+        *([setting.name, None, None, setting.help] for setting in SETTINGS if not setting.many),
+    ]
+    settings: Settings
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._repeated: dict[str, list[str]] = {}
+
+    def opt_control(self, endpoint: str) -> None:
+        """Where clients connect: unix:PATH or tcp:PORT:interface=127.0.0.1; may be repeated.
+
+        By default a UNIX socket of mode 0600 in a private run directory.
+        """
+        self._repeated.setdefault("control", []).append(endpoint)
+
+    def opt_peer(self, peer: str) -> None:
+        """A node that may be there, HOST or HOST:PORT; may be repeated."""
+        self._repeated.setdefault("peer", []).append(peer)
+
+    def opt_discovery(self, names: str) -> None:
+        """How nodes are found: a list of zeroconf, multicast, static (default: zeroconf,multicast,static)."""
+        self._repeated.setdefault("discovery", []).append(names)
+
+    def opt_version(self) -> None:
+        """Display the version of groupcomm and exit."""
+        print(f"groupcomm {__version__}")
+        sys.exit(0)
+
+    def parseArgs(self, *rest: str) -> None:
+        """There are no arguments beside the options."""
+        if rest:
+            raise usage.UsageError(f"what is {rest[0]!r}? This command takes options only")
+
+    def postOptions(self) -> None:
+        """Gather and check the settings."""
+        given = {setting.name: [self[setting.name]] for setting in SETTINGS if self.get(setting.name) is not None}
+        try:
+            self.settings = load_settings(
+                {**given, **self._repeated}, os.environ, user=os.geteuid(), config=self["config"]
+            )
+            self.node_config = node_config(self.settings)
+        except UsageError as error:
+            raise usage.UsageError(str(error)) from None
+
+
+def node_config(settings: Settings) -> NodeConfig:
+    """What the node is told of the settings."""
+    group, port = settings.multicast
+    return NodeConfig(
+        engine=EngineConfig(cluster=settings.cluster),
+        node=settings.node,
+        interface=settings.interface,
+        multicast_group=group,
+        multicast_port=port,
+        discovery=settings.discovery,
+        peers=settings.peers,
+        data_dir=settings.data_dir,
+    )
+
+
+class TwistdService(DaemonService):
+    """The daemon under ``twistd``: sets up its log, ends the process when it cannot go on."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: INodeReactor, options: Options) -> None:
+        self._core = cast(IReactorCore, reactor)
+        self._options = options
+        node = Node(reactor, options.node_config)
+        node.observe(self._observe)
+        settings = options.settings
+        super().__init__(reactor, node, settings.control, settings.origins)
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:
+        """Become part of the application, whose log this service then decides the form of."""
+        super().setServiceParent(parent)
+        twistd_options = getattr(self._options, "parent", None)
+        if isinstance(parent, Componentized) and twistd_options is not None:
+            stream = log_stream(twistd_options)
+            if stream is not None:
+                parent.setComponent(ILogObserver, make_observer(self._options.settings, stream))
+
+    def startService(self) -> None:
+        """Start; a machine that does not give what is needed ends the process with one clear line."""
+        try:
+            super().startService()
+        except EnvironmentFault as error:
+            raise SystemExit(f"groupcomm: {error}") from None
+
+    def _observe(self, news: NodeNews) -> None:
+        """A node that has ended by itself leaves nothing to run for."""
+        if isinstance(news, Stopped) and not news.clean and self.running:
+            self._log.critical("the daemon ends: {reason}", reason=news.reason)
+            self._core.stop()
+
+
+def makeService(options: Options) -> TwistdService:
+    """The service that ``twistd groupcomm`` runs."""
+    from twisted.internet import reactor
+
+    return TwistdService(cast(INodeReactor, reactor), options)
