@@ -90,16 +90,21 @@ class SocketConfig:
     ttl: int = field(default=1)
 
     def __attrs_post_init__(self) -> None:
-        try:
-            multicast = ipaddress.IPv4Address(self.group).is_multicast
-        except ValueError:
-            multicast = False
-        if not multicast:
-            raise UsageError(f"{self.group!r} is no IPv4 multicast address (224.0.0.0 to 239.255.255.255)")
-        if not 0 < self.group_port < 65_536:
-            raise UsageError(f"the multicast port must be 1 to 65535, not {self.group_port}")
-        if not 0 <= self.port < 65_536:
-            raise UsageError(f"the port must be 0 to 65535, not {self.port}")
+        check_ports(self.group, self.group_port, self.port)
+
+
+def check_ports(group: str, group_port: int, port: int) -> None:
+    """Raise ``UsageError`` unless these are an IPv4 multicast group, its port, and a port or 0."""
+    try:
+        multicast = ipaddress.IPv4Address(group).is_multicast
+    except ValueError:
+        multicast = False
+    if not multicast:
+        raise UsageError(f"{group!r} is no IPv4 multicast address (224.0.0.0 to 239.255.255.255)")
+    if not 0 < group_port < 65_536:
+        raise UsageError(f"the multicast port must be 1 to 65535, not {group_port}")
+    if not 0 <= port < 65_536:
+        raise UsageError(f"the port must be 0 to 65535, not {port}")
 
 
 class DatagramSink(Protocol):

@@ -1,0 +1,54 @@
+"""The frozen settings of a node. Holds and checks them; where they come from is the daemon's business."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from attrs import field, frozen
+
+from groupcomm.config import EngineConfig
+from groupcomm.discovery.sources import DEFAULT_SOURCES, check_sources
+from groupcomm.identity import checked_node_name
+from groupcomm.limits import MAX_NODE_NAME_BYTES
+from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT, check_ports
+
+
+def default_node_name() -> str:
+    """The host's name, made fit to name a node."""
+    name = "".join(
+        "-" if character in "@#/" or not character.isprintable() else character for character in socket.gethostname()
+    ).strip()
+    return name.encode()[:MAX_NODE_NAME_BYTES].decode(errors="ignore") or "node"
+
+
+@frozen
+class NodeConfig:
+    """What a node is told at birth.
+
+    Attributes:
+        engine: the engine's settings, the cluster's name among them.
+        node: the node's name, unique in the cluster.
+        interface: name or IPv4 address of the interface to use; None: that of the default route.
+        multicast_group: the IPv4 multicast group, the same at all nodes of the cluster.
+        multicast_port: its port, the same at all nodes of the cluster.
+        port: the node's own port, UDP and TCP; 0: the number of ``multicast_port`` if it is free, else any.
+        discovery: the sources of hints, of ``zeroconf``, ``multicast`` and ``static``.
+        peers: where to look for other nodes, each ``HOST[:PORT]``; without a port, that of ``multicast_port``.
+        data_dir: where what must outlive a restart is kept; None: nothing is.
+    """
+
+    engine: EngineConfig = field(factory=EngineConfig)
+    node: str = field(factory=default_node_name)
+    interface: str | None = None
+    multicast_group: str = DEFAULT_GROUP
+    multicast_port: int = DEFAULT_PORT
+    port: int = 0
+    discovery: tuple[str, ...] = DEFAULT_SOURCES
+    peers: tuple[str, ...] = ()
+    data_dir: Path | None = None
+
+    def __attrs_post_init__(self) -> None:
+        checked_node_name(self.node)
+        check_ports(self.multicast_group, self.multicast_port, self.port)
+        check_sources(self.discovery, self.peers, self.multicast_port)

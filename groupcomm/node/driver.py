@@ -1,0 +1,428 @@
+"""The driver of one engine, from a node's start to its end.
+
+Decides when the engine is fed and in which order what it says is acted on: input, datagrams, outputs, deadline. The
+application is never called while the engine is at work. One delayed call exists per node. A stall of this process is
+measured by how late that call, or whatever comes before it, is.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeAlias, cast
+
+from attrs import evolve, frozen
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from groupcomm.config import EngineConfig
+from groupcomm.discovery.hints import Announcement
+from groupcomm.discovery.sources import IDiscoveryReactor, make_sources
+from groupcomm.engine import Engine
+from groupcomm.errors import NotConnected
+from groupcomm.events import Reason
+from groupcomm.identity import MemberId, NodeId
+from groupcomm.interfaces import IDiscovery
+from groupcomm.net.incarnation import next_incarnation
+from groupcomm.net.interfaces import NetworkInterface, choose_interface
+from groupcomm.net.reactor import INodeReactor, IWatchReactor
+from groupcomm.net.sockets import DatagramSink, NodeSockets, NodeTransport, SocketConfig
+from groupcomm.net.watch import BannerFactory, NeighbourWatch
+from groupcomm.node.config import NodeConfig
+from groupcomm.outputs import (
+    Address,
+    Datagram,
+    NodeSignal,
+    NodeViewInstalled,
+    Output,
+    ProbeWanted,
+    Stopped,
+    WatchChanged,
+)
+from groupcomm.sessions import LocalSession, SessionEngine, SessionHandler, SessionLimits, SessionTable
+from groupcomm.status import NodeStatus
+
+STALL_SECONDS: Final = 0.1
+"""Whatever happens so much later than the delayed call was due shows a stall of this process."""
+
+TIMER_SLACK_SECONDS: Final = 0.0005
+"""The delayed call is not moved for less."""
+
+LINGER_SECONDS: Final = 0.1
+"""After a leave the sockets stay open so long: others may still be installing the view without this node."""
+
+STOP_SLACK_SECONDS: Final = 1.0
+"""How much longer than the engine's own limit a leave is waited for."""
+
+NodeNews: TypeAlias = NodeViewInstalled | NodeSignal | Stopped
+"""What observers of a node are told."""
+
+
+class NodeEngine(SessionEngine, Protocol):
+    """What a node needs of an engine."""
+
+    def start(self, now: float) -> None:
+        """Begin."""
+
+    def datagram_received(self, data: bytes, source: Address, now: float) -> None:
+        """One datagram of a burst."""
+
+    def burst_ended(self, now: float) -> None:
+        """The burst is over: answer."""
+
+    def handle_timeout(self, now: float) -> None:
+        """The deadline has come."""
+
+    def add_hint(self, address: Address, now: float) -> None:
+        """Another node may be there."""
+
+    def peer_refused(self, node: NodeId, now: float) -> None:
+        """A node's process has died."""
+
+    def stalled(self, seconds: float, now: float) -> None:
+        """This process did not run for so long."""
+
+    def open_session(self, client: str, now: float) -> int:
+        """Open a session; its number."""
+
+    def member(self, session: int) -> MemberId:
+        """Who a session is."""
+
+    def leave_cluster(self, now: float) -> None:
+        """Leave, to end with ``Stopped``."""
+
+    def datagrams_to_send(self, now: float) -> list[Datagram]:
+        """What leaves now."""
+
+    def take_outputs(self) -> list[Output]:
+        """What has happened."""
+
+    def next_deadline(self) -> float | None:
+        """When to call ``handle_timeout``."""
+
+    def status(self, now: float) -> NodeStatus:
+        """What it says of itself."""
+
+
+@frozen
+class NodeSeams:
+    """Where a test puts something else.
+
+    Attributes:
+        make_engine: makes the engine.
+        open_transport: opens the sockets.
+        make_sources: makes the discovery sources.
+        find_interface: chooses the interface.
+        clock: monotonic seconds. Not the reactor's, which is the wall clock and may jump.
+        wall_clock: seconds since 1970.
+    """
+
+    make_engine: Callable[[EngineConfig, NodeId, random.Random, float], NodeEngine] = Engine
+    open_transport: Callable[[INodeReactor, SocketConfig, DatagramSink, BannerFactory], NodeTransport] = NodeSockets
+    make_sources: Callable[
+        [IDiscoveryReactor, Announcement, Sequence[str], Sequence[str], int], Sequence[IDiscovery]
+    ] = make_sources
+    find_interface: Callable[[str | None], NetworkInterface] = choose_interface
+    clock: Callable[[], float] = time.monotonic
+    wall_clock: Callable[[], float] = time.time
+
+
+class NodeDriver:
+    """One run of a node, from its start to its end: the driver of one engine."""
+
+    _log = Logger()
+
+    def __init__(
+        self, reactor: INodeReactor, config: NodeConfig, seams: NodeSeams, tell: Callable[[NodeNews], None]
+    ) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._seams = seams
+        self._tell = tell
+        self.stopped: Stopped | None = None
+        interface = seams.find_interface(config.interface)
+        self.id = NodeId(config.node, next_incarnation(config.node, seams.wall_clock(), config.data_dir))
+        self._last_now = seams.clock()
+        self._burst_now: float | None = None
+        self._timer: IDelayedCall | None = None
+        self._timer_due = 0.0
+        self._flush: IDelayedCall | None = None
+        self._unflushed: dict[LocalSession, None] = {}
+        self._delivering = False
+        self._ended = False
+        self._outbox: list[Output] = []
+        self._when_stopped: list[Deferred[None]] = []
+        self._sessions = SessionTable()
+        self._watch = NeighbourWatch(cast(IWatchReactor, reactor), self._refused)
+        self._banner = BannerFactory(self.id)
+        self._counters = {"stalls": 0, "hints": 0}
+        self._engine = seams.make_engine(
+            config.engine, self.id, random.Random(random.SystemRandom().getrandbits(64)), self._last_now
+        )
+        sockets = SocketConfig(interface, config.multicast_group, config.multicast_port, config.port)
+        self.transport = seams.open_transport(reactor, sockets, self, self._banner)
+        announcement = Announcement(config.engine.cluster, self.id, self.transport.address[0])
+        self._sources = seams.make_sources(
+            cast(IDiscoveryReactor, reactor), announcement, config.discovery, config.peers, config.multicast_port
+        )
+
+    def begin(self) -> None:
+        """Let the engine and the sources begin."""
+        host, port = self.transport.address
+        self._log.info(
+            "node {node} of cluster {cluster} listening on {host}:{port}, group {group}:{group_port}",
+            node=self.id.name,
+            cluster=self._config.engine.cluster,
+            host=host,
+            port=port,
+            group=self._config.multicast_group,
+            group_port=self._config.multicast_port,
+        )
+        now = self.now()
+        self._engine.start(now)
+        self._settle(now)
+        for source in self._sources:
+            started = maybeDeferred(source.start, port, self._hint)
+            started.addErrback(self._source_failed, source)
+
+    def end(self) -> Deferred[None]:
+        """Leave and close everything; fires when nothing is left."""
+        self._ended = True
+        stopping = [maybeDeferred(source.stop).addErrback(self._source_failed, source) for source in self._sources]
+        leaving: Deferred[None] = Deferred()
+        if self.stopped is None:
+            now = self._hand_over()
+            self._engine.leave_cluster(now)
+            self._engine.burst_ended(now)
+            self._when_stopped.append(leaving)
+            limit = self._config.engine.timing.leave + STOP_SLACK_SECONDS
+            leaving.addTimeout(limit, self._reactor).addErrback(self._leave_failed)
+            leaving.addCallback(self._linger)
+            self._settle(now)
+        else:
+            leaving.callback(None)
+        leaving.addCallback(lambda _: self._close())
+        return gatherResults([leaving, *stopping]).addCallback(lambda _: None)
+
+    # What the sessions and sockets call.
+
+    def now(self) -> float:
+        """The engine's time; tells the engine of a stall that shows."""
+        now = max(self._last_now, self._seams.clock())
+        self._last_now = now
+        if self._timer is not None and now - self._timer_due > STALL_SECONDS:
+            late_seconds = now - self._timer_due
+            self._timer_due = now
+            if self.stopped is None:
+                self._counters["stalls"] += 1
+                self._engine.stalled(late_seconds, now)
+        return now
+
+    def open_session(self, client_name: str, handler: SessionHandler) -> LocalSession:
+        """Open a session."""
+        if self.stopped is not None or self._ended:
+            raise NotConnected("the node has stopped" if self.stopped is not None else "the node is leaving")
+        engine = self._engine
+        number = engine.open_session(client_name, self.now())
+        limits = SessionLimits(self._config.engine.max_message_bytes, self._config.engine.mtu_bytes // 2)
+        session = LocalSession(self, engine, number, engine.member(number), handler, limits)
+        self._sessions.add(session)
+        self.schedule_flush(session)
+        return session
+
+    def schedule_flush(self, session: LocalSession) -> None:
+        """Hand over what that session has at the end of this reactor turn."""
+        self._unflushed[session] = None
+        if self._flush is None:
+            self._flush = self._reactor.callLater(0, self._flush_due)
+
+    def forget(self, session: LocalSession) -> None:
+        """A session is over."""
+        self._sessions.discard(session)
+
+    def datagram_received(self, data: bytes, source: Address) -> None:
+        """One datagram of a burst."""
+        if self.stopped is not None:
+            return
+        now = self._burst_now
+        if now is None:
+            now = self._burst_now = self.now()
+        self._engine.datagram_received(data, source, now)
+
+    def burst_ended(self) -> None:
+        """The burst is over: what sessions have sent meanwhile goes along with the answer."""
+        self._burst_now = None
+        if self.stopped is None:
+            self._answer(self._hand_over())
+
+    def status(self) -> NodeStatus:
+        """The engine's, with the counters of the rim."""
+        status = self._engine.status(self.now())
+        counters = {
+            **status.counters,
+            **self.transport.counters,
+            **self._watch.counters,
+            **self._sessions.counters,
+            **self._counters,
+        }
+        return evolve(status, counters=counters)
+
+    # The driver's order: input, datagrams, outputs, deadline.
+
+    def _hand_over(self) -> float:
+        """Give the engine what the sessions have; the time it is."""
+        now = self.now()
+        for session in list(self._unflushed):
+            session.hand_over()
+        return now
+
+    def _answer(self, now: float) -> None:
+        """Let the engine run what is due and answer."""
+        deadline = self._engine.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._engine.handle_timeout(now)
+        self._engine.burst_ended(now)
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        """Send, deliver, wait for the next deadline."""
+        self.transport.send(self._engine.datagrams_to_send(now))
+        self._outbox.extend(self._engine.take_outputs())
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._outbox:
+                outputs, self._outbox = self._outbox, []
+                for output in outputs:
+                    if not self._sessions.take(output):
+                        self._act_on(output)
+                self._sessions.deliver()
+            self._fire_accepted()
+        finally:
+            self._delivering = False
+        self._arm()
+
+    def _fire_accepted(self) -> None:
+        """Tell the senders what has been accepted, unless the end of the turn does."""
+        if self._flush is None:
+            unflushed, self._unflushed = self._unflushed, {}
+            for session in unflushed:
+                session.fire_accepted()
+
+    def _flush_due(self) -> None:
+        """The end of a reactor turn."""
+        self._flush = None
+        if self.stopped is None:
+            self._answer(self._hand_over())
+        else:
+            self._fire_accepted()
+
+    def _act_on(self, output: Output) -> None:
+        """What an output means to the node itself."""
+        if isinstance(output, WatchChanged):
+            self._watch.watch(output.peers)
+        elif isinstance(output, ProbeWanted):
+            self._watch.probe(output.node, output.address)
+        elif isinstance(output, NodeViewInstalled):
+            self._log.info(
+                "view {view}: {members}; left: {departed}",
+                view=str(output.id),
+                members=", ".join(map(str, output.members)),
+                departed=", ".join(f"{gone.node} ({gone.reason.label})" for gone in output.departed) or "nobody",
+            )
+            self._tell(output)
+        elif isinstance(output, NodeSignal):
+            self._tell(output)
+        elif isinstance(output, Stopped):
+            self._engine_stopped(output)
+
+    def _engine_stopped(self, output: Stopped) -> None:
+        """The engine has ended: so do the sessions."""
+        self._sessions.deliver()
+        self.stopped = output
+        if output.clean:
+            self._log.info("node {node} has left the cluster", node=self.id.name)
+        else:
+            self._log.critical("node {node} has stopped: {reason}", node=self.id.name, reason=output.reason)
+        self._sessions.end_all(Reason.NODE_LEAVE if output.clean else Reason.NODE_FAILURE)
+        self._watch.watch(())
+        self._tell(output)
+        waiting, self._when_stopped = self._when_stopped, []
+        for deferred in waiting:
+            deferred.callback(None)
+
+    def _arm(self) -> None:
+        """See to it that the delayed call comes at the next deadline; too early does no harm."""
+        deadline = None if self.stopped is not None else self._engine.next_deadline()
+        if deadline is None:
+            return
+        now = self._last_now
+        if self._timer is None:
+            self._timer = self._reactor.callLater(max(0.0, deadline - now), self._timer_fired)
+        elif self._timer_due > deadline + TIMER_SLACK_SECONDS or self._timer_due <= now:
+            self._timer.reset(max(0.0, deadline - now))
+        else:
+            return
+        self._timer_due = max(now, deadline)
+
+    def _timer_fired(self) -> None:
+        """A deadline may have come."""
+        now = self.now()
+        self._timer = None
+        if self.stopped is not None:
+            return
+        deadline = self._engine.next_deadline()
+        if deadline is not None and deadline <= now:
+            self._engine.handle_timeout(now)
+            self._settle(now)
+        else:
+            self._arm()
+
+    # What comes from the watch and the sources.
+
+    def _refused(self, node: NodeId) -> None:
+        """A process has died."""
+        if self.stopped is None:
+            now = self.now()
+            self._engine.peer_refused(node, now)
+            self._settle(now)
+
+    def _hint(self, address: Address) -> None:
+        """Another node may be there."""
+        if self.stopped is None and not self._ended:
+            self._counters["hints"] += 1
+            now = self.now()
+            self._engine.add_hint(address, now)
+            self._settle(now)
+
+    def _source_failed(self, failure: Failure, source: IDiscovery) -> None:
+        """A source does not work; the node goes on without."""
+        self._log.failure("discovery {source} failed", failure, source=type(source).__name__)
+
+    # The end.
+
+    def _leave_failed(self, failure: Failure) -> None:
+        """The others have not let us go in time."""
+        self._log.warn("node {node} could not leave in time; it stops all the same", node=self.id.name)
+
+    def _linger(self, _: object) -> Deferred[None]:
+        """Stay reachable for a moment."""
+        lingering: Deferred[None] = Deferred()
+        self._reactor.callLater(LINGER_SECONDS, lingering.callback, None)
+        return lingering
+
+    def _close(self) -> Deferred[None]:
+        """Close everything."""
+        if self.stopped is None:
+            self._engine_stopped(Stopped("gave up leaving", clean=False))
+        for call in (self._timer, self._flush):
+            if call is not None and call.active():
+                call.cancel()
+        self._timer = self._flush = None
+        self._fire_accepted()
+        closing = [self._watch.stop(), self._banner.drop_all(), self.transport.close()]
+        return gatherResults(closing).addCallback(lambda _: None)

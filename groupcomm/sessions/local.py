@@ -1,0 +1,533 @@
+"""One session of an engine, as a daemon's client or an embedded application uses it.
+
+Messages of one reactor turn with the same destination and options become one frame (``limits.COALESCED_FRAME_BYTES``);
+everything a session does reaches the engine in the order it was asked for. When the engine's queue for the session is
+full, what follows waits here, bounded too, and the senders' Deferreds wait with it.
+
+Upholds: a Deferred of ``send`` fires when the engine has accepted the message (``stable``: when it is delivered at
+every node of the view); events come in the engine's order, in batches, never while the engine is at work.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeAlias
+
+from attrs import define, field, frozen
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+
+from groupcomm.errors import (
+    MessageTooLarge,
+    NotAMember,
+    NotConnected,
+    OutcomeUnknown,
+    QueueFull,
+    SendIncomplete,
+    UsageError,
+)
+from groupcomm.events import Event, Left, Level, Reason
+from groupcomm.identity import MemberId, checked_name, checked_node_name
+from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_DESTINATION_GROUPS, SESSION_QUEUE_BYTES
+from groupcomm.packing import pack_messages
+
+EAGER_BYTES: Final = 8 * COALESCED_FRAME_BYTES
+"""A turn that sends more than this hands it to the engine at once instead of collecting on."""
+
+_LENGTH_BYTES: Final = 4
+_MESSAGE_BYTES: Final = 64
+
+
+class SessionHandler(Protocol):
+    """Who gets the events of a session."""
+
+    def events_received(self, events: Sequence[Event]) -> None:
+        """Events in their order, at least one. An exception is logged and changes nothing for the others."""
+
+    def session_ended(self, reason: Reason) -> None:
+        """The session was ended by the node, not by its owner; ``Left`` of each of its groups came before."""
+
+
+class SessionEngine(Protocol):
+    """What a session needs of the engine."""
+
+    def close_session(self, session: int, reason: Reason, now: float) -> None:
+        """End it."""
+
+    def join(self, session: int, group: str, now: float) -> None:
+        """Join a group."""
+
+    def leave(self, session: int, group: str, now: float) -> None:
+        """Leave a group."""
+
+    def send(
+        self,
+        session: int,
+        groups: Sequence[str],
+        payload: bytes,
+        level: Level,
+        now: float,
+        *,
+        self_discard: bool = False,
+        stable: bool = False,
+    ) -> int:
+        """Send a frame; the answer is its ticket."""
+
+    def send_private(
+        self,
+        session: int,
+        client: str,
+        node_name: str,
+        payload: bytes,
+        level: Level,
+        now: float,
+        *,
+        stable: bool = False,
+    ) -> int:
+        """Send a frame to one member; the answer is its ticket."""
+
+    def queued_bytes(self, session: int) -> int:
+        """Accepted and not yet sent."""
+
+
+@frozen
+class SessionLimits:
+    """What a session may do.
+
+    Attributes:
+        max_message_bytes: the largest message.
+        max_unreliable_bytes: unreliable messages share a frame up to this size, so that it surely fits one packet.
+        waiting_bytes: what may wait here when the engine's queue is full; one message always may.
+    """
+
+    max_message_bytes: int
+    max_unreliable_bytes: int
+    waiting_bytes: int = SESSION_QUEUE_BYTES
+
+
+class SessionHost(Protocol):
+    """What a session needs of its node."""
+
+    def now(self) -> float:
+        """The engine's time."""
+
+    def schedule_flush(self, session: LocalSession) -> None:
+        """Call ``hand_over``, then ``fire_accepted``, at the end of this reactor turn."""
+
+    def forget(self, session: LocalSession) -> None:
+        """It is closed."""
+
+
+_Destination: TypeAlias = tuple[str, ...]
+"""Group names; or for a private frame, after an empty string, client and node name."""
+
+
+@define(eq=False)
+class _Sending:
+    """Messages that will share a frame."""
+
+    destination: _Destination
+    level: Level
+    self_discard: bool
+    stable: bool
+    payload_limit_bytes: int
+    messages: list[bytes] = field(factory=list)
+    payload_bytes: int = 0
+    size_bytes: int = 0
+    results: list[Deferred[None]] = field(factory=list)
+
+
+@frozen
+class _Joining:
+    """A join that has not reached the engine."""
+
+    group: str
+
+
+@frozen
+class _Leaving:
+    """A leave that has not reached the engine."""
+
+    group: str
+
+
+class LocalSession:
+    """One session.
+
+    Invariant: what waits here is at most ``limits.waiting_bytes``, or one message.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        host: SessionHost,
+        engine: SessionEngine,
+        number: int,
+        member: MemberId,
+        handler: SessionHandler,
+        limits: SessionLimits,
+    ) -> None:
+        """A session that the engine has opened.
+
+        Args:
+            host: the node.
+            engine: its engine.
+            number: the session's number there.
+            member: who this is.
+            handler: gets the events.
+            limits: what it may do.
+        """
+        self.number = number
+        self.member = member
+        self._host = host
+        self._engine = engine
+        self._handler = handler
+        self._limits = limits
+        self._closed = False
+        self._paused = False
+        self._waiting: deque[_Sending | _Joining | _Leaving] = deque()
+        self._waiting_bytes = 0
+        self._accepted: list[tuple[Deferred[None], Exception | None]] = []
+        self._tickets: dict[int, list[Deferred[None]]] = {}
+        self._groups: set[str] = set()
+        self._joining: dict[str, Deferred[None]] = {}
+        self._leaving: dict[str, list[Deferred[None]]] = {}
+        self._last_destination: tuple[str, ...] = ()
+        self._events: list[Event] = []
+        self._completions: list[Callable[[], None]] = []
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+        return self._closed
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups it is in, by name."""
+        return tuple(sorted(self._groups))
+
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits here because the engine's queue is full, or for the end of the turn."""
+        return self._waiting_bytes
+
+    @property
+    def queued_bytes(self) -> int:
+        """Everything accepted or waiting that has not left this node."""
+        return self._waiting_bytes + (0 if self._closed else self._engine.queued_bytes(self.number))
+
+    def join(self, group: str) -> Deferred[None]:
+        """Join a group; fires after its first ``View`` was given to the handler."""
+        try:
+            self._check_open()
+            checked_name(group, "a group name")
+            if group in self._groups or group in self._joining:
+                raise UsageError(f"{self.member} is already in group {group!r}, or is joining it")
+        except (UsageError, NotConnected) as error:
+            return fail(error)
+        done: Deferred[None] = Deferred()
+        self._joining[group] = done
+        self._enqueue(_Joining(group))
+        return done
+
+    def leave(self, group: str) -> Deferred[None]:
+        """Leave a group; fires after ``Left`` was given to the handler."""
+        try:
+            self._check_open()
+            if group not in self._groups:
+                raise NotAMember(f"{self.member} is not in group {group!r}")
+        except (UsageError, NotConnected) as error:
+            return fail(error)
+        done: Deferred[None] = Deferred()
+        leaving = self._leaving.setdefault(group, [])
+        leaving.append(done)
+        if len(leaving) == 1:
+            self._enqueue(_Leaving(group))
+        return done
+
+    def send(
+        self, groups: Sequence[str], data: bytes, level: Level, *, stable: bool = False, self_discard: bool = False
+    ) -> Deferred[None]:
+        """Send one message to groups, member of them or not.
+
+        Returns:
+            Fires when the engine has accepted it (``stable``: when every node of the view has delivered it).
+
+        Raises:
+            UsageError: through the Deferred; ``MessageTooLarge`` and ``QueueFull`` among them.
+            NotConnected: the session is closed.
+        """
+        destination = tuple(groups)
+        try:
+            self._check_message(data)
+            if not 0 < len(destination) <= MAX_DESTINATION_GROUPS:
+                raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(destination)}")
+            if destination != self._last_destination:
+                for group in destination:
+                    checked_name(group, "a group name")
+                self._last_destination = destination
+        except (UsageError, NotConnected) as error:
+            return fail(error)
+        return self._add(destination, bytes(data), Level(level), stable, self_discard)
+
+    def send_private(
+        self, recipient: MemberId | str, data: bytes, level: Level, *, stable: bool = False
+    ) -> Deferred[None]:
+        """Send one message to one member, ``client@node``."""
+        try:
+            self._check_message(data)
+            client, at, node = str(recipient).rpartition("@")
+            if not at:
+                raise UsageError(f"a recipient is client@node, not {recipient!r}")
+            checked_name(client, "a client name")
+            checked_node_name(node)
+        except (UsageError, NotConnected) as error:
+            return fail(error)
+        return self._add(("", client, node), bytes(data), Level(level), stable, False)
+
+    def close(self, reason: Reason = Reason.DISCONNECT) -> Deferred[None]:
+        """End the session; its groups see it leave with that reason. What still waits here is not sent."""
+        if self._closed:
+            return succeed(None)
+        self.hand_over()
+        if not self._closed:
+            self._engine.close_session(self.number, reason, self._host.now())
+            self._end(reason)
+            self._host.schedule_flush(self)
+        return succeed(None)
+
+    # What the node calls.
+
+    def hand_over(self) -> None:
+        """Give the engine what waits, until its queue is full."""
+        while self._waiting and not self._paused and not self._closed:
+            item = self._waiting[0]
+            try:
+                ticket = self._give(item)
+            except QueueFull:
+                self._paused = True
+                return
+            except UsageError as error:
+                self._waiting.popleft()
+                self._refuse(item, error)
+                continue
+            self._waiting.popleft()
+            if isinstance(item, _Sending):
+                self._waiting_bytes -= item.size_bytes
+                if item.stable:
+                    self._tickets[ticket] = item.results
+                else:
+                    self._accepted.extend((result, None) for result in item.results)
+
+    def fire_accepted(self) -> None:
+        """Tell the senders of what was handed over."""
+        accepted, self._accepted = self._accepted, []
+        for result, error in accepted:
+            if result.called:
+                continue
+            if error is None:
+                result.callback(None)
+            else:
+                result.errback(error)
+
+    def resume(self) -> None:
+        """The engine's queue has room again."""
+        if self._paused:
+            self._paused = False
+            if self._waiting:
+                self._host.schedule_flush(self)
+
+    def ticket_done(self, ticket: int, complete: bool) -> None:
+        """A frame has left, or is stable."""
+        results = self._tickets.pop(ticket, None)
+        if results is not None:
+            self._completions.append(
+                lambda: _fire(
+                    results,
+                    None
+                    if complete
+                    else SendIncomplete(
+                        "a view change cut the send short: it is delivered to those who stayed together"
+                    ),
+                )
+            )
+        if self._paused and self._engine.queued_bytes(self.number) <= SESSION_QUEUE_BYTES // 2:
+            self.resume()
+
+    def add_events(self, events: Sequence[Event]) -> None:
+        """Events for the next batch."""
+        self._events.extend(events)
+
+    def entered(self, group: str) -> None:
+        """A view of that group is in the next batch."""
+        self._groups.add(group)
+        done = self._joining.pop(group, None)
+        if done is not None:
+            self._completions.append(lambda: _fire([done], None))
+
+    def left(self, group: str, reason: Reason) -> None:
+        """This session is out of that group."""
+        self._groups.discard(group)
+        self._events.append(Left(group, reason))
+        leaving = self._leaving.pop(group, [])
+        joining = self._joining.pop(group, None)
+        self._completions.append(lambda: _fire(leaving, None))
+        if joining is not None:
+            self._completions.append(lambda: _fire([joining], NotAMember(f"the join was ended: {reason.label}")))
+
+    def deliver(self) -> None:
+        """Give the handler the batch, then tell those who wait for what is in it."""
+        events, self._events = self._events, []
+        completions, self._completions = self._completions, []
+        if events:
+            try:
+                self._handler.events_received(events)
+            except Exception:
+                self._log.failure("the handler of session {member} failed", member=str(self.member))
+        for completion in completions:
+            completion()
+
+    def end(self, reason: Reason) -> None:
+        """The node ends this session."""
+        if self._closed:
+            return
+        self._end(reason)
+        try:
+            self._handler.session_ended(reason)
+        except Exception:
+            self._log.failure("the handler of session {member} failed", member=str(self.member))
+
+    # Helpers.
+
+    def _check_open(self) -> None:
+        """Raise if the session is over."""
+        if self._closed:
+            raise NotConnected("the session is closed")
+
+    def _check_message(self, data: bytes) -> None:
+        """Raise if this message cannot be sent."""
+        self._check_open()
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise UsageError(f"a message is bytes, not {type(data).__name__}")
+        if len(data) > self._limits.max_message_bytes:
+            raise MessageTooLarge(
+                f"a message of {len(data)} bytes is larger than {self._limits.max_message_bytes} bytes"
+            )
+
+    def _add(
+        self, destination: _Destination, data: bytes, level: Level, stable: bool, self_discard: bool
+    ) -> Deferred[None]:
+        """Add a message to the frame that is being collected, or begin another."""
+        size = len(data) + _MESSAGE_BYTES
+        if self._overflows(size):
+            self.hand_over()
+            if self._overflows(size):
+                return fail(
+                    QueueFull(f"{self._waiting_bytes} bytes of this session wait: wait for earlier sends first")
+                )
+        result: Deferred[None] = Deferred()
+        payload_bytes = len(data) + _LENGTH_BYTES
+        frame = self._waiting[-1] if self._waiting else None
+        if not (
+            isinstance(frame, _Sending)
+            and frame.payload_bytes + payload_bytes <= frame.payload_limit_bytes
+            and frame.level is level
+            and frame.stable is stable
+            and frame.self_discard is self_discard
+            and frame.destination == destination
+        ):
+            frame = _Sending(destination, level, self_discard, stable, self._payload_limit(destination, level))
+            self._enqueue(frame)
+        frame.messages.append(data)
+        frame.results.append(result)
+        frame.payload_bytes += payload_bytes
+        frame.size_bytes += size
+        self._waiting_bytes += size
+        if self._waiting_bytes > EAGER_BYTES:
+            self.hand_over()
+        return result
+
+    def _overflows(self, size_bytes: int) -> bool:
+        """Whether so much more is too much; one message always may wait."""
+        return 0 < self._waiting_bytes > self._limits.waiting_bytes - size_bytes
+
+    def _payload_limit(self, destination: _Destination, level: Level) -> int:
+        """Up to which size messages are added to a frame."""
+        if level is not Level.UNRELIABLE:
+            return COALESCED_FRAME_BYTES
+        return self._limits.max_unreliable_bytes - sum(len(name.encode()) + 1 for name in destination)
+
+    def _enqueue(self, item: _Sending | _Joining | _Leaving) -> None:
+        """Put it behind what waits, and see to it that it is handed over."""
+        self._waiting.append(item)
+        self._host.schedule_flush(self)
+
+    def _give(self, item: _Sending | _Joining | _Leaving) -> int:
+        """Give one item to the engine; the ticket of a send."""
+        now = self._host.now()
+        if isinstance(item, _Joining):
+            self._engine.join(self.number, item.group, now)
+            return 0
+        if isinstance(item, _Leaving):
+            self._engine.leave(self.number, item.group, now)
+            return 0
+        payload = pack_messages(item.messages)
+        if item.destination[0]:
+            return self._engine.send(
+                self.number,
+                item.destination,
+                payload,
+                item.level,
+                now,
+                self_discard=item.self_discard,
+                stable=item.stable,
+            )
+        _, client, node = item.destination
+        return self._engine.send_private(self.number, client, node, payload, item.level, now, stable=item.stable)
+
+    def _refuse(self, item: _Sending | _Joining | _Leaving, error: UsageError) -> None:
+        """The engine does not take it."""
+        if isinstance(item, _Sending):
+            self._waiting_bytes -= item.size_bytes
+            self._accepted.extend((result, error) for result in item.results)
+        elif isinstance(item, _Joining):
+            joining = self._joining.pop(item.group, None)
+            if joining is not None:
+                self._accepted.append((joining, error))
+        else:
+            self._accepted.extend((result, error) for result in self._leaving.pop(item.group, []))
+
+    def _end(self, reason: Reason) -> None:
+        """Nothing follows: give the last events and let nobody wait."""
+        self._closed = True
+        self._host.forget(self)
+        self._events.extend(Left(group, reason) for group in sorted(self._groups))
+        leaving = [result for results in self._leaving.values() for result in results]
+        self._completions.append(lambda: _fire(leaving, None))
+        unsent = [result for item in self._waiting if isinstance(item, _Sending) for result in item.results] + list(
+            self._joining.values()
+        )
+        self._completions.append(lambda: _fire(unsent, NotConnected("the session was closed")))
+        unknown = [result for results in self._tickets.values() for result in results]
+        self._completions.append(lambda: _fire(unknown, OutcomeUnknown("the session was closed before it was stable")))
+        self._groups.clear()
+        self._leaving.clear()
+        self._joining.clear()
+        self._tickets.clear()
+        self._waiting.clear()
+        self._waiting_bytes = 0
+        self.fire_accepted()
+        self.deliver()
+
+
+def _fire(results: Sequence[Deferred[None]], error: Exception | None) -> None:
+    """Fire all of them, alike."""
+    for result in results:
+        if result.called:
+            continue
+        if error is None:
+            result.callback(None)
+        else:
+            result.errback(error)
