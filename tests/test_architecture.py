@@ -28,7 +28,7 @@ ROOMS = (
     ("membership",),
     ("engine",),
     ("net", "discovery"),
-    ("sessions",),
+    ("handles", "sessions"),
     ("node",),
     ("daemon",),
     ("client",),
