@@ -17,7 +17,8 @@ from attrs import define, field, frozen
 from groupcomm.config import EngineConfig
 from groupcomm.errors import QueueFull
 from groupcomm.events import Level, Reason
-from groupcomm.testing.cluster import Cluster, TimeLimitReached
+from groupcomm.testing.cluster import Cluster, TimeLimitReached, product_engine
+from groupcomm.testing.interface import EngineFactory
 from groupcomm.testing.network import Conditions, PacketObserver
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
 from groupcomm.testing.oracle import Report, examine
@@ -273,7 +274,14 @@ class Run:
     _clients: dict[tuple[str, int], SimulatedClient] = field(factory=dict)
 
     @classmethod
-    def of(cls, scenario: Scenario, *, check_invariants: bool = True, observer: PacketObserver | None = None) -> Run:
+    def of(
+        cls,
+        scenario: Scenario,
+        *,
+        check_invariants: bool = True,
+        observer: PacketObserver | None = None,
+        engine_factory: EngineFactory = product_engine,
+    ) -> Run:
         """Make the cluster and schedule every step."""
         parameters = scenario.parameters
         stream = random.Random(f"{scenario.seed}/clocks")
@@ -284,6 +292,7 @@ class Run:
             conditions=parameters.conditions,
             check_invariants=check_invariants,
             clock_rates=rates,
+            engine_factory=engine_factory,
         )
         cluster.network.observer = observer
         run = cls(scenario, cluster)

@@ -200,7 +200,7 @@ TraceEvent: TypeAlias = (
 def message_label(data: bytes) -> str:
     """The name a message goes by in traces."""
     head, bar, _ = data[: LABEL_BYTES + 1].partition(b"|")
-    if bar and head.isascii() and (text := head.decode("ascii")).isprintable():
+    if head and bar and head.isascii() and (text := head.decode("ascii")).isprintable():
         return text
     return hashlib.blake2b(data, digest_size=8).hexdigest()
 
