@@ -37,7 +37,7 @@ class NodeService(ServedNode, Protocol):
     def startService(self) -> None:
         """Open its sockets; raises ``EnvironmentFault`` if this host does not let it."""
 
-    def stopService(self) -> Deferred[None] | None:
+    def stopService(self) -> Deferred[None]:
         """Leave and close everything."""
 
 
@@ -93,7 +93,7 @@ class DaemonService(Service):
         """Take no more clients, leave the cluster, say goodbye to the clients; fires when nothing is left."""
         super().stopService()
         self.realm.stopping = True
-        stopping = [self._close_ports(), maybeDeferred(self._node.stopService)]
+        stopping: list[Deferred[None]] = [self._close_ports(), maybeDeferred(self._node.stopService)]
         stopped: Deferred[list[None]] = gatherResults(stopping, consumeErrors=True)
         return stopped.addErrback(self._log_failure).addCallback(lambda _: self._part_from_clients())
 

@@ -128,7 +128,7 @@ class EventReader:
                     data = [b"".join((*self._parts, *data))]
                     self._parts.clear()
                 where = group_view_from_text(view) if isinstance(view, str) else None
-                author = _read_member(sender)
+                author = read_member(sender)
                 return [Message(_texts(groups), author, LEVELS[level], _data(item), where) for item in data]
             case ("part", bytes(part), *_):
                 self._parts.append(part)
@@ -148,10 +148,10 @@ class EventReader:
                     View(
                         group,
                         group_view_from_text(view),
-                        tuple(map(_read_member, members)),
-                        tuple(map(_read_member, joined)),
-                        tuple(Departure(_read_member(item[0]), REASONS[item[1]]) for item in left),
-                        tuple(map(_read_member, transitional)),
+                        tuple(map(read_member, members)),
+                        tuple(map(read_member, joined)),
+                        tuple(Departure(read_member(item[0]), REASONS[item[1]]) for item in left),
+                        tuple(map(read_member, transitional)),
                         bool(primary),
                     )
                 ]
@@ -166,7 +166,12 @@ class EventReader:
         return []
 
 
-def _read_member(plain: object) -> MemberId:
+def read_member(plain: object) -> MemberId:
+    """The member behind its plain form.
+
+    Raises:
+        ValueError: it has no such form.
+    """
     match plain:
         case (str(text), int(incarnation), int(session), *_):
             return member_from_text(text, incarnation, session)

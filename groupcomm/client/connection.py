@@ -1,0 +1,269 @@
+"""A session with a daemon: what ``connect`` gives.
+
+The same interface as an embedded node's (``IConnection``, ``IGroup``). A connection that is lost is not made again:
+every handle ends with ``Left``, and what was being sent fails with ``OutcomeUnknown``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from groupcomm.client.link import Link, open_link
+from groupcomm.client.outbox import Outbox
+from groupcomm.daemon.vocabulary import REASONS, EventReader, UnknownForm, read_member
+from groupcomm.errors import NotConnected, UsageError
+from groupcomm.events import Level, Message, Reason, Undeliverable
+from groupcomm.handles import EventRouter, GroupHandle
+from groupcomm.identity import MemberId, checked_name
+from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
+from groupcomm.limits import MAX_DESTINATION_GROUPS
+
+CLOSE_SECONDS = 5.0
+"""How long a daemon may take to let a client go before the connection is cut."""
+
+
+def connect(
+    reactor: IReactorTime, endpoint: IStreamClientEndpoint | str | None = None, *, name: str | None = None
+) -> Deferred[Connection]:
+    """Connect to a daemon and log in.
+
+    Args:
+        reactor: the reactor.
+        endpoint: where the daemon is: a client endpoint or its description, such as ``unix:/run/groupcomm/c-n.sock``.
+            None: what ``GROUPCOMM_CONTROL`` says, else the only control socket found on this host.
+        name: this client's name, 1 to 255 bytes of UTF-8, unique at the daemon; None: one is made up.
+
+    Returns:
+        Fires with the connection when the daemon has answered the login.
+
+    Raises:
+        NotConnected: no daemon is there; through the Deferred, as all of these.
+        Refused: the socket may not be opened, or the daemon refuses the login.
+        NameInUse: another session at that daemon has the name.
+        UsageError: the endpoint or the name is none.
+    """
+    return Deferred.fromCoroutine(_connect(reactor, endpoint, name))
+
+
+async def _connect(reactor: IReactorTime, endpoint: IStreamClientEndpoint | str | None, name: str | None) -> Connection:
+    if name is None:
+        name = f"client-{os.getpid()}-{os.urandom(3).hex()}"
+    checked_name(name, "a client name")
+    connection = Connection(reactor)
+    link = await open_link(reactor, endpoint, name, connection.batch_received, os.environ)
+    connection.opened(link)
+    try:
+        connection.introduced(read_member(await link.call("whoami")))
+    except BaseException:
+        link.abort()
+        raise
+    return connection
+
+
+@implementer(IConnection)
+class Connection:
+    """A session with a daemon; made by ``connect``.
+
+    Invariant: once it is closed every handle has ended and every Deferred has fired.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._router = EventRouter(self._too_slow)
+        self._reader = EventReader()
+        self._reason = Reason.DISCONNECT
+        self._closed = False
+        self._waiting: list[Deferred[Reason]] = []
+        self._link: Link
+        self._outbox: Outbox
+        self._member: MemberId
+
+    def opened(self, link: Link) -> None:
+        """The daemon has accepted the login; called by ``connect``."""
+        self._link = link
+        self._outbox = Outbox(self._reactor, link)
+        link.lost.addCallback(lambda _: self._lost())
+
+    def introduced(self, member: MemberId) -> None:
+        """The daemon has said who we are; called by ``connect``."""
+        self._member = member
+
+    @property
+    def member(self) -> MemberId:
+        """This session, as the others see it; its text is ``client@node``."""
+        return self._member
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+        return self._closed
+
+    def when_closed(self) -> Deferred[Reason]:
+        """Fires when the connection is over, with the reason the groups see."""
+        if self._closed:
+            return succeed(self._reason)
+        waiting: Deferred[Reason] = Deferred()
+        self._waiting.append(waiting)
+        return waiting
+
+    def join(self, group: str, listener: IGroupEvents | None = None) -> Deferred[IGroup]:
+        """Join a group; fires with its handle when the join has its place in the order.
+
+        Args:
+            group: its name, 1 to 255 bytes of UTF-8.
+            listener: called with each event; without one the handle is iterated over.
+        """
+        try:
+            self._check_open()
+            checked_name(group, "a group name")
+            if any(handle.name == group for handle in self._router.handles):
+                raise UsageError(f"{self._member} is already in group {group!r}, or is joining it")
+        except (UsageError, NotConnected) as error:
+            return fail(error)
+        handle = GroupHandle(self, group, self._member, listener)
+        self._router.add(handle)
+
+        def joined(_: object) -> IGroup:
+            return handle
+
+        def refused(failure: Failure) -> Failure:
+            self._router.remove(handle)
+            return failure
+
+        return self._outbox.call("join", group).addCallbacks(joined, refused)
+
+    def leave(self, group: str) -> Deferred[None]:
+        """Leave a group; what its handle calls."""
+        return self._outbox.call("leave", group).addCallback(lambda _: None)
+
+    def send(
+        self,
+        groups: Sequence[str],
+        data: bytes,
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send one message to several groups, member of them or not; each member gets it once.
+
+        Returns:
+            Fires when the daemon's node has accepted it (``stable``: when every node of the view has delivered it).
+            Fails with ``OutcomeUnknown`` if the connection is lost before that is known.
+        """
+        try:
+            destination = (groups,) if isinstance(groups, str) else tuple(groups)
+            if not 0 < len(destination) <= MAX_DESTINATION_GROUPS:
+                raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(destination)}")
+            for group in destination:
+                checked_name(group, "a group name")
+            payload = _checked_data(data)
+        except UsageError as error:
+            return fail(error)
+        return self._outbox.send(destination, payload, Level(level), stable=stable, self_discard=self_discard)
+
+    def send_private(
+        self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
+    ) -> Deferred[None]:
+        """Send to one member; if it is gone, an ``Undeliverable`` event follows among the private messages."""
+        try:
+            payload = _checked_data(data)
+            if "@" not in str(recipient):
+                raise UsageError(f"a recipient is client@node, not {str(recipient)!r}")
+        except UsageError as error:
+            return fail(error)
+        return self._outbox.send(str(recipient), payload, Level(level), stable=stable, self_discard=False)
+
+    def private_messages(self) -> AsyncIterator[Message | Undeliverable]:
+        """What is sent to this session alone, and what of its own private messages found nobody."""
+        return self._router.private_messages()
+
+    def status(self) -> Deferred[dict[str, object]]:
+        """What the daemon says of itself, its view and its peers, as ``doc/howto/perspective-broker.md`` lists it."""
+        return self._outbox.call("status").addCallback(_checked_status)
+
+    def groups(self) -> Deferred[list[dict[str, object]]]:
+        """All groups of the daemon's view, by name: ``name``, ``view`` and ``members`` (as ``client@node``) of each."""
+        return Deferred.fromCoroutine(self._groups())
+
+    async def _groups(self) -> list[dict[str, object]]:
+        groups: list[dict[str, object]] = []
+        after = ""
+        while True:
+            page = await self._outbox.call("groups", after)
+            if not isinstance(page, list) or not page:
+                return groups
+            for entry in page:
+                members = [str(read_member(member)) for member in entry["members"]]
+                groups.append({"name": entry["name"], "view": entry["view"], "members": members})
+            after = page[-1]["name"]
+
+    def close(self) -> Deferred[None]:
+        """End the session; its groups see it leave. Fires when the connection is closed."""
+        if self._closed:
+            return succeed(None)
+        closed = self.when_closed()
+        self._outbox.call("logout").addErrback(lambda _: None)
+        cut = self._reactor.callLater(CLOSE_SECONDS, self._link.abort)
+
+        def over(_: Reason) -> None:
+            if cut.active():
+                cut.cancel()
+
+        return closed.addCallback(over)
+
+    # What the link calls.
+
+    def batch_received(self, batch: list[object]) -> None:
+        """A batch of plain events; to return is to acknowledge it."""
+        for plain in batch:
+            if isinstance(plain, tuple) and plain[:1] == ("closed",):
+                self._reason = REASONS.get(str(plain[1]), self._reason)
+                continue
+            try:
+                events = self._reader.read(plain)
+            except UnknownForm as error:
+                self._log.error("the daemon sent what this version cannot read: {error}", error=error)
+                self._link.abort()
+                return
+            for event in events:
+                self._router.route(event)
+
+    def _lost(self) -> None:
+        self._closed = True
+        broken = self._link.broken
+        self._outbox.close(NotConnected(broken or f"the connection to the daemon is closed: {self._reason.label}"))
+        self._router.end(self._reason)
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(self._reason)
+
+    def _too_slow(self) -> None:
+        self._log.warn("the connection is closed: its private messages are not read")
+        self._reason = Reason.TOO_SLOW
+        self._link.abort()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NotConnected(f"the connection to the daemon is closed: {self._reason.label}")
+
+
+def _checked_data(data: bytes) -> bytes:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise UsageError(f"a message is bytes, not {type(data).__name__}")
+    return bytes(data)
+
+
+def _checked_status(answer: object) -> dict[str, object]:
+    if not isinstance(answer, dict):
+        raise NotConnected("the daemon's status has no known form")
+    return answer

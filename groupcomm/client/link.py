@@ -1,0 +1,217 @@
+"""The client's end of a control connection: connecting, logging in, and calls with errors of this package.
+
+Knows Perspective Broker and nothing of groups. Every error that leaves here is one of ``groupcomm.errors``.
+"""
+
+# What is inherited from twisted.spread is untyped.
+# mypy: disallow-untyped-calls=False
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Mapping
+from typing import ClassVar, cast
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ConnectError
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.spread import pb
+
+from groupcomm.daemon.broker import CLIENT_TYPES, BudgetedBroker
+from groupcomm.daemon.control import find_control
+from groupcomm.daemon.errors import as_local_error
+from groupcomm.daemon.schema import DeclaredMethods, Method, Parameter
+from groupcomm.errors import GroupcommError, NotConnected, Refused, UsageError
+
+LOGIN_SECONDS = 10.0
+"""How long a daemon may take to answer a login."""
+
+
+class ClientBroker(BudgetedBroker):
+    """The client's end.
+
+    Attributes:
+        ready: fires when calls can be made; fails with ``NotConnected`` if it never comes to that.
+        lost: fires when the connection is gone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(isClient=True, security=CLIENT_TYPES)
+        self.ready: Deferred[None] = Deferred()
+        self.lost: Deferred[None] = Deferred()
+
+    def connectionReady(self) -> None:
+        """The two ends agree on the protocol."""
+        super().connectionReady()
+        if not self.ready.called:
+            self.ready.callback(None)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Fail what waits."""
+        super().connectionLost(reason)
+        if not self.ready.called:
+            self.ready.errback(NotConnected(self.violation or "the daemon closed the connection"))
+        self.lost.callback(None)
+
+    def peer_broke_protocol(self, text: str) -> None:
+        """Who waits for an answer is told; nothing to log here."""
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.transport.abortConnection()  # type: ignore[attr-defined]  # every stream transport of Twisted has it
+
+
+class BrokerFactory(Factory):
+    """Makes the one broker of a connection."""
+
+    noisy = False
+    unsafeTracebacks = False
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        """The broker."""
+        broker = ClientBroker()
+        broker.factory = self  # type: ignore[assignment]  # None in the base, which sets it later
+        return broker
+
+    def clientConnectionMade(self, broker: ClientBroker) -> None:
+        """The protocol has begun."""
+
+
+def _batch(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise UsageError("must be a list")
+    return value
+
+
+class EventReceiver(DeclaredMethods):
+    """The object the daemon calls with batches of events; its answer is the acknowledgement."""
+
+    def __init__(self, receive: Callable[[list[object]], None]) -> None:
+        self._receive = receive
+
+    def events(self, batch: list[object]) -> None:
+        """One batch."""
+        self._receive(batch)
+
+    methods: ClassVar[Mapping[str, Method]] = {"events": Method(events, (Parameter("batch", _batch),))}
+
+
+class Link:
+    """A logged-in control connection."""
+
+    def __init__(self, broker: ClientBroker, avatar: pb.RemoteReference) -> None:
+        self._broker = broker
+        self._avatar = avatar
+
+    @property
+    def lost(self) -> Deferred[None]:
+        """Fires when the connection is gone; one for all who ask, so pass on what you get."""
+        return self._broker.lost
+
+    @property
+    def broken(self) -> str | None:
+        """What the daemon did wrong, if that ended the connection."""
+        return self._broker.violation
+
+    def call(
+        self, method: str, *args: object, lost: Callable[[str], GroupcommError] = NotConnected
+    ) -> Deferred[object]:
+        """Call a method of the avatar.
+
+        Args:
+            method: its name.
+            args: its arguments.
+            lost: makes the error if the connection is lost before the answer.
+
+        Returns:
+            Fires with the answer; fails with an error of ``groupcomm.errors``.
+        """
+        try:
+            answer: Deferred[object] = self._avatar.callRemote(method, *args)
+        except pb.DeadReferenceError:
+            return fail(NotConnected("the connection to the daemon is closed"))
+        return answer.addErrback(translate, lost)
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._broker.abort()
+
+
+def translate(failure: Failure, lost: Callable[[str], GroupcommError] = NotConnected) -> Failure:
+    """The failure of a call, as one with an error of ``groupcomm.errors``."""
+    if isinstance(failure, pb.CopiedFailure):
+        kind: object = failure.type  # the name of a class, whatever the base says
+        return Failure(as_local_error(kind if isinstance(kind, bytes) else str(kind), str(failure.value)))
+    if failure.check(pb.PBConnectionLost, pb.DeadReferenceError):
+        return Failure(lost("the connection to the daemon was lost"))
+    return failure
+
+
+async def open_link(
+    reactor: IReactorTime,
+    endpoint: IStreamClientEndpoint | str | None,
+    name: str,
+    receive: Callable[[list[object]], None],
+    environ: Mapping[str, str],
+) -> Link:
+    """Connect and log in.
+
+    Args:
+        reactor: what runs it.
+        endpoint: where the daemon is: an endpoint, its description, or None to look for the only one here.
+        name: the client's name.
+        receive: called with each batch of plain events.
+        environ: where ``GROUPCOMM_CONTROL`` and the run directories are looked up.
+
+    Raises:
+        NotConnected: no daemon is there, or it went away.
+        Refused: the socket or the daemon refuses; ``NameInUse`` and other ``UsageError``s are the daemon's too.
+    """
+    if endpoint is None:
+        endpoint = find_control(environ, os.geteuid())
+    where = endpoint if isinstance(endpoint, str) else repr(endpoint)
+    if isinstance(endpoint, str):
+        try:
+            endpoint = cast(IStreamClientEndpoint, clientFromString(reactor, endpoint))
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise UsageError(f"{where!r} is not a client endpoint description: {error}") from None
+    try:
+        broker = await endpoint.connect(BrokerFactory())
+    except (ConnectError, OSError) as error:
+        code = error.osError if isinstance(error, ConnectError) else error.errno
+        if code in (errno.EACCES, errno.EPERM):
+            raise Refused(f"{where} may not be opened by this user") from None
+        raise NotConnected(f"no daemon at {where}: {error}") from None
+    assert isinstance(broker, ClientBroker)
+    late = reactor.callLater(LOGIN_SECONDS, broker.abort)
+    try:
+        await broker.ready
+        return Link(broker, await _login(broker, name, EventReceiver(receive)))
+    except CancelledError:
+        broker.abort()
+        raise
+    except GroupcommError as error:
+        broker.abort()
+        if not late.active():
+            raise NotConnected(f"the daemon at {where} does not answer") from None
+        raise error
+    finally:
+        if late.active():
+            late.cancel()
+
+
+async def _login(broker: ClientBroker, name: str, receiver: EventReceiver) -> pb.RemoteReference:
+    root = broker.remoteForName("root")
+    answer = await root.callRemote("login", name).addErrback(translate)
+    match answer:
+        case (bytes(), pb.RemoteReference() as challenger):
+            avatar = await challenger.callRemote("respond", b"", receiver).addErrback(translate)
+        case _:
+            raise NotConnected("what answers there is no groupcomm daemon")
+    if not isinstance(avatar, pb.RemoteReference):
+        raise NotConnected("what answers there is no groupcomm daemon")
+    return avatar
