@@ -74,9 +74,7 @@ class IConnection(Interface):
     ) -> Deferred[None]:
         """Send one message to several groups (a member or not): each member gets it once, at one place in the order."""
 
-    def send_private(
-        recipient: MemberId | str, data: bytes, *, level: Level, stable: bool = False
-    ) -> Deferred[None]:
+    def send_private(recipient: MemberId | str, data: bytes, *, level: Level, stable: bool = False) -> Deferred[None]:
         """Send to one member, ``client@node``. If it is gone, an ``Undeliverable`` event follows."""
 
     def private_messages() -> AsyncIterator[Message]:

@@ -138,7 +138,7 @@ class NodeSignal:
 
 @frozen
 class WatchChanged:
-    """The neighbours to watch over a connection each, with the addresses of their own sockets (TCP on the same port)."""
+    """The neighbours to watch over a connection each, with their own sockets' addresses (TCP on the same port)."""
 
     peers: tuple[tuple[NodeId, Address], ...]
 

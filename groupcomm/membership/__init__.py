@@ -1,1 +1,1 @@
-"""TODO"""
+"""Who is in the view: suspicion, gather, recovery and installation, and the groups inside."""

@@ -1,4 +1,4 @@
-"""Every packet of a view reaches every node of it, or is known to be lost: windows, gaps, NACK, repair, stability, flow.
+"""Every packet of a view reaches every node of it, or is known to be lost: windows, gaps, repair, stability, flow.
 
 Nothing here knows of frames or of order; it deals in numbered packets.
 """

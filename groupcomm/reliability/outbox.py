@@ -77,6 +77,10 @@ class Outbox(Generic[Item]):
         """Add an item of the node itself: ahead of all sessions, behind earlier ones."""
         self._priority.append((item, size))
 
+    def drop_control(self, unwanted: Callable[[Item], bool]) -> None:
+        """Forget the node's own items that are ``unwanted``."""
+        self._priority = deque(entry for entry in self._priority if not unwanted(entry[0]))
+
     def put_back(self, session: int, item: Item, size: int) -> None:
         """Return an item that could not be sent whole: it is the next of its session."""
         if session == 0:

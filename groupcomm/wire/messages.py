@@ -101,7 +101,7 @@ class ProbeAck(Probe):
 
 @frozen
 class Candidate:
-    """One row entry of a JOIN: a candidate, and the serial of its last JOIN of this attempt (0: not heard)."""
+    """One row entry of a JOIN: a candidate, and the serial of its first JOIN heard in this attempt (0: none)."""
 
     node: NodeId
     serial: int

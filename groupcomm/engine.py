@@ -1,0 +1,779 @@
+"""The whole node without I/O: bytes and time go in; datagrams, outputs and the next deadline come out.
+
+Puts the core together and decides the order in which its parts are asked; what they answer is theirs. The driver calls
+an input or a command, then takes ``datagrams_to_send``, ``take_outputs`` and ``next_deadline``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import inf
+from random import Random
+
+from groupcomm.config import EngineConfig
+from groupcomm.errors import MalformedPacket, MessageTooLarge, NameInUse, NotAMember, QueueFull, UsageError
+from groupcomm.events import Level, Reason
+from groupcomm.identity import MemberId, NodeId, ViewId, checked_name
+from groupcomm.limits import (
+    MAX_DESTINATION_BYTES,
+    MAX_DESTINATION_GROUPS,
+    MAX_GROUPS_PER_SESSION,
+    MAX_SESSIONS,
+    MIN_WINDOW_BYTES,
+    UNRELIABLE_QUEUE_BYTES,
+)
+from groupcomm.membership.groups import Change, ChangeBody, Groups, encode_groups
+from groupcomm.membership.membership import Membership, State
+from groupcomm.membership.peers import Peer
+from groupcomm.ordering.frames import Frame, FrameType, Outgoing
+from groupcomm.ordering.ordered_view import OrderedView, ViewSetup
+from groupcomm.outputs import (
+    Address,
+    Datagram,
+    FrameDelivered,
+    NodeDeparture,
+    NodeSignal,
+    NodeViewInstalled,
+    Output,
+    PrivateUndeliverable,
+    ProbeWanted,
+    SendAccepted,
+    SessionWritable,
+    Stopped,
+    WatchChanged,
+)
+from groupcomm.reliability.counters import Counters
+from groupcomm.reliability.outbox import Outbox
+from groupcomm.reliability.rtt import RoundTrip
+from groupcomm.status import NodeStatus, PeerStatus
+from groupcomm.wire.codec import Reader, Writer, cluster_digest, view_digest
+from groupcomm.wire.messages import (
+    Answer,
+    Assembler,
+    Beacon,
+    Install,
+    Join,
+    Message,
+    Plan,
+    Probe,
+    Ready,
+    Recover,
+    cut,
+    decode_message,
+)
+from groupcomm.wire.packets import HEADER_BYTES, LAST_NUMBERED, LAST_OF_VIEW, SEALED, Header, Kind
+
+_WATCHED_NEIGHBOURS = 2
+_EPOCH_SECONDS = 1_577_836_800  # 2020-01-01, in Unix time
+
+
+class _Session:
+    """A client session of this node.
+
+    Attributes:
+        member: as the groups know it.
+        wanted: the groups it is in or has asked to be in.
+        closing: it is over once its last frame is delivered.
+    """
+
+    __slots__ = ("closing", "member", "wanted")
+
+    def __init__(self, member: MemberId) -> None:
+        self.member = member
+        self.wanted: set[str] = set()
+        self.closing = False
+
+
+class Engine:
+    """One node of a cluster.
+
+    Args:
+        config: its settings.
+        node: its name and incarnation.
+        random: the only randomness it uses.
+        now: monotonic seconds, as in every later call.
+    """
+
+    def __init__(self, config: EngineConfig, node: NodeId, random: Random, now: float) -> None:
+        self._config = config
+        self._node = node
+        self._random = random
+        self._counters = Counters()
+        self._cluster_digest = cluster_digest(config.cluster)
+        self._outbox: Outbox[Outgoing] = Outbox(config.budget_bytes // 4)
+        self._groups = Groups(node)
+        epoch = max(1, (node.incarnation // 1000 - _EPOCH_SECONDS) << 16)
+        self._membership = Membership(node, config, self, random, self._counters, epoch)
+        self._view: OrderedView | None = None
+        self._directories_read = True
+        self._view_peers: tuple[Peer | None, ...] = ()
+        self._assembler = Assembler()
+        self._outputs: list[Output] = []
+        self._datagrams: list[Datagram] = []
+        self._sent_messages: dict[Kind, tuple[Message, int, list[bytes]]] = {}
+        self._message_number = random.getrandbits(32)
+        self._sessions: dict[int, _Session] = {}
+        self._next_session = 1
+        self._next_ticket = 1
+        self._names: dict[str, int] = {}
+        self._unreliable: deque[Outgoing] = deque()
+        self._unreliable_bytes = 0
+        self._leaving_until = inf
+        self._watched: tuple[tuple[NodeId, Address], ...] = ()
+        self._probed: dict[NodeId, float] = {}
+        self._window_bytes = MIN_WINDOW_BYTES
+        self._now = now
+
+    # ---- inputs --------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Begin to listen for a view, or to found one."""
+        self._now = now
+        self._membership.start(now)
+
+    def datagram_received(self, data: bytes, source: Address, now: float) -> None:
+        """A datagram from ``source``, whose sender's own socket that is."""
+        self._now = now
+        self._counters.up("datagrams_received")
+        try:
+            header = Header(data)
+            if header.flags & SEALED:
+                self._counters.up("sealed")
+            elif header.kind <= LAST_OF_VIEW:
+                self._view_packet(header, data, source, now)
+            else:
+                self._message(header, data, source, now)
+        except MalformedPacket:
+            self._counters.up("malformed")
+
+    def _view_packet(self, header: Header, data: bytes, source: Address, now: float) -> None:
+        view = self._view
+        ready_for = self._membership.ready_for
+        if ready_for is not None and header.digest == self._digest(ready_for.proposal, ready_for.members):
+            self._membership.install_ready(now)
+            view = self._view
+        if view is None or header.digest != view.setup.digest:
+            self._counters.up("foreign_view")
+            return
+        peer = self._membership.peers.at(source)
+        if peer is not None:
+            self._membership.alive(peer, now)
+        if header.kind <= LAST_NUMBERED and header.sender != view.setup.me:
+            self._membership.traffic(now)
+        view.packet_received(header, data, now)
+        if view.frozen and header.kind <= LAST_NUMBERED:
+            self._membership.fetched(now)
+
+    def _message(self, header: Header, data: bytes, source: Address, now: float) -> None:
+        if header.digest != self._cluster_digest:
+            self._counters.up("foreign_cluster")
+            return
+        body = self._assembler.add(header, data[HEADER_BYTES:], source)
+        if body is None:
+            return
+        message = decode_message(header.kind, body)
+        membership = self._membership
+        if message is None:
+            self._counters.up("unknown_kind")
+        elif membership.state is State.STOPPED or (
+            not isinstance(message, Plan | Recover | Install) and self._own(message)
+        ):
+            return
+        elif isinstance(message, Beacon):
+            membership.beacon_received(message, source, now)
+        elif isinstance(message, Probe):
+            membership.probe_received(message, source, now)
+        elif isinstance(message, Join):
+            membership.join_received(message, source, now)
+        elif isinstance(message, Recover):
+            membership.recover_received(message, source, now)
+        elif isinstance(message, Answer):
+            membership.answer_received(message, now)
+        elif isinstance(message, Plan):
+            membership.plan_received(message, source, now)
+        elif isinstance(message, Ready):
+            membership.ready_received(message, source, now)
+        else:
+            membership.install_received(message, now)
+
+    def _own(self, message: Message) -> bool:
+        node = getattr(message, "node", None)
+        return node == self._node
+
+    def burst_ended(self, now: float) -> None:
+        """All datagrams and commands of this turn are in: what they caused leaves together."""
+        self._now = now
+        self._work(now)
+
+    def handle_timeout(self, now: float) -> None:
+        """The time of ``next_deadline`` has come."""
+        self._now = now
+        self._membership.tick(now)
+        self._work(now)
+
+    def add_hint(self, address: Address, now: float) -> None:
+        """Another node may be at this address."""
+        self._now = now
+        self._membership.hint(address)
+
+    def peer_refused(self, node: NodeId, now: float) -> None:
+        """The process of this node is gone: its host has refused two connections."""
+        self._now = now
+        if node in self._membership.members or self._membership.state is not State.OPERATIONAL:
+            self._membership.peer_refused(node, now)
+            self._membership.tick(now)
+            self._work(now)
+
+    def stalled(self, seconds: float, now: float) -> None:
+        """The driver did not run for ``seconds``."""
+        self._now = now
+        self._counters.up("stalls")
+        self._membership.stalled(seconds, now)
+
+    # ---- the turn ------------------------------------------------------------------------------------------------
+
+    def _work(self, now: float) -> None:
+        """Deliver what may be delivered, send what may be sent, until nothing moves."""
+        view = self._view
+        if view is not None:
+            while view is self._view:
+                frames = view.deliver()
+                self._read_directories()
+                self._deliver_frames(frames)
+                sent = view.send(now)
+                if not frames and not sent:
+                    break
+                self._tickets(view)
+                view.maintain(now)
+            view.maintain(now)
+            self._send_unreliable(view)
+            self._tickets(view)
+        if self._membership.next_deadline() <= now:
+            self._membership.tick(now)
+        self._leave_if_drained(now)
+        for session in self._outbox.take_writable():
+            self._outputs.append(SessionWritable(session))
+        self._collect()
+
+    def _tickets(self, view: OrderedView) -> None:
+        for session, ticket, complete in view.accepted:
+            self._outputs.append(SendAccepted(session, ticket, complete))
+        view.accepted.clear()
+
+    def _collect(self) -> None:
+        """Take the packets and messages of the parts as datagrams."""
+        view = self._view
+        if view is not None and view.out:
+            for packet, target in view.out:
+                if target is None:
+                    self._datagrams.append(Datagram(packet, None))
+                    continue
+                peer = self._view_peers[target]
+                if peer is not None:
+                    self._datagrams.append(Datagram(packet, peer.address))
+            view.out.clear()
+        for message, destination in self._membership.out:
+            for part in self._encoded(message):
+                self._datagrams.append(Datagram(part, destination))
+        self._membership.out.clear()
+
+    def _encoded(self, message: Message) -> list[bytes]:
+        """The datagrams of a message; a repeat is byte-identical, so that its parts add up."""
+        last = self._sent_messages.get(message.kind)
+        if last is None or last[0] != message:
+            self._message_number = (self._message_number + 1) & 0xFFFFFFFF
+            number = self._message_number
+            parts = cut(message.kind, self._cluster_digest, number, message.encode(), self._config.mtu_bytes)
+            last = self._sent_messages[message.kind] = message, number, parts
+        return last[2]
+
+    # ---- outputs -------------------------------------------------------------------------------------------------
+
+    def datagrams_to_send(self, now: float) -> list[Datagram]:
+        """What is to be sent, in order."""
+        self._collect()
+        datagrams, self._datagrams = self._datagrams, []
+        self._counters.up("datagrams_sent", len(datagrams))
+        return datagrams
+
+    def take_outputs(self) -> list[Output]:
+        """What the driver has to act on, in order."""
+        self._take_group_outputs()
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    def _take_group_outputs(self) -> None:
+        self._outputs.extend(self._groups.out)
+        self._groups.out.clear()
+
+    def next_deadline(self) -> float | None:
+        """When ``handle_timeout`` is to be called; None if never."""
+        deadline = self._membership.next_deadline()
+        if self._view is not None:
+            deadline = min(deadline, self._view.next_deadline())
+        return None if deadline == inf else max(deadline, self._now)
+
+    # ---- frames --------------------------------------------------------------------------------------------------
+
+    def _deliver_frames(self, frames: Sequence[Frame]) -> None:
+        view = self._view
+        assert view is not None
+        for frame in frames:
+            self._deliver(frame, view)
+        for frame in view.unreliable:
+            if view.open:
+                self._deliver(frame, view)
+        view.unreliable.clear()
+        view.sending.group_position = self._groups.position
+
+    def _deliver(self, frame: Frame, view: OrderedView) -> None:
+        sender = view.setup.members[frame.stream]
+        try:
+            if frame.type is FrameType.GROUP:
+                self._groups.deliver(sender, frame)
+            elif frame.type is FrameType.CHANGE:
+                self._changed(sender, frame)
+            elif frame.type is FrameType.PRIVATE:
+                self._private(sender, frame, view)
+            elif frame.type is FrameType.GONE:
+                self._gone(frame)
+        except MalformedPacket:
+            self._counters.up("peer_violations")
+
+    def _changed(self, sender: NodeId, frame: Frame) -> None:
+        body = self._groups.changed(sender, frame)
+        if sender != self._node:
+            return
+        if body.change is Change.DISCONNECT:
+            self._forget_session(body.session)
+
+    def _forget_session(self, number: int) -> None:
+        session = self._sessions.pop(number, None)
+        if session is not None:
+            self._names.pop(session.member.client, None)
+            self._outbox.forget(number)
+
+    def _private(self, sender: NodeId, frame: Frame, view: OrderedView) -> None:
+        reader = Reader(frame.body)
+        session, client, node_name, recipient = reader.number(), reader.text(), reader.text(64), reader.text()
+        if node_name != self._node.name:
+            if sender == self._node and all(node.name != node_name for node in view.setup.members):
+                self._outputs.append(PrivateUndeliverable(session, f"{recipient}@{node_name}"))
+            return
+        number = self._names.get(recipient)
+        if number is not None and not self._sessions[number].closing:
+            self._take_group_outputs()
+            to = ((number, ()),)
+            member = MemberId(client, sender, session)
+            self._outputs.append(FrameDelivered(to, member, frame.level, reader.rest(), {}))
+            return
+        body = Writer().node(sender).number(session).text(recipient).text(node_name).done()
+        gone = Outgoing(0, 0, FrameType.GONE, Level.FIFO, body)
+        self._outbox.put_control(gone, len(body))
+
+    def _gone(self, frame: Frame) -> None:
+        reader = Reader(frame.body)
+        node, session, recipient, node_name = reader.node(), reader.number(), reader.text(), reader.text()
+        if node == self._node and session in self._sessions:
+            self._take_group_outputs()
+            self._outputs.append(PrivateUndeliverable(session, f"{recipient}@{node_name}"))
+
+    def _send_unreliable(self, view: OrderedView) -> None:
+        while self._unreliable and view.open and not view.frozen:
+            frame = self._unreliable.popleft()
+            self._unreliable_bytes -= len(frame.body)
+            view.send_unreliable(frame)
+            self._loop_back(frame, view)
+            if frame.ticket:
+                self._outputs.append(SendAccepted(frame.session, frame.ticket, True))
+
+    def _loop_back(self, frame: Outgoing, view: OrderedView) -> None:
+        """This node's own copy of an unreliable frame."""
+        encoded = frame.encode(0, 0, 0, ())
+        reader = Reader(encoded)
+        kind = reader.u8()
+        reader.number()
+        self._deliver(Frame(view.setup.me, 0, 0, kind, reader), view)
+
+    # ---- views (what the membership asks of its host) ----------------------------------------------------------------
+
+    def freeze(self) -> None:
+        """See ``ViewHost``."""
+        if self._view is not None:
+            self._view.freeze()
+
+    def answer(self, proposal: ViewId, epoch: int, *, leaving: bool) -> Answer:
+        """See ``ViewHost``."""
+        view = self._view
+        if view is None:
+            return Answer(self._node, proposal, None, (), leaving, True, 0, epoch, ())
+        setup = view.setup
+        return Answer(
+            self._node,
+            proposal,
+            setup.id,
+            setup.members,
+            leaving,
+            view.open,
+            view.sequencer,
+            epoch,
+            view.holdings(),
+        )
+
+    def apply_plan(self, plan: Plan, now: float) -> None:
+        """See ``ViewHost``."""
+        view = self._view
+        if view is None:
+            return
+        for part in plan.views:
+            if part.view == view.setup.id:
+                index_of = {node: index for index, node in enumerate(view.setup.members)}
+                view.apply_plan(part, [index_of.get(node) for node in plan.participants], now)
+
+    def missing(self) -> int:
+        """See ``ViewHost``."""
+        return 0 if self._view is None else self._view.missing
+
+    def probe(self, peer: Peer) -> None:
+        """See ``ViewHost``."""
+        if self._now - self._probed.get(peer.node, -inf) > self._config.timing.silent:
+            self._probed[peer.node] = self._now
+            self._outputs.append(ProbeWanted(peer.node, peer.address))
+
+    def stop(self, reason: str, *, clean: bool) -> None:
+        """See ``ViewHost``."""
+        self._take_group_outputs()
+        self._outputs.append(Stopped(reason, clean))
+
+    def install(self, plan: Plan, now: float) -> None:
+        """See ``ViewHost``."""
+        departed = {gone.node: gone.reason for gone in plan.departed}
+        together: tuple[NodeId, ...] = (self._node,)
+        old = self._view
+        old_members: tuple[NodeId, ...] = ()
+        if old is not None:
+            old_members = old.setup.members
+            for part in plan.views:
+                if part.view == old.setup.id:
+                    together = tuple(plan.participants[index] for index in part.survivors)
+            self._end_view(old, together)
+            self._window_bytes = max(MIN_WINDOW_BYTES, old.window.window_bytes // 2)
+        self._view = None
+        members = plan.members
+        if self._node not in members:
+            return
+        self._begin_view(plan, now)
+        self._take_group_outputs()
+        staying = tuple(node for node in together if node in members)
+        self._outputs.append(
+            NodeViewInstalled(
+                plan.proposal,
+                members,
+                staying,
+                tuple(NodeDeparture(node, departed[node]) for node in old_members if node in departed),
+                plan.sequencer,
+            )
+        )
+        self._groups.view_installed(plan.proposal, members, staying, departed, exchange=plan.exchange)
+        self._watch(members)
+
+    def _end_view(self, view: OrderedView, together: tuple[NodeId, ...]) -> None:
+        frames = view.finish()
+        self._read_directories()
+        signal = frames.index(None)
+        self._deliver_frames([frame for frame in frames[:signal] if frame is not None])
+        self._take_group_outputs()
+        self._outputs.append(NodeSignal())
+        self._groups.signal(together)
+        self._deliver_frames([frame for frame in frames[signal:] if frame is not None])
+        view.end_tickets(complete=len(together) == len(view.setup.members))
+        self._tickets(view)
+
+    def _begin_view(self, plan: Plan, now: float) -> None:
+        members = plan.members
+        peers = tuple(self._membership.peers.get(node) for node in members)
+        self._view_peers = peers
+        setup = ViewSetup(
+            plan.proposal,
+            members,
+            members.index(self._node),
+            members.index(plan.sequencer),
+            self._digest(plan.proposal, members),
+            plan.exchange,
+            self._window_bytes,
+        )
+        round_trips = [RoundTrip() if peer is None else peer.round_trip for peer in peers]
+        self._view = OrderedView(setup, self._config, self._outbox, round_trips, self._random, self._counters, now)
+        self._outbox.drop_control(lambda frame: frame.type is FrameType.DIRECTORY)
+        self._directories_read = not plan.exchange
+        if plan.exchange:
+            body = self._groups.own_table()
+            self._outbox.put_control(Outgoing(0, 0, FrameType.DIRECTORY, Level.FIFO, body), len(body))
+
+    def _read_directories(self) -> None:
+        view = self._view
+        if self._directories_read or view is None or not view.open:
+            return
+        self._directories_read = True
+        tables = {view.setup.members[index]: body for index, body in view.directories.items()}
+        try:
+            self._groups.exchanged(tables)
+        except MalformedPacket:
+            self._counters.up("peer_violations")
+
+    def _digest(self, view: ViewId, members: tuple[NodeId, ...]) -> int:
+        return view_digest(self._config.cluster, view, members)
+
+    def _watch(self, members: tuple[NodeId, ...]) -> None:
+        """Watch the next two nodes of the ring closely."""
+        me, watched = members.index(self._node), []
+        for step in range(1, min(_WATCHED_NEIGHBOURS, len(members) - 1) + 1):
+            node = members[(me + step) % len(members)]
+            peer = self._membership.peers.get(node)
+            if peer is not None:
+                watched.append((node, peer.address))
+        if tuple(watched) != self._watched:
+            self._watched = tuple(watched)
+            self._outputs.append(WatchChanged(self._watched))
+
+    # ---- commands ------------------------------------------------------------------------------------------------
+
+    def open_session(self, client: str, now: float) -> int:
+        """A client session under a name that no live session of this node has.
+
+        Raises:
+            NameInUse: a session of that name lives, or its last leave has not its place in the order yet.
+            UsageError: the name is not allowed, or the node is full.
+        """
+        self._now = now
+        checked_name(client, "a client name")
+        if set(client) & set("@#"):
+            raise UsageError(f"a client name may not contain @ or #: {client!r}")
+        if client in self._names:
+            raise NameInUse(f"the client name {client!r} is in use on {self._node}")
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise UsageError(f"{self._node} serves {MAX_SESSIONS} sessions already")
+        number = self._next_session
+        self._next_session += 1
+        self._sessions[number] = _Session(MemberId(client, self._node, number))
+        self._names[client] = number
+        return number
+
+    def close_session(self, session: int, reason: Reason, now: float) -> None:
+        """End a session: what it has sent still goes, then its groups see it leave."""
+        self._now = now
+        own = self._sessions.get(session)
+        if own is None or own.closing:
+            return
+        own.closing = True
+        if own.wanted or self._groups.groups_of(own.member):
+            self._change(own, Change.DISCONNECT, "", reason)
+        else:
+            self._forget_session(session)
+
+    def _change(self, session: _Session, change: Change, group: str, reason: Reason) -> None:
+        member = session.member
+        body = ChangeBody(change, member.session, member.client, group, reason).encode()
+        frame = Outgoing(member.session, 0, FrameType.CHANGE, Level.AGREED, body)
+        self._outbox.put(member.session, frame, len(body))
+
+    def _session(self, number: int) -> _Session:
+        session = self._sessions.get(number)
+        if session is None or session.closing:
+            raise UsageError(f"there is no session {number}")
+        return session
+
+    def join(self, session: int, group: str, now: float) -> None:
+        """Ask to be in a group; the first the session hears of it is its view."""
+        self._now = now
+        own = self._session(session)
+        checked_name(group, "a group name")
+        if group in own.wanted:
+            raise UsageError(f"{own.member} is in {group!r} already")
+        if len(own.wanted) >= MAX_GROUPS_PER_SESSION:
+            raise UsageError(f"{own.member} is in {MAX_GROUPS_PER_SESSION} groups already")
+        own.wanted.add(group)
+        self._change(own, Change.JOIN, group, Reason.LEAVE)
+
+    def leave(self, session: int, group: str, now: float) -> None:
+        """Ask to be out of a group; the last the session hears of it is that it left."""
+        self._now = now
+        own = self._session(session)
+        if group not in own.wanted:
+            raise NotAMember(f"{own.member} is not in {group!r}")
+        own.wanted.discard(group)
+        self._change(own, Change.LEAVE, group, Reason.LEAVE)
+
+    def send(
+        self,
+        session: int,
+        groups: Sequence[str],
+        payload: bytes,
+        level: Level,
+        now: float,
+        *,
+        self_discard: bool = False,
+        stable: bool = False,
+    ) -> int:
+        """Hand over one frame for one or several groups; returns its ticket.
+
+        Raises:
+            QueueFull: the session must wait for ``SessionWritable``.
+            MessageTooLarge: more than the level allows.
+            UsageError: no such session, or a destination that is none.
+        """
+        self._now = now
+        own = self._session(session)
+        if not 0 < len(groups) <= MAX_DESTINATION_GROUPS:
+            raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(groups)}")
+        if len(set(groups)) != len(groups):
+            raise UsageError("a group is named twice")
+        for group in groups:
+            checked_name(group, "a group name")
+        if sum(len(group.encode()) for group in groups) > MAX_DESTINATION_BYTES:
+            raise UsageError(f"the group names exceed {MAX_DESTINATION_BYTES} bytes")
+        body = encode_groups(session, own.member.client, groups, payload)
+        return self._put(own, FrameType.GROUP, level, body, len(payload), self_discard, stable)
+
+    def send_private(
+        self,
+        session: int,
+        client: str,
+        node_name: str,
+        payload: bytes,
+        level: Level,
+        now: float,
+        *,
+        stable: bool = False,
+    ) -> int:
+        """Hand over one frame for one member; returns its ticket. Raises as ``send``."""
+        self._now = now
+        own = self._session(session)
+        checked_name(client, "a client name")
+        checked_name(node_name, "a node name", 64)
+        body = Writer().number(session).text(own.member.client).text(node_name).text(client).done() + payload
+        return self._put(own, FrameType.PRIVATE, level, body, len(payload), False, stable)
+
+    def _put(
+        self,
+        session: _Session,
+        frame_type: FrameType,
+        level: Level,
+        body: bytes,
+        size: int,
+        self_discard: bool,
+        stable: bool,
+    ) -> int:
+        number = session.member.session
+        ticket = self._next_ticket
+        frame = Outgoing(number, ticket, frame_type, level, body, self_discard=self_discard, stable=stable)
+        if level is Level.UNRELIABLE:
+            room = self._config.mtu_bytes - HEADER_BYTES - 8
+            if len(body) > room:
+                raise MessageTooLarge(
+                    f"an unreliable message must fit one packet: {size} bytes, {room - len(body) + size} allowed here"
+                )
+            self._put_unreliable(frame)
+        else:
+            allowed = self._config.max_message_bytes + 16
+            if size > allowed:
+                raise MessageTooLarge(f"{size} bytes, at most {self._config.max_message_bytes} are allowed")
+            if not self._outbox.has_room(number):
+                raise QueueFull(f"{session.member} has {self._outbox.session_bytes(number)} bytes waiting")
+            self._outbox.put(number, frame, len(body))
+        self._next_ticket += 1
+        return ticket
+
+    def _put_unreliable(self, frame: Outgoing) -> None:
+        self._unreliable.append(frame)
+        self._unreliable_bytes += len(frame.body)
+        while self._unreliable_bytes > UNRELIABLE_QUEUE_BYTES:
+            dropped = self._unreliable.popleft()
+            self._unreliable_bytes -= len(dropped.body)
+            self._counters.up("unreliable_dropped")
+            self._outputs.append(SendAccepted(dropped.session, dropped.ticket, False))
+
+    def queued_bytes(self, session: int) -> int:
+        """What the session has handed over and the wire has not taken."""
+        return self._outbox.session_bytes(session)
+
+    def member(self, session: int) -> MemberId:
+        """The session as the groups know it."""
+        return self._session(session).member
+
+    def leave_cluster(self, now: float) -> None:
+        """Leave: all sessions end, what was accepted is sent and delivered, then the others are told."""
+        self._now = now
+        if self._membership.state is State.STOPPED or self._leaving_until != inf:
+            return
+        self._leaving_until = now + self._config.timing.leave
+        for number in sorted(self._sessions):
+            self.close_session(number, Reason.NODE_LEAVE, now)
+
+    def _leave_if_drained(self, now: float) -> None:
+        if self._leaving_until == inf or self._membership.state is State.STOPPED:
+            return
+        view = self._view
+        drained = view is None or (not view.frozen and not view.sending.pending and view.all_delivered)
+        if not self._membership.leaving and (drained or now >= self._leaving_until - self._config.timing.leave / 2):
+            self._membership.leave()
+            self._membership.tick(now)
+        elif now >= self._leaving_until:
+            self._membership.abandon()
+
+    # ---- getters -------------------------------------------------------------------------------------------------
+
+    @property
+    def blocked(self) -> bool:
+        """Whether nothing new is sent now: no view yet, or a view change."""
+        return self._view is None or self._view.frozen or not self._view.open
+
+    def status(self, now: float) -> NodeStatus:
+        """The node as it is now."""
+        view, membership = self._view, self._membership
+        state = (
+            "leaving"
+            if self._leaving_until != inf and membership.state is not State.STOPPED
+            else membership.state.value
+        )
+        peers = []
+        if view is not None:
+            for index, (node, peer) in enumerate(zip(view.setup.members, self._view_peers, strict=True)):
+                if peer is not None:
+                    stream = view.streams[index]
+                    peers.append(
+                        PeerStatus(
+                            node,
+                            peer.address,
+                            peer.round_trip.seconds,
+                            max(0.0, now - peer.heard_at),
+                            stream.contiguous,
+                            stream.ever_missing,
+                            stream.requests,
+                            stream.repairs,
+                            stream.contiguous - stream.stable,
+                        )
+                    )
+        return NodeStatus(
+            self._node,
+            self._config.cluster,
+            state,
+            membership.view,
+            membership.members,
+            None if view is None else view.setup.members[view.sequencer],
+            view is not None,
+            self._groups.status(),
+            tuple(peers),
+            0 if view is None else view.window.window_bytes,
+            0 if view is None else view.window.outstanding_bytes,
+            self._outbox.size_bytes,
+            dict(sorted(self._counters.items())),
+        )
+
+    def check_invariants(self) -> None:
+        """Raise ``AssertionError`` if the engine contradicts itself."""
+        if self._view is not None:
+            self._view.check_invariants()
+        self._groups.check_invariants()
+        assert self._unreliable_bytes <= UNRELIABLE_QUEUE_BYTES

@@ -1,0 +1,324 @@
+"""Light-weight groups inside a view: who is in which, and what its members are told.
+
+Joins, leaves and disconnections are AGREED frames of the member's node, so group views cost no round of their own and
+fall at the same place in the order everywhere. A node is the only authority for its own sessions: when views with
+different pasts become one, each sends its own table first. Upholds M3, D6 and G1 to G4 for groups.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+
+from attrs import evolve, frozen
+
+from groupcomm.errors import MalformedPacket
+from groupcomm.events import Departure, Level, Reason, View
+from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.limits import MAX_DESTINATION_GROUPS, MAX_GROUPS_PER_SESSION, MAX_SESSIONS
+from groupcomm.ordering.frames import Frame
+from groupcomm.outputs import FrameDelivered, GroupLeft, GroupSignalDelivered, GroupViewDelivered, Output
+from groupcomm.status import GroupStatus
+from groupcomm.wire.codec import Reader, Writer
+
+
+class Change(enum.IntEnum):
+    """What a CHANGE frame does."""
+
+    JOIN = 1
+    LEAVE = 2
+    DISCONNECT = 3
+
+
+@frozen
+class ChangeBody:
+    """The body of a CHANGE frame: ``group`` is empty for a disconnection, ``reason`` counts for the others only."""
+
+    change: Change
+    session: int
+    client: str
+    group: str
+    reason: Reason
+
+    def encode(self) -> bytes:
+        """The bytes."""
+        writer = Writer().u8(self.change).number(self.session).text(self.client).u8(self.reason)
+        return writer.text(self.group).done() if self.group else writer.done()
+
+    @classmethod
+    def decode(cls, body: bytes) -> ChangeBody:
+        """The value."""
+        reader = Reader(body)
+        try:
+            change = Change(reader.u8())
+            session, client, reason = reader.number(), reader.text(), Reason(reader.u8())
+        except ValueError:
+            raise MalformedPacket("an unknown change or reason") from None
+        group = "" if change is Change.DISCONNECT else reader.text()
+        reader.finish()
+        return cls(change, session, client, group, reason)
+
+
+def encode_groups(session: int, client: str, groups: Sequence[str], payload: bytes) -> bytes:
+    """The body of a GROUP frame."""
+    writer = Writer().number(session).text(client).number(len(groups))
+    for group in groups:
+        writer.text(group)
+    return writer.done() + payload
+
+
+class _Group:
+    """One group. ``shown`` are the members of the last group view; ``gone`` why some of them are no longer members."""
+
+    __slots__ = ("gone", "members", "shown", "view")
+
+    def __init__(self, view: GroupViewId) -> None:
+        self.members: dict[MemberId, int] = {}
+        self.shown: tuple[MemberId, ...] = ()
+        self.gone: dict[MemberId, Reason] = {}
+        self.view = view
+
+
+class Groups:
+    """The directory of one node: every member of every group of the view.
+
+    Bound: what the nodes' own caps allow, ``MAX_SESSIONS`` sessions of ``MAX_GROUPS_PER_SESSION`` groups each.
+
+    Attributes:
+        position: place in the order of the last group change delivered.
+    """
+
+    __slots__ = ("_changed", "_groups", "_in_transition", "_me", "_of_member", "_together", "_view", "out", "position")
+
+    def __init__(self, me: NodeId) -> None:
+        self._me = me
+        self._groups: dict[str, _Group] = {}
+        self._of_member: dict[MemberId, set[str]] = {}
+        self._view: ViewId | None = None
+        self._together: set[NodeId] | None = None
+        self._changed: set[str] = set()
+        self._in_transition = False
+        self.position = 0
+        self.out: list[Output] = []
+
+    # ---- changes ---------------------------------------------------------------------------------------------------
+
+    def changed(self, sender: NodeId, frame: Frame) -> ChangeBody:
+        """A CHANGE frame is delivered."""
+        body = ChangeBody.decode(frame.body)
+        member = MemberId(body.client, sender, body.session)
+        self.position = frame.position
+        if body.change is Change.JOIN:
+            self._join(member, body.group, frame.position)
+        elif body.change is Change.LEAVE:
+            self._leave(member, body.group, body.reason)
+        else:
+            for group in sorted(self._of_member.get(member, ())):
+                self._leave(member, group, body.reason)
+        return body
+
+    def _join(self, member: MemberId, name: str, position: int) -> None:
+        assert self._view is not None
+        group = self._groups.get(name)
+        if group is None:
+            group = self._groups[name] = _Group(GroupViewId(self._view, position))
+        if member in group.members:
+            return
+        group.members[member] = position
+        self._of_member.setdefault(member, set()).add(name)
+        self._show(name)
+
+    def _leave(self, member: MemberId, name: str, reason: Reason) -> None:
+        group = self._groups.get(name)
+        if group is None or member not in group.members:
+            return
+        self._remove(member, name, reason)
+        if member.node == self._me:
+            self.out.append(GroupLeft(member.session, name, reason))
+        self._show(name)
+
+    def _remove(self, member: MemberId, name: str, reason: Reason) -> None:
+        group = self._groups[name]
+        del group.members[member]
+        if member in group.shown:
+            group.gone[member] = reason
+        names = self._of_member[member]
+        names.discard(name)
+        if not names:
+            del self._of_member[member]
+        self._changed.add(name)
+
+    def _show(self, name: str) -> None:
+        """Deliver a group view here, unless the node's own view is about to change: then with that."""
+        self._changed.add(name)
+        if not self._in_transition:
+            self._deliver_view(name, self.position)
+
+    def _deliver_view(self, name: str, position: int) -> None:
+        group = self._groups[name]
+        self._changed.discard(name)
+        assert self._view is not None
+        members = tuple(sorted(group.members))
+        before = group.shown
+        if members == before and not group.gone and group.view.view == self._view:
+            return
+        group.view = GroupViewId(self._view, position)
+        now, then = set(members), set(before)
+        together = self._together
+        joined = tuple(member for member in members if member not in then)
+        stayed = tuple(member for member in members if member in then and (together is None or member.node in together))
+        left = tuple(
+            Departure(member, group.gone.get(member, Reason.PARTITION)) for member in before if member not in now
+        )
+        view = View(name, group.view, members, joined, left, stayed, True)
+        group.shown = members
+        group.gone = {}
+        ours = [member for member in members if member.node == self._me]
+        old = tuple(member.session for member in ours if member in then)
+        if old:
+            self.out.append(GroupViewDelivered(old, view))
+        for member in ours:
+            if member not in then:
+                first = evolve(view, joined=(member,), left=(), transitional=(member,))
+                self.out.append(GroupViewDelivered((member.session,), first))
+        if not members:
+            del self._groups[name]
+
+    # ---- frames ----------------------------------------------------------------------------------------------------
+
+    def deliver(self, sender: NodeId, frame: Frame) -> None:
+        """A GROUP frame is delivered: to those of this node's members who were in when it was sent, or in its place."""
+        reader = Reader(frame.body)
+        session, client = reader.number(), reader.text()
+        names = tuple(reader.text() for _ in range(reader.number(MAX_DESTINATION_GROUPS)))
+        seen_by_sender = frame.group_position if Level.RELIABLE <= frame.level <= Level.CAUSAL else None
+        recipients: dict[int, list[str]] = {}
+        views = {}
+        for name in names:
+            group = self._groups.get(name)
+            if group is None:
+                continue
+            for member, joined_at in group.members.items():
+                if member.node != self._me or (seen_by_sender is not None and joined_at > seen_by_sender):
+                    continue
+                if self._in_transition and member not in group.shown:
+                    continue
+                if frame.self_discard and member.session == session and sender == self._me:
+                    continue
+                recipients.setdefault(member.session, []).append(name)
+                views[name] = group.view
+        if recipients:
+            to = tuple((number, tuple(recipients[number])) for number in sorted(recipients))
+            member = MemberId(client, sender, session)
+            self.out.append(FrameDelivered(to, member, frame.level, reader.rest(), views))
+
+    # ---- node views --------------------------------------------------------------------------------------------------
+
+    def signal(self, together: Iterable[NodeId]) -> None:
+        """The view is about to change: tell the groups that have members on nodes that do not come along."""
+        self._in_transition = True
+        staying = set(together)
+        for name in sorted(self._groups):
+            group = self._groups[name]
+            ours = tuple(
+                member.session for member in group.shown if member.node == self._me and member in group.members
+            )
+            if ours and any(member.node not in staying for member in group.members):
+                self.out.append(GroupSignalDelivered(ours, name))
+
+    def view_installed(
+        self,
+        view: ViewId,
+        members: Sequence[NodeId],
+        together: Iterable[NodeId],
+        departed: Mapping[NodeId, Reason],
+        *,
+        exchange: bool,
+    ) -> None:
+        """A new node view: members on nodes that are gone leave; the group views follow now, or after the exchange."""
+        self._view = view
+        self.position = 0
+        staying = set(together)
+        self._together = staying if self._together is None else self._together & staying
+        present = set(members)
+        for member in [
+            member for member in self._of_member if member.node not in present or member.node not in staying
+        ]:
+            for name in sorted(self._of_member[member]):
+                self._remove(member, name, departed.get(member.node, Reason.PARTITION))
+        for group in self._groups.values():
+            group.members = dict.fromkeys(group.members, 0)
+        if not exchange:
+            self._deliver_changed()
+
+    def _deliver_changed(self) -> None:
+        self._in_transition = False
+        for name in sorted(self._changed):
+            if name in self._groups:
+                self._deliver_view(name, 0)
+        self._changed.clear()
+        self._together = None
+
+    def own_table(self) -> bytes:
+        """The body of this node's DIRECTORY frame."""
+        own = sorted(member for member in self._of_member if member.node == self._me)
+        writer = Writer().number(len(own))
+        for member in own:
+            names = sorted(self._of_member[member])
+            writer.number(member.session).text(member.client).number(len(names))
+            for name in names:
+                writer.text(name)
+        return writer.done()
+
+    def exchanged(self, tables: Mapping[NodeId, bytes]) -> None:
+        """The tables of all members are here: they replace what was known of other nodes' sessions."""
+        assert self._view is not None
+        wanted: dict[MemberId, list[str]] = {}
+        for node in sorted(tables):
+            if node != self._me:
+                wanted.update(_read_table(node, tables[node]))
+        for member in [member for member in self._of_member if member.node != self._me]:
+            for name in sorted(self._of_member[member] - set(wanted.get(member, ()))):
+                self._remove(member, name, Reason.LEAVE)
+        for member in sorted(wanted):
+            for name in wanted[member]:
+                group = self._groups.get(name)
+                if group is None:
+                    group = self._groups[name] = _Group(GroupViewId(self._view, 0))
+                if member not in group.members:
+                    group.members[member] = 0
+                    self._of_member.setdefault(member, set()).add(name)
+                    self._changed.add(name)
+        self._deliver_changed()
+
+    # ---- getters -----------------------------------------------------------------------------------------------------
+
+    def groups_of(self, member: MemberId) -> set[str]:
+        """The groups a member is in."""
+        return self._of_member.get(member, set())
+
+    def status(self) -> tuple[GroupStatus, ...]:
+        """All groups with members, in order."""
+        return tuple(
+            GroupStatus(name, self._groups[name].shown, self._groups[name].view)
+            for name in sorted(self._groups)
+            if self._groups[name].shown
+        )
+
+    def check_invariants(self) -> None:
+        """Raise ``AssertionError`` if the two directions of the directory differ."""
+        for name, group in self._groups.items():
+            assert all(name in self._of_member[member] for member in group.members), name
+        for member, names in self._of_member.items():
+            assert names and all(member in self._groups[name].members for name in names), member
+
+
+def _read_table(node: NodeId, table: bytes) -> dict[MemberId, list[str]]:
+    reader = Reader(table)
+    result = {}
+    for _ in range(reader.number(MAX_SESSIONS)):
+        session, client = reader.number(), reader.text()
+        names = [reader.text() for _ in range(reader.number(MAX_GROUPS_PER_SESSION))]
+        result[MemberId(client, node, session)] = names
+    reader.finish()
+    return result

@@ -1,0 +1,853 @@
+"""The life of a node among others: seeking, operational, gathering, recovering.
+
+Decides when a change begins, whom it takes in, what is proposed, and when it is installed. It owns no stream: what a
+node holds, what it lacks and how a view ends is asked of its host. The transitions stand in ``doc/design/membership.md``;
+every message is decided in every state: handled, or dropped.
+
+The rule everything rests on: from its first answer to a proposal until it installs a view, a node does nothing in its
+old view but what a plan says; it installs a proposal only if that is the last it answered.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from math import inf
+from random import Random
+from typing import Protocol, TypeAlias
+
+from groupcomm.config import EngineConfig
+from groupcomm.events import Reason
+from groupcomm.identity import NodeId, ViewId
+from groupcomm.limits import MAX_EPOCH_JUMP
+from groupcomm.membership.admission import Admission
+from groupcomm.membership.gather import Gather, agreement
+from groupcomm.membership.peers import Peer, Peers
+from groupcomm.membership.recovery import make_plan
+from groupcomm.outputs import Address
+from groupcomm.reliability.counters import Counters
+from groupcomm.wire.codec import digest64
+from groupcomm.wire.messages import (
+    Answer,
+    Beacon,
+    Install,
+    Join,
+    Message,
+    Plan,
+    Probe,
+    ProbeAck,
+    Ready,
+    Recover,
+)
+
+_CHANGE_TICK_SECONDS = 0.005
+_CALM_TICK_SECONDS = 0.05
+_RTT_PROBE_SECONDS = 1.0
+_MAX_ABANDONED = 8
+
+
+class State(enum.Enum):
+    """Where a node is in its life."""
+
+    SEEKING = "seeking"
+    OPERATIONAL = "operational"
+    GATHER = "gather"
+    RECOVER = "recover"
+    STOPPED = "stopped"
+
+
+class ViewHost(Protocol):
+    """Who owns the streams of the view."""
+
+    def freeze(self) -> None:
+        """From now on do nothing in the old view but what a plan says."""
+
+    def answer(self, proposal: ViewId, epoch: int, *, leaving: bool) -> Answer:
+        """What is held."""
+
+    def apply_plan(self, plan: Plan, now: float) -> None:
+        """Fetch what it names."""
+
+    def missing(self) -> int:
+        """How much of it is not here."""
+
+    def install(self, plan: Plan, now: float) -> None:
+        """End the old view by it and begin the new one."""
+
+    def stop(self, reason: str, *, clean: bool) -> None:
+        """It is over."""
+
+    def probe(self, peer: Peer) -> None:
+        """Find out by a second path whether this node is dead."""
+
+
+Out: TypeAlias = tuple[Message, Address | None]
+
+
+class _Change:
+    """A proposal that this node has answered.
+
+    Attributes:
+        recover: the proposal.
+        answer: what this node said.
+        plan: the plan, once it is here.
+        digest: of the plan.
+        progress_at: when it last came nearer to its end.
+        answers: the proposer's: of whom it has answers.
+        missing: the proposer's: what each still lacks.
+        heard_at: the proposer's: when each was last heard about it.
+    """
+
+    __slots__ = ("answer", "answers", "digest", "heard_at", "missing", "plan", "progress_at", "recover", "told_at")
+
+    def __init__(self, recover: Recover, answer: Answer, now: float) -> None:
+        self.recover = recover
+        self.answer = answer
+        self.plan: Plan | None = None
+        self.digest = 0
+        self.progress_at = now
+        self.told_at = -inf
+        self.answers: dict[NodeId, Answer] = {}
+        self.missing: dict[NodeId, int] = {}
+        self.heard_at: dict[NodeId, float] = {}
+
+
+class Membership:
+    """One node's part in agreeing on views.
+
+    Attributes:
+        state: where it is.
+        view: its view; None before the first.
+        members: of that view.
+        out: messages to send; emptied by the engine.
+        peers: everybody it has heard of.
+        epoch: the highest it has seen.
+        leaving: it wants to be out of the next view.
+        deaf_until: a node that did not run accuses nobody until then.
+    """
+
+    def __init__(
+        self,
+        me: NodeId,
+        config: EngineConfig,
+        host: ViewHost,
+        random: Random,
+        counters: Counters,
+        epoch: int,
+    ) -> None:
+        self._me = me
+        self._config = config
+        self._timing = config.timing
+        self._host = host
+        self._random = random
+        self._counters = counters
+        self.state = State.SEEKING
+        self.view: ViewId | None = None
+        self.members: tuple[NodeId, ...] = ()
+        self.out: list[Out] = []
+        self.peers = Peers()
+        self.epoch = epoch
+        self.leaving = False
+        self._admission = Admission(me, config)
+        self._gather: Gather | None = None
+        self._change: _Change | None = None
+        self._attempt = 0
+        self._installed_attempt = 0
+        self._serial = 0
+        self._last_join: Join | None = None
+        self._join_at = -inf
+        self._agreed = 0
+        self._answered: ViewId | None = None
+        self._highest_answered: ViewId | None = None
+        self._abandoned: list[ViewId] = []
+        self._absent: set[NodeId] = set()
+        self._dead: dict[NodeId, Reason] = {}
+        self._suspects: set[NodeId] = set()
+        self._beacon_at = -inf
+        self._beacons_due: set[Address] = set()
+        self._next_tick = -inf
+        self._seeking_since = 0.0
+        self._installed_at = -inf
+        self._install: Install | None = None
+        self._unconfirmed: set[NodeId] = set()
+        self._install_until = -inf
+        self._hints: dict[Address, int] = {}
+        self._token = 0
+        self._probes: dict[int, tuple[NodeId, float]] = {}
+        self._busy_at = -inf
+
+    # ---- time ----------------------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Begin to listen for a view."""
+        self._seeking_since = now
+        self._beacon(now)
+        self._next_tick = now
+
+    def next_deadline(self) -> float:
+        """When ``tick`` has something to do."""
+        return inf if self.state is State.STOPPED else self._next_tick
+
+    def tick(self, now: float) -> None:
+        """Whatever time has brought."""
+        if self.state is State.STOPPED or now < self._next_tick:
+            return
+        if now >= self._beacon_at + self._timing.heartbeat:
+            self._beacon(now)
+        self._repeat_install(now)
+        if self.state is State.SEEKING:
+            self._seek(now)
+        elif self.state is State.OPERATIONAL:
+            self._watch_over(now)
+        if self.state is State.GATHER:
+            self._go_on_gathering(now)
+        elif self.state is State.RECOVER:
+            self._go_on_recovering(now)
+        calm = self.state in (State.SEEKING, State.OPERATIONAL) and not self._unconfirmed
+        self._next_tick = now + (_CALM_TICK_SECONDS if calm else _CHANGE_TICK_SECONDS)
+
+    def _soon(self) -> None:
+        self._next_tick = -inf
+
+    def stalled(self, seconds: float, now: float) -> None:
+        """This node did not run for so long: it was not the others who were silent."""
+        self.peers.excuse(seconds)
+        if self._gather is not None:
+            self._gather.started_at = min(now, self._gather.started_at + seconds)
+        if self._change is not None:
+            self._change.progress_at = now
+
+    # ---- beacons, probes, suspicion --------------------------------------------------------------------------------
+
+    def _beacon(self, now: float) -> None:
+        self._beacon_at = now
+        beacon = self._own_beacon(now, reply=False)
+        self.out.append((beacon, None))
+        asking = self._own_beacon(now, reply=True)
+        for address in sorted(self._hints):
+            self.out.append((asking, address))
+            self._hints[address] -= 1
+            if not self._hints[address]:
+                del self._hints[address]
+
+    def _own_beacon(self, now: float, *, reply: bool) -> Beacon:
+        return Beacon(
+            self._me,
+            self.view,
+            len(self.members),
+            self.epoch,
+            bool(self.members) and self.members[0] == self._me,
+            reply,
+            self._admission.heard(self.peers, now),
+        )
+
+    def hint(self, address: Address) -> None:
+        """Somebody may be there: say hello a few times."""
+        if len(self._hints) < 256 and self.peers.at(address) is None:
+            self._hints[address] = 5
+
+    def beacon_received(self, beacon: Beacon, source: Address, now: float) -> None:
+        """A node says that it lives."""
+        if beacon.node.name == self._me.name:
+            if beacon.node != self._me:
+                self._namesake(beacon, source)
+            return
+        peer = self.peers.heard(beacon.node, source, now)
+        peer.beacon = beacon
+        self._saw_epoch(beacon.epoch)
+        if beacon.view is not None and beacon.view == self.view:
+            self._unconfirmed.discard(beacon.node)
+        if beacon.reply:
+            self.out.append((self._own_beacon(now, reply=False), source))
+
+    def _namesake(self, beacon: Beacon, source: Address) -> None:
+        """Another node of this name lives: the one in the larger view stays, then the elder, then the lower number."""
+        mine = (len(self.members), -self._me.incarnation)
+        theirs = (beacon.size if beacon.view is not None else 0, -beacon.node.incarnation)
+        if mine < theirs:
+            where = f"{source[0]}:{source[1]}"
+            self._stop(f"the node name {self._me.name!r} is in use at {where}", clean=False)
+
+    def probe_received(self, probe: Probe, source: Address, now: float) -> None:
+        """A question, or the answer to one of ours."""
+        peer = self.peers.heard(probe.node, source, now) if probe.node.name != self._me.name else None
+        if type(probe) is Probe:
+            self.out.append((ProbeAck(self._me, probe.token), source))
+            return
+        asked = self._probes.pop(probe.token, None)
+        if asked is not None and peer is not None and asked[0] == peer.node:
+            peer.round_trip.sample(now - asked[1])
+
+    def _probe(self, peer: Peer, now: float) -> None:
+        peer.probed_at = now
+        self._token += 1
+        self._probes[self._token] = (peer.node, now)
+        if len(self._probes) > 4 * self._config.max_nodes:
+            del self._probes[next(iter(self._probes))]
+        self.out.append((Probe(self._me, self._token), peer.address))
+
+    def traffic(self, now: float) -> None:
+        """Packets of the view are moving: round-trip times are worth measuring."""
+        self._busy_at = now
+
+    def alive(self, peer: Peer, now: float) -> None:
+        """An authentic packet of the view came from this node."""
+        peer.heard_at = now
+        self._unconfirmed.discard(peer.node)
+
+    def _watch_over(self, now: float) -> None:
+        """Probe who is silent, suspect who stays silent, let in who waits, merge with whom all can hear."""
+        if self._me not in self.members:
+            return
+        timing = self._timing
+        for node in self.members:
+            peer = self.peers.get(node)
+            if peer is None:
+                continue
+            silent = now - peer.heard_at
+            busy = now - self._busy_at < 2 * _RTT_PROBE_SECONDS
+            if silent > timing.probe_after:
+                self._probe(peer, now)
+            elif peer.probed_at + _RTT_PROBE_SECONDS < now and (busy or not peer.round_trip.seconds):
+                self._probe(peer, now)
+            if silent > timing.suspect and node not in self._suspects:
+                self._suspects.add(node)
+                self._counters.up("suspicions")
+        for node in self.members:
+            if node in self._dead or node in self._suspects:
+                self._begin(now, ())
+                return
+        if self.leaving:
+            self._begin(now, ())
+        elif now - self._installed_at >= timing.between:
+            for node in self._admission.restarted(self.peers, self.members, now):
+                self._dead[node] = Reason.RESTARTED
+            if wanted := self._admission.wanted(self.peers, self.members, self.view, now):
+                self._begin(now, wanted)
+
+    def peer_refused(self, node: NodeId, now: float) -> None:
+        """Two connections to it were refused: its process is gone."""
+        if node == self._me or node in self._dead:
+            return
+        self._dead[node] = Reason.NODE_FAILURE
+        self._soon()
+        if self._gather is not None:
+            self._gather.exclude(node)
+        change = self._change
+        if self.state is State.RECOVER and change is not None and node in change.recover.participants:
+            self._again({node}, now)
+
+    # ---- seeking ---------------------------------------------------------------------------------------------------
+
+    def _seek(self, now: float) -> None:
+        waited = now - self._seeking_since
+        if self.leaving:
+            self._stop("left", clean=True)
+            return
+        if waited < self._timing.first:
+            return
+        found = self._admission.founders(self.peers, waited, now)
+        if found is not None:
+            self._begin(now, found)
+
+    # ---- gather ----------------------------------------------------------------------------------------------------
+
+    def _begin(self, now: float, others: Iterable[NodeId], attempt: int = 0) -> None:
+        """Begin a change: this node's view and ``others``."""
+        self._attempt = max(attempt, self._attempt + (0 if attempt else 1))
+        present = [node for node in self.members if node not in self._suspects]
+        self._gather = Gather(self._me, attempt or self._attempt, [*present, *others], now)
+        for node in sorted(self._dead):
+            self._gather.exclude(node)
+        self._counters.up("gathers_started")
+        self.state = State.GATHER
+        self._agreed = 0
+        self._join_at = -inf
+        self._soon()
+        self._look_around(now)
+
+    def join_received(self, join: Join, source: Address, now: float) -> None:
+        """A gathering node's word."""
+        if join.node.name == self._me.name or join.node in self._dead or self.state is State.STOPPED:
+            return
+        self.peers.heard(join.node, source, now)
+        self._saw_epoch(join.epoch)
+        self._attempt = max(self._attempt, join.attempt)
+        if self.view is not None and self.view in join.abandoned:
+            self._absent.add(join.node)
+        if join.node in self._absent and join.view != self.view:
+            self._abandoned_by(join, now)
+            return
+        if join.ready and self.view is not None and join.answered == self.view and self._install is not None:
+            self.out.append((self._install, source))
+            return
+        if self.state is State.GATHER:
+            self._join_while_gathering(join, source, now)
+        elif self.state is State.RECOVER:
+            self._join_while_recovering(join, now)
+        else:
+            self._join_while_calm(join, now)
+
+    def _abandoned_by(self, join: Join, now: float) -> None:
+        """A member of this view that never installed it and never will: the view must go on without it first."""
+        if join.node in self.members and self.state is State.OPERATIONAL:
+            self._suspects.add(join.node)
+            self._begin(now, ())
+        if self._gather is not None:
+            self._gather.exclude(join.node)
+
+    def _join_while_calm(self, join: Join, now: float) -> None:
+        if join.attempt <= self._installed_attempt or all(item.node != self._me for item in join.candidates):
+            return
+        if join.node in self.members and join.view != self.view:
+            self._suspects.add(join.node)
+            self._begin(now, (), join.attempt)
+            return
+        known = self.view is not None and join.view == self.view
+        if not known and now - self._installed_at < self._timing.between:
+            return
+        others = [item.node for item in join.candidates if item.node not in self._suspects]
+        self._begin(now, others[: self._config.max_nodes], join.attempt)
+        self._join_while_gathering(join, None, now)
+
+    def _join_while_gathering(self, join: Join, source: Address | None, now: float) -> None:
+        gather = self._gather
+        assert gather is not None
+        if join.attempt < gather.attempt:
+            if source is not None and self._last_join is not None and join.node in gather.candidates:
+                self.out.append((self._last_join, source))
+            return
+        if join.attempt > gather.attempt:
+            if all(item.node != self._me for item in join.candidates):
+                return
+            if join.node not in gather.candidates and not self._may_widen(now):
+                return
+            gather.restart(join.attempt, now)
+            self._agreed = 0
+        if join.node not in gather.candidates:
+            if not self._may_widen(now) or not gather.widen([join.node], self._config.max_nodes):
+                return
+        if self._may_widen(now):
+            gather.widen(
+                (
+                    item.node
+                    for item in join.candidates
+                    if item.node not in self._suspects and item.node not in self._absent
+                ),
+                self._config.max_nodes,
+            )
+        if gather.heard(join):
+            self._suspects.discard(join.node)
+            self._ask_about(join)
+            self._look_around(now)
+
+    def _ask_about(self, join: Join) -> None:
+        """Whoever of this view the other leaves out may be dead: look for evidence of our own."""
+        named = {item.node for item in join.candidates}
+        if join.view != self.view:
+            return
+        for node in self.members:
+            peer = self.peers.get(node)
+            if node not in named and node not in self._dead and peer is not None and node != self._me:
+                self._host.probe(peer)
+
+    def _may_widen(self, now: float) -> bool:
+        gather = self._gather
+        return gather is not None and gather.tries == 1 and now - gather.begun_at <= self._timing.admit
+
+    def _look_around(self, now: float) -> None:
+        """Compute the members from the rows; say so; propose if all have said the same and it is ours to propose."""
+        gather = self._gather
+        if gather is None or self.state is not State.GATHER:
+            return
+        settled = now - gather.started_at >= self._timing.silent
+        members = gather.members(settled=settled)
+        self._agreed = 0 if members is None else agreement(gather.attempt, members)
+        self._say_join(now)
+        if members is None or not gather.agreed(members):
+            return
+        if members == (self._me,) and self.view is None and len(gather.candidates) > 1:
+            self._seek_again(now)
+        elif self._proposer(members) == self._me:
+            self._propose(members, now)
+
+    def _seek_again(self, now: float) -> None:
+        """A newcomer that nobody hears founds no view of its own beside the one it wanted into."""
+        self._gather = None
+        self.state = State.SEEKING
+        self._seeking_since = now
+        self._suspects.clear()
+
+    def _proposer(self, members: tuple[NodeId, ...]) -> NodeId:
+        """The lowest member that stays; the lowest of all if none does."""
+        gather = self._gather
+        assert gather is not None
+        leaving = {node for node, join in gather.rows.items() if join.leaving}
+        if self.leaving:
+            leaving.add(self._me)
+        return next((node for node in members if node not in leaving), members[0])
+
+    def _say_join(self, now: float) -> None:
+        """Multicast this node's JOIN: at its time, and sooner (but not too soon) if it says something new."""
+        gather = self._gather
+        assert gather is not None
+        row, last = gather.row(), self._last_join
+        same = (
+            last is not None
+            and (last.attempt, last.agreed, last.candidates) == (gather.attempt, self._agreed, row)
+            and (last.leaving, last.view, last.answered) == (self.leaving, self.view, self._answered)
+        )
+        since = now - self._join_at
+        if since < self._timing.join_interval * (0.9 if same else 0.25):
+            return
+        if not same:
+            self._serial += 1
+            last = Join(
+                self._me,
+                self.view,
+                self._answered,
+                False,
+                self.leaving,
+                gather.attempt,
+                self._serial,
+                self.epoch,
+                self._agreed,
+                row,
+                tuple(self._abandoned[-_MAX_ABANDONED:]),
+            )
+            self._last_join = last
+        assert last is not None
+        self._join_at = now + self._random.random() * self._timing.join_interval / 5
+        self.out.append((last, None))
+
+    def _go_on_gathering(self, now: float) -> None:
+        gather = self._gather
+        assert gather is not None
+        self._look_around(now)
+        if self.state is not State.GATHER or now - gather.started_at < self._timing.silent + self._timing.recover:
+            return
+        members = gather.members(settled=True) or (self._me,)
+        dissenter = gather.dissenter(members)
+        self._again({dissenter or self._proposer(members)}, now)
+
+    def _again(self, culprits: set[NodeId], now: float) -> None:
+        """This attempt failed because of ``culprits``: a new one without them."""
+        gather = self._gather
+        assert gather is not None
+        self._counters.up("attempts_failed")
+        self._give_up()
+        self._attempt += 1
+        gather.tries += 1
+        for node in sorted(culprits):
+            gather.exclude(node)
+            if node != self._me:
+                self._suspects.add(node)
+        gather.restart(self._attempt, now)
+        self._agreed = 0
+        self._join_at = -inf
+        self.state = State.GATHER
+        self._soon()
+
+    def _give_up(self) -> None:
+        """The proposal this node has answered will not be installed by it."""
+        change = self._change
+        if change is not None and change.plan is not None and self._host.missing() == 0:
+            self._abandoned = [*self._abandoned, change.recover.proposal][-_MAX_ABANDONED:]
+        self._change = None
+
+    # ---- recover ---------------------------------------------------------------------------------------------------
+
+    def _propose(self, members: tuple[NodeId, ...], now: float) -> None:
+        gather = self._gather
+        assert gather is not None
+        self.epoch += 1
+        recover = Recover(ViewId(self.epoch, self._me), gather.attempt, self._agreed, members)
+        self.out.append((recover, None))
+        self._answer(recover, now)
+        change = self._change
+        assert change is not None
+        change.answers[self._me] = change.answer
+        change.told_at = now
+        self._plan_if_answered(now)
+
+    def _answer(self, recover: Recover, now: float) -> None:
+        """Freeze, and say what this node holds."""
+        self._give_up()
+        self._saw_epoch(recover.proposal.epoch)
+        self._host.freeze()
+        self._answered = self._highest_answered = recover.proposal
+        answer = self._host.answer(recover.proposal, self.epoch, leaving=self.leaving)
+        self._change = _Change(recover, answer, now)
+        self.state = State.RECOVER
+        self._soon()
+
+    def recover_received(self, recover: Recover, source: Address, now: float) -> None:
+        """A proposal: answered only if it is what this node has agreed to, from whom it expects it, and the newest."""
+        change, gather = self._change, self._gather
+        if self.state is State.RECOVER and change is not None and change.recover == recover:
+            if self._me != recover.proposal.proposer and change.plan is None:
+                self.out.append((change.answer, source))
+            return
+        self._saw_epoch(recover.proposal.epoch)
+        if self.state is not State.GATHER or gather is None:
+            return
+        expected = (
+            self._me in recover.participants
+            and (recover.attempt, recover.agreed) == (gather.attempt, self._agreed)
+            and recover.proposal.proposer == self._proposer(recover.participants)
+            and (self._highest_answered is None or recover.proposal > self._highest_answered)
+            and (self.view is None or recover.proposal > self.view)
+        )
+        if not expected:
+            if self._last_join is not None:
+                self.out.append((self._last_join, source))
+            return
+        self._answer(recover, now)
+        assert self._change is not None
+        self.out.append((self._change.answer, source))
+
+    def answer_received(self, answer: Answer, now: float) -> None:
+        """The proposer's: what a participant holds."""
+        change = self._change
+        if not self._proposing(answer.proposal) or change is None or answer.node not in change.recover.participants:
+            return
+        self._saw_epoch(answer.epoch)
+        if answer.node not in change.answers and change.plan is None:
+            change.answers[answer.node] = answer
+            change.heard_at[answer.node] = change.progress_at = now
+            self._plan_if_answered(now)
+
+    def _proposing(self, proposal: ViewId) -> bool:
+        change = self._change
+        return (
+            self.state is State.RECOVER
+            and change is not None
+            and change.recover.proposal == proposal
+            and proposal.proposer == self._me
+        )
+
+    def _plan_if_answered(self, now: float) -> None:
+        change = self._change
+        assert change is not None
+        participants = change.recover.participants
+        if change.plan is not None or len(change.answers) < len(participants):
+            return
+        plan = make_plan(
+            change.recover.proposal, change.recover.attempt, participants, change.answers, self._reasons(now)
+        )
+        change.missing = {node: -1 for node in participants if node != self._me}
+        self.out.append((plan, None))
+        change.told_at = now
+        self._take_plan(plan, now)
+
+    def _reasons(self, now: float) -> dict[NodeId, Reason]:
+        """Why nodes are gone: what is known for certain, or that they are heard and yet do not come along."""
+        reasons = dict(self._dead)
+        for node in self.members:
+            peer = self.peers.get(node)
+            if node not in reasons and peer is not None and now - peer.heard_at < self._timing.silent:
+                reasons[node] = Reason.EVICTION
+        return reasons
+
+    def plan_received(self, plan: Plan, source: Address, now: float) -> None:
+        """What must be fetched before the proposal can be installed."""
+        change = self._change
+        if self.state is not State.RECOVER or change is None or change.recover.proposal != plan.proposal:
+            return
+        change.progress_at = now
+        if change.plan is None and plan.proposal.proposer != self._me:
+            self._take_plan(plan, now)
+            self._say_ready(source, now)
+
+    def _take_plan(self, plan: Plan, now: float) -> None:
+        change = self._change
+        assert change is not None
+        change.plan, change.digest = plan, digest64(plan.encode())
+        change.progress_at = now
+        self._host.apply_plan(plan, now)
+        self.fetched(now)
+
+    def fetched(self, now: float) -> None:
+        """A packet of the plan came."""
+        change = self._change
+        if change is None or change.plan is None:
+            return
+        change.progress_at = now
+        if self._proposing(change.plan.proposal):
+            self._install_if_ready(now)
+        elif self._host.missing() == 0:
+            self._soon()
+            change.told_at = -inf
+
+    def _say_ready(self, destination: Address, now: float) -> None:
+        change = self._change
+        assert change is not None and change.plan is not None
+        change.told_at = now
+        self.out.append((Ready(self._me, change.plan.proposal, change.digest, self._host.missing()), destination))
+
+    def ready_received(self, ready: Ready, source: Address, now: float) -> None:
+        """The proposer's: how far a participant is. A member that has installed it answers with INSTALL."""
+        if self.view == ready.proposal and self._install is not None:
+            self.out.append((self._install, source))
+            return
+        change = self._change
+        if not self._proposing(ready.proposal) or change is None or ready.plan != change.digest:
+            return
+        before = change.missing.get(ready.node)
+        if before is None:
+            return
+        change.heard_at[ready.node] = now
+        if before < 0 or ready.missing < before:
+            change.missing[ready.node] = ready.missing
+            change.progress_at = now
+            self._install_if_ready(now)
+
+    def _install_if_ready(self, now: float) -> None:
+        change = self._change
+        assert change is not None and change.plan is not None
+        if any(change.missing.values()) or self._host.missing():
+            return
+        self._install_plan(now)
+        assert self._install is not None
+        self.out.append((self._install, None))
+
+    def install_received(self, install: Install, now: float) -> None:
+        """The proposal is a view now."""
+        change = self._change
+        if (
+            self.state is State.RECOVER
+            and change is not None
+            and change.plan is not None
+            and (change.plan.proposal, change.digest) == (install.proposal, install.plan)
+            and self._host.missing() == 0
+        ):
+            self._install_plan(now)
+
+    @property
+    def ready_for(self) -> Plan | None:
+        """The plan this node is READY for: any authentic packet of its view is as good as INSTALL."""
+        change = self._change
+        if self.state is State.RECOVER and change is not None and change.plan is not None and not self._host.missing():
+            return change.plan
+        return None
+
+    def install_ready(self, now: float) -> None:
+        """A packet of the view this node is READY for came."""
+        self._install_plan(now)
+
+    def _install_plan(self, now: float) -> None:
+        change = self._change
+        assert change is not None and change.plan is not None
+        plan = change.plan
+        self._install = Install(plan.proposal, change.digest)
+        self._install_until = now + self._timing.recover
+        others = {node for node in plan.participants if node != self._me}
+        self._unconfirmed = others if plan.proposal.proposer == self._me else set()
+        self._installed_attempt = plan.attempt
+        self._installed_at = now
+        self._change = self._gather = None
+        self._answered = None
+        self._abandoned = []
+        self._absent.clear()
+        self._suspects.clear()
+        self.state = State.OPERATIONAL
+        self.view, self.members = plan.proposal, plan.members
+        self._dead = {node: reason for node, reason in self._dead.items() if node in plan.participants}
+        for departed in plan.departed:
+            self.peers.forget(departed.node)
+        self.peers.keep(plan.members)
+        for node in plan.members:
+            peer = self.peers.get(node)
+            if peer is not None:
+                peer.heard_at = max(peer.heard_at, now - self._timing.probe_after / 2)
+        self._counters.up("views_installed")
+        self._host.install(plan, now)
+        if self._me not in plan.members:
+            self._leave_when_told(now)
+        self._beacon_at = -inf
+        self._soon()
+
+    def _leave_when_told(self, now: float) -> None:
+        if not self._unconfirmed:
+            self._stop("left", clean=True)
+
+    def _repeat_install(self, now: float) -> None:
+        """Until every participant is heard in the new view, or its time is over."""
+        if not self._unconfirmed or self._install is None:
+            return
+        if now >= self._install_until or self.state is not State.OPERATIONAL:
+            self._unconfirmed.clear()
+        else:
+            self.out.append((self._install, None))
+        if self.view is not None and self._me not in self.members:
+            self._leave_when_told(now)
+
+    def _go_on_recovering(self, now: float) -> None:
+        change = self._change
+        assert change is not None
+        timing = self._timing
+        proposer = change.recover.proposal.proposer
+        late = now - change.progress_at > timing.recover
+        if proposer != self._me:
+            if late:
+                self._again({proposer}, now)
+                return
+            peer = self.peers.get(proposer)
+            if peer is not None and now - change.told_at >= timing.join_interval and change.plan is not None:
+                self._say_ready(peer.address, now)
+            return
+        if late:
+            waiting = self._waiting(change)
+            mute = {node for node in waiting if now - change.heard_at.get(node, -inf) > timing.recover / 2}
+            self._again(mute or waiting, now)
+            return
+        if now - change.told_at >= timing.retry * (1 if change.plan is None or -1 in change.missing.values() else 4):
+            change.told_at = now
+            self.out.append((change.plan or change.recover, None))
+
+    def _waiting(self, change: _Change) -> set[NodeId]:
+        """The proposer's: who has not answered, or is not READY."""
+        if change.plan is None:
+            return set(change.recover.participants) - change.answers.keys()
+        return {node for node, missing in change.missing.items() if missing}
+
+    def _join_while_recovering(self, join: Join, now: float) -> None:
+        """Somebody has given this attempt up: so does this node, and stays frozen."""
+        change, gather = self._change, self._gather
+        assert change is not None and gather is not None
+        if join.attempt <= gather.attempt or join.node not in change.recover.participants:
+            return
+        if all(item.node != self._me for item in join.candidates):
+            return
+        self._counters.up("attempts_failed")
+        self._give_up()
+        gather.tries += 1
+        gather.restart(join.attempt, now)
+        self._agreed = 0
+        self._join_at = -inf
+        self.state = State.GATHER
+        self._soon()
+        self._join_while_gathering(join, None, now)
+
+    # ---- the rest --------------------------------------------------------------------------------------------------
+
+    def _saw_epoch(self, epoch: int) -> None:
+        if epoch > self.epoch + MAX_EPOCH_JUMP:
+            self._counters.up("refused_epoch")
+        else:
+            self.epoch = max(self.epoch, epoch)
+
+    def leave(self) -> None:
+        """Begin to leave: the next change leaves this node out."""
+        self.leaving = True
+        self._soon()
+
+    def abandon(self) -> None:
+        """Leave without an answer of the others: they were given time enough."""
+        if self.state is not State.STOPPED:
+            self._stop("left, without an answer of the others", clean=False)
+
+    def _stop(self, reason: str, *, clean: bool) -> None:
+        self.state = State.STOPPED
+        self._gather = self._change = None
+        self._host.stop(reason, clean=clean)

@@ -1,0 +1,107 @@
+"""Every node this one has heard of: where it is, when it was heard, in which view it says it is."""
+
+from __future__ import annotations
+
+from groupcomm.identity import NodeId, ViewId
+from groupcomm.limits import MAX_STRANGERS
+from groupcomm.outputs import Address
+from groupcomm.reliability.rtt import RoundTrip
+from groupcomm.wire.codec import node_digest
+from groupcomm.wire.messages import Beacon
+
+
+class Peer:
+    """One other node.
+
+    Attributes:
+        node: which.
+        digest: 64 bits that stand for it.
+        address: its own socket.
+        heard_at: when its last authentic packet came.
+        seen_at: when it was first heard.
+        beacon: its last beacon; None if it has sent none.
+        round_trip: how far it is.
+        probed_at: when it was last probed.
+    """
+
+    __slots__ = ("address", "beacon", "digest", "heard_at", "node", "probed_at", "round_trip", "seen_at")
+
+    def __init__(self, node: NodeId, address: Address, now: float) -> None:
+        self.node = node
+        self.digest = node_digest(node)
+        self.address = address
+        self.heard_at = self.seen_at = now
+        self.beacon: Beacon | None = None
+        self.round_trip = RoundTrip()
+        self.probed_at = 0.0
+
+    @property
+    def view(self) -> ViewId | None:
+        """The view it says it is in."""
+        return self.beacon.view if self.beacon is not None else None
+
+
+class Peers:
+    """All known nodes, by identity and by address.
+
+    Bound: the view's members and ``MAX_STRANGERS`` more; the longest silent stranger is forgotten when full.
+    """
+
+    __slots__ = ("_by_address", "_by_node", "_kept")
+
+    def __init__(self) -> None:
+        self._by_node: dict[NodeId, Peer] = {}
+        self._by_address: dict[Address, Peer] = {}
+        self._kept: frozenset[NodeId] = frozenset()
+
+    def keep(self, members: tuple[NodeId, ...]) -> None:
+        """These are the view's: they are never forgotten."""
+        self._kept = frozenset(members)
+
+    def heard(self, node: NodeId, address: Address, now: float) -> Peer:
+        """A message that names its sender came from ``address``."""
+        peer = self._by_node.get(node)
+        if peer is None:
+            if len(self._by_node) >= MAX_STRANGERS + len(self._kept):
+                self._forget_one()
+            peer = self._by_node[node] = Peer(node, address, now)
+            self._by_address[address] = peer
+        elif peer.address != address:
+            if self._by_address.get(peer.address) is peer:
+                del self._by_address[peer.address]
+            peer.address = address
+            self._by_address[address] = peer
+        peer.heard_at = now
+        return peer
+
+    def _forget_one(self) -> None:
+        strangers = [peer for peer in self._by_node.values() if peer.node not in self._kept]
+        oldest = min(strangers, key=lambda peer: (peer.heard_at, peer.node))
+        self.forget(oldest.node)
+
+    def forget(self, node: NodeId) -> None:
+        """Nothing is known of this node any more."""
+        peer = self._by_node.pop(node, None)
+        if peer is not None and self._by_address.get(peer.address) is peer:
+            del self._by_address[peer.address]
+
+    def at(self, address: Address) -> Peer | None:
+        """Who sends from ``address``."""
+        return self._by_address.get(address)
+
+    def get(self, node: NodeId) -> Peer | None:
+        """What is known of ``node``."""
+        return self._by_node.get(node)
+
+    def others_named(self, node: NodeId) -> list[Peer]:
+        """Other runs of the same name."""
+        return [peer for other, peer in self._by_node.items() if other.name == node.name and other != node]
+
+    def strangers(self) -> list[Peer]:
+        """All that are not of the view, in order."""
+        return [self._by_node[node] for node in sorted(self._by_node) if node not in self._kept]
+
+    def excuse(self, seconds: float) -> None:
+        """This node did not run for so long: others have not been silent in that time."""
+        for peer in self._by_node.values():
+            peer.heard_at += seconds
