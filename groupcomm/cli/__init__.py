@@ -1,1 +1,1 @@
-"""TODO"""
+"""The ``groupcomm`` command: listen, send, chat and status, for people and for scripts."""

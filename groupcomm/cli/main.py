@@ -1,0 +1,126 @@
+"""The ``groupcomm`` command: its options and commands; each command's work is in the module of its name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
+
+import click
+from twisted.internet.defer import Deferred
+
+from groupcomm._version import __version__
+from groupcomm.cli.running import FAILED, USAGE, IReactor, Run, complain, silence_standard_output
+from groupcomm.cli.session import Control
+from groupcomm.events import Level
+
+Work = Callable[[IReactor], Coroutine["Deferred[Any]", Any, None]]
+
+LEVELS = [level.name.lower() for level in Level]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0 done, 1 failed, 2 usage, 3 no daemon there, 4 refused."""
+    try:
+        status = command.main(
+            None if arguments is None else list(arguments), prog_name="groupcomm", standalone_mode=False
+        )
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        status = USAGE
+    except click.ClickException as error:
+        complain(f"{_place(error)}{error.format_message()}")
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        status = FAILED
+    except BrokenPipeError:
+        silence_standard_output()
+        status = FAILED
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _place(error: click.ClickException) -> str:
+    """The command an error belongs to, for the front of its line."""
+    context = getattr(error, "ctx", None)
+    return "" if context is None or context.parent is None else f"{context.info_name}: "
+
+
+def run(work: Work) -> int:
+    """Run ``work`` under the reactor; its exit status."""
+    from twisted.internet import reactor
+
+    return Run(reactor).run(work)  # type: ignore[arg-type]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--control",
+    metavar="ENDPOINT",
+    envvar="GROUPCOMM_CONTROL",
+    help="Where the daemon is: a Twisted client endpoint, or the path of its socket. Default: the only one there.",
+)
+@click.version_option(__version__, prog_name="groupcomm", message="%(prog)s %(version)s")
+@click.pass_context
+def command(context: click.Context, control: str | None) -> None:
+    """Join process groups from the command line: listen, send, chat, and see how the cluster is.
+
+    Exit status: 0 done, 1 failed, 2 usage, 3 no daemon there, 4 refused.
+    """
+    context.obj = Control(control, os.environ)
+
+
+@command.command("listen")
+@click.argument("groups", metavar="GROUP...", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--as", "name", metavar="NAME", help="The client name to log in with.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N messages.")
+@click.pass_obj
+def listen_command(
+    control: Control, groups: tuple[str, ...], as_json: bool, name: str | None, count: int | None
+) -> int:
+    """Print every event of the groups: messages and views, in their order."""
+    from groupcomm.cli.listen import listen
+
+    return run(lambda reactor: listen(reactor, control, groups, as_json=as_json, name=name, count=count))
+
+
+@command.command("send")
+@click.argument("words", metavar="GROUP... [TEXT]", nargs=-1, required=True)
+@click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), default="agreed", show_default=True)
+@click.option("--as", "name", metavar="NAME", help="The client name to log in with.")
+@click.pass_obj
+def send_command(control: Control, words: tuple[str, ...], level: str, name: str | None) -> int:
+    """Send TEXT, or every line of standard input, and return when the last message is stable.
+
+    With more than one argument the last is the TEXT; a TEXT of - stands for standard input, which is read a bounded
+    piece at a time. Sending needs no membership.
+    """
+    from groupcomm.cli.send import send
+
+    groups, text = (words[:-1], words[-1]) if len(words) > 1 else (words, None)
+    if text == "-":
+        text = None
+    return run(lambda reactor: send(reactor, control, groups, text, level=Level[level.upper()], name=name))
+
+
+@command.command("chat")
+@click.argument("group", metavar="GROUP")
+@click.option("--as", "name", metavar="NAME", help="The client name to log in with.")
+@click.pass_obj
+def chat_command(control: Control, group: str, name: str | None) -> int:
+    """Talk in a group: what others say is printed in its order, what you type is sent."""
+    from groupcomm.cli.chat import chat
+
+    return run(lambda reactor: chat(reactor, control, group, name=name))
+
+
+@command.command("status")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--config", "settings", is_flag=True, help="The daemon's settings, and where each was given.")
+@click.pass_obj
+def status_command(control: Control, as_json: bool, settings: bool) -> int:
+    """Show the node, its view with all nodes, its groups, and each peer with losses and repairs."""
+    from groupcomm.cli.status import status
+
+    return run(lambda reactor: status(reactor, control, as_json=as_json, settings=settings))

@@ -1,0 +1,462 @@
+"""Real hosts, real daemons, real clients for the lab tests: started, asked, and always ended.
+
+A ``Lab`` is some hosts on one machine (see ``tests/lab/lab``) under a prefix of its own. On its hosts run daemons
+(``twistd -n groupcomm``) and members (``tests/lab/member.py``), each writing to files in the lab's temporary
+directory. Whatever a test does, the end of its ``Lab`` ends every process it started, by its number, and removes every
+host.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import string
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from twisted.trial.unittest import SkipTest
+
+from tests.lab.checks import History
+
+SCRIPT: Final = Path(__file__).with_name("lab")
+TOOLS: Final = ("ip", "nft", "tc", "ethtool")
+END_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 0.01
+
+_Result = TypeVar("_Result")
+Json = dict[str, Any]
+
+
+class LabError(AssertionError):
+    """The lab, or what runs in it, did not do what the test needs."""
+
+
+def require_lab() -> None:
+    """Skip the test, with the reason, where there can be no lab."""
+    if os.geteuid() != 0:
+        raise SkipTest("the lab needs root (network namespaces)")
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        raise SkipTest(f"the lab needs {', '.join(missing)}: apt-get install iproute2 nftables ethtool")
+
+
+def measured(what: str, value: float, unit: str, bound: float | None = None) -> None:
+    """Print one measurement; a bound is shown beside it and is not a verdict."""
+    aim = "" if bound is None else f" (aim: {bound:g} {unit})"
+    print(f"\nmeasured: {what}: {value:.3g} {unit}{aim}", flush=True)
+
+
+def wait_until(
+    condition: Callable[[], _Result | None], seconds: float, what: str, *, every: float = POLL_SECONDS
+) -> _Result:
+    """Wait for ``condition`` to answer something true, and return it.
+
+    Raises:
+        LabError: it did not within ``seconds``.
+    """
+    limit = time.monotonic() + seconds
+    while True:
+        if result := condition():
+            return result
+        if time.monotonic() > limit:
+            raise LabError(f"waited {seconds:g} s for {what}")
+        time.sleep(every)
+
+
+class Lab:
+    """Hosts 1 to ``size`` and all that was started on them. A context manager; leaving it leaves nothing behind."""
+
+    def __init__(self, size: int) -> None:
+        require_lab()
+        self.size = size
+        self.prefix = "l" + "".join(random.choices(string.ascii_lowercase, k=2))
+        self.cluster = f"lab-{self.prefix}-{os.getpid()}"
+        self.processes: list[Process] = []
+
+    def __enter__(self) -> Lab:
+        self.directory = Path(tempfile.mkdtemp(prefix=f"groupcomm-lab-{self.prefix}-"))
+        try:
+            self.run("up", str(self.size))
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._report()
+        try:
+            for process in reversed(self.processes):
+                process.ask_to_end()
+            limit = time.monotonic() + END_SECONDS
+            for process in reversed(self.processes):
+                process.end(limit)
+        finally:
+            self._remove()
+
+    def _remove(self) -> None:
+        with suppress(LabError):
+            self.run("down")
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _report(self) -> None:
+        for process in self.processes:
+            for line in process.last_errors():
+                print(f"{process.name}: {line}")
+
+    # The lab script.
+
+    def run(self, *arguments: str) -> str:
+        """One command of the lab script; its output."""
+        done = subprocess.run(
+            [str(SCRIPT), *arguments],
+            env={**os.environ, "LAB_PREFIX": self.prefix},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise LabError(f"lab {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def loss(self, percent: float, hosts: Sequence[int] | None = None) -> None:
+        """Drop that share of the packets each host receives; segmentation offload off, so that each packet counts."""
+        if percent:
+            self.run("offload", "off")
+        for host in hosts or range(1, self.size + 1):
+            self.run("loss", str(host), f"{percent:g}")
+
+    def split(self, *parts: Sequence[int]) -> None:
+        """Partition the hosts."""
+        self.run("split", *(" ".join(map(str, part)) for part in parts))
+
+    def heal(self) -> None:
+        """End every partition."""
+        self.run("heal")
+
+    def on(self, host: int, *command: str) -> list[str]:
+        """The command line that runs ``command`` on ``host``, without a process in between."""
+        return ["ip", "netns", "exec", f"{self.prefix}{host}", *command]
+
+    # What runs in it.
+
+    def daemon(self, host: int, name: str | None = None, *options: str) -> Daemon:
+        """Start a daemon on ``host``; it is not listening yet."""
+        return self.started(Daemon(self, host, name or f"n{host}", options))
+
+    def daemons(self, hosts: Sequence[int], *options: str) -> list[Daemon]:
+        """Start one daemon on each host and wait until all are in one view."""
+        started = [self.daemon(host, None, *options) for host in hosts]
+        self.wait_for_view(started)
+        return started
+
+    def member(self, daemon: Daemon, name: str, *groups: str, **settings: Any) -> Member:
+        """Start a client process of ``daemon``, on its host."""
+        return self.started(Member(self, daemon, name, groups, settings))
+
+    def started(self, process: _AnyProcess) -> _AnyProcess:
+        """Start a process that is then the lab's to end."""
+        self.processes.append(process)
+        process.start()
+        return process
+
+    def wait_for_view(self, daemons: Sequence[Daemon], seconds: float = 30.0) -> Json:
+        """Wait until these daemons, and only they, are in one view; the status of the first."""
+        names = sorted(daemon.node for daemon in daemons)
+
+        def agreed() -> Json | None:
+            statuses = []
+            for daemon in daemons:
+                status = daemon.monitor.status()
+                if status is None or sorted(node_names(status)) != names:
+                    return None
+                statuses.append(status)
+            return statuses[0] if len({json.dumps(status["view"]) for status in statuses}) == 1 else None
+
+        return wait_until(agreed, seconds, f"one view of {', '.join(names)}", every=0.02)
+
+
+def node_name(node: Any) -> str:
+    """The name of a node as a status shows it."""
+    return str(node["name"] if isinstance(node, dict) else node)
+
+
+def node_names(status: Json) -> list[str]:
+    """The names of the nodes in the view of a status."""
+    return [node_name(member) for member in status["members"]]
+
+
+def settle(members: Sequence[Member], quiet_seconds: float = 0.7, limit_seconds: float = 60.0) -> None:
+    """Wait until nothing more has arrived at any of them for a while."""
+    counts: list[int] = []
+    since = began = time.monotonic()
+    while time.monotonic() - since < quiet_seconds:
+        now = [len(member.entries()) for member in members]
+        if now != counts:
+            counts, since = now, time.monotonic()
+        if time.monotonic() - began > limit_seconds:
+            raise LabError(f"still events after {limit_seconds:g} s without sends")
+        time.sleep(0.05)
+
+
+class Process:
+    """One process on a host: output and errors in files, commands by its standard input."""
+
+    def __init__(self, lab: Lab, host: int, name: str) -> None:
+        self.lab = lab
+        self.host = host
+        self.name = name
+        self.output = lab.directory / f"{name}.out"
+        self.errors = lab.directory / f"{name}.err"
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        """What to run on the host."""
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        """The environment to run it in."""
+        root = Path(__file__).parents[2]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("GROUPCOMM_")}
+        kept.pop("RUNTIME_DIRECTORY", None)
+        return {**kept, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1", "TMPDIR": str(self.lab.directory)}
+
+    def start(self) -> None:
+        """Start it."""
+        with self.output.open("ab") as output, self.errors.open("ab") as errors:
+            self.child = subprocess.Popen(
+                self.lab.on(self.host, *self.command()),
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=errors,
+                cwd=self.lab.directory,
+                env=self.environment(),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        assert self.child is not None
+        return self.child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.child is not None and self.child.poll() is None
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it is there."""
+        if self.running:
+            os.kill(self.pid, number)
+
+    def kill(self) -> float:
+        """End it at once (SIGKILL); returns when, in monotonic seconds."""
+        assert self.child is not None
+        self.child.kill()
+        killed = time.monotonic()
+        self.child.wait()
+        return killed
+
+    def ask_to_end(self) -> None:
+        """SIGTERM (and SIGCONT, should it be stopped)."""
+        self.send_signal(signal.SIGTERM)
+        self.send_signal(signal.SIGCONT)
+
+    def end(self, limit: float) -> None:
+        """Wait until ``limit`` for its end, then kill it."""
+        if self.child is None:
+            return
+        try:
+            self.child.wait(max(0.0, limit - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.kill()
+        if self.child.stdin is not None:
+            with suppress(OSError):
+                self.child.stdin.close()
+
+    def stop(self) -> int:
+        """End it with SIGTERM; its exit status."""
+        self.ask_to_end()
+        self.end(time.monotonic() + 10 * END_SECONDS)
+        assert self.child is not None
+        return self.child.returncode
+
+    def tell(self, command: Json) -> None:
+        """Write one command to its standard input."""
+        assert self.child is not None and self.child.stdin is not None
+        self.child.stdin.write(json.dumps(command).encode() + b"\n")
+        self.child.stdin.flush()
+
+    def last_errors(self, count: int = 15) -> list[str]:
+        """The end of what it wrote to standard error."""
+        return self.errors.read_text("utf-8", "replace").splitlines()[-count:] if self.errors.exists() else []
+
+
+_AnyProcess = TypeVar("_AnyProcess", bound=Process)
+
+
+class Daemon(Process):
+    """``twistd -n groupcomm`` on a host, with a monitor: a client of it that is asked for its status."""
+
+    def __init__(self, lab: Lab, host: int, node: str, options: Sequence[str], *, configured: bool = True) -> None:
+        self._run = 1 + sum(process.name.startswith(f"daemon-{node}-") for process in lab.processes)
+        super().__init__(lab, host, f"daemon-{node}-{self._run}")
+        self.node = node
+        self.runtime = lab.directory / f"run-{node}"
+        self._options = list(options)
+        self._configured = configured
+        self.socket = self.runtime / ("control.sock" if configured else f"groupcomm/default-{node}.sock")
+        self._monitor: Member | None = None
+
+    def command(self) -> list[str]:
+        """The daemon as its users start it; without configuration all it has is the name of its host."""
+        twistd = [str(Path(sys.executable).with_name("twistd")), "-n", f"--pidfile={self.runtime}/{self.name}.pid"]
+        if not self._configured:
+            return ["unshare", "--uts", "sh", "-c", f'hostname {self.node} && exec "$@"', "sh", *twistd, "groupcomm"]
+        return [
+            *(*twistd, "groupcomm", "--cluster", self.lab.cluster, "--node", self.node),
+            *("--control", f"unix:{self.socket}:mode=600", *self._options),
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """With a run directory of its own."""
+        return {**super().environment(), "XDG_RUNTIME_DIR": str(self.runtime), "HOME": str(self.runtime)}
+
+    def start(self) -> None:
+        """Start it."""
+        self.runtime.mkdir(mode=0o700, exist_ok=True)
+        super().start()
+
+    def kill(self) -> float:
+        """End it at once, and then its monitor, which has nobody left to ask."""
+        killed = super().kill()
+        if self._monitor is not None:
+            self._monitor.ask_to_end()
+        return killed
+
+    def log(self) -> str:
+        """Everything it has logged."""
+        return self.output.read_text("utf-8", "replace") + self.errors.read_text("utf-8", "replace")
+
+    @property
+    def monitor(self) -> Member:
+        """The client that is asked for the daemon's status, started when first needed."""
+        if self._monitor is None:
+            self._monitor = self.lab.member(self, f"monitor-{self.node}-{self._run}")
+        return self._monitor
+
+    def status(self, seconds: float = 30.0) -> Json:
+        """Its status, as soon as it gives one."""
+        return wait_until(self.monitor.status, seconds, f"the status of {self.name}")
+
+    def counter(self, name: str) -> int:
+        """One of its counters now."""
+        return int(self.status()["counters"].get(name, 0))
+
+    def is_listening(self) -> bool:
+        """Whether it has said that it listens."""
+        return "listening" in self.log().lower()
+
+    def resident_bytes(self) -> int:
+        """Its resident memory now."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise LabError(f"{self.name} has no resident memory: it has ended")
+
+
+class Member(Process):
+    """A client process on the host of its daemon: ``tests/lab/member.py``."""
+
+    def __init__(self, lab: Lab, daemon: Daemon, name: str, groups: Sequence[str], settings: Json) -> None:
+        super().__init__(lab, daemon.host, f"member-{name}")
+        self.client = name
+        self.daemon = daemon
+        self._settings = {"control": str(daemon.socket), "name": name, "groups": list(groups), **settings}
+        self._asked = 0
+        self._offset = 0
+        self._partial = b""
+        self._entries: list[Json] = []
+
+    @property
+    def title(self) -> str:
+        """As the others see it."""
+        return f"{self.client}@{self.daemon.node}"
+
+    def command(self) -> list[str]:
+        """The client program."""
+        return [sys.executable, "-m", "tests.lab.member", json.dumps(self._settings)]
+
+    def entries(self) -> list[Json]:
+        """Everything it has logged so far."""
+        with self.output.open("rb") as log:
+            log.seek(self._offset)
+            data = log.read()
+        self._offset += len(data)
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        self._entries += [json.loads(line) for line in lines if line]
+        return self._entries
+
+    def received(self) -> int:
+        """How many messages a quiet member has counted, in thousands rounded down."""
+        return max((int(entry["n"]) for entry in self.of_kind("count")), default=0)
+
+    def history(self) -> History:
+        """Its log, for the checks."""
+        return History.of(self.title, self.entries())
+
+    def of_kind(self, kind: str) -> Iterator[Json]:
+        """Its entries of one kind."""
+        return (entry for entry in self.entries() if entry["e"] == kind)
+
+    def wait_for(self, kind: str, seconds: float, *, count: int = 1) -> Json:
+        """Wait for its ``count``-th entry of a kind."""
+
+        def found() -> Json | None:
+            entries = list(self.of_kind(kind))
+            if len(entries) >= count:
+                return entries[count - 1]
+            if not self.running:
+                raise LabError(f"{self.name} ended (status {self.child.returncode if self.child else None})")
+            return None
+
+        return wait_until(found, seconds, f"{self.name} to log {kind!r}")
+
+    def wait_for_view(self, members: Sequence[str], seconds: float, *, group: str = "lab") -> Json:
+        """Wait until the last view it has logged of the group has exactly these members."""
+
+        def found() -> Json | None:
+            views = [entry for entry in self.of_kind("view") if entry["group"] == group]
+            return views[-1] if views and sorted(views[-1]["members"]) == sorted(members) else None
+
+        return wait_until(found, seconds, f"{self.name} to see the view of {', '.join(members)}")
+
+    def status(self) -> Json | None:
+        """Its daemon's status now; None if there is no daemon to tell it."""
+        if not self.running:
+            return None
+        self._asked += 1
+        try:
+            self.tell({"do": "status", "number": self._asked})
+        except BrokenPipeError:
+            return None
+        limit = time.monotonic() + 5.0
+        while time.monotonic() < limit and self.running:
+            for entry in reversed(self.entries()):
+                if entry["e"] == "status" and entry["number"] == self._asked:
+                    return None if entry["status"] is None else dict(entry["status"])
+            time.sleep(0.002)
+        return None

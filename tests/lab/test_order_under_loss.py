@@ -1,0 +1,98 @@
+"""Order and completeness with every kind of message at once, while packets are being lost."""
+
+from __future__ import annotations
+
+import time
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.lab.checks import RELIABLE_OR_ABOVE, check_always, check_undisturbed
+from tests.lab.harness import Daemon, Lab, Member, measured, wait_until
+
+LEVELS = ["UNRELIABLE", "RELIABLE", "FIFO", "CAUSAL", "AGREED", "SAFE"]
+HOSTS = (1, 2, 3, 4)
+WINDOWS = 20
+ROUND_MESSAGES = 400
+LIMIT_SECONDS = 200.0
+
+
+class OrderUnderLossTests(SynchronousTestCase):
+    """Four daemons, two clients on each, all sending at mixed levels at once."""
+
+    def test_five_percent(self) -> None:
+        """At 5 % loss on every host all is delivered once and in its order at all eight clients."""
+        self.run_at(5)
+
+    def test_twenty_percent(self) -> None:
+        """At 20 % loss as well, only slower."""
+        self.run_at(20)
+
+    def run_at(self, percent: float) -> None:
+        with Lab(len(HOSTS)) as lab:
+            daemons = lab.daemons(HOSTS)
+            members = [lab.member(daemon, f"{daemon.node}{which}", "lab") for daemon in daemons for which in "ab"]
+            names = [member.title for member in members]
+            for member in members:
+                member.wait_for_view(names, 30)
+            lab.loss(percent)
+            began = time.monotonic()
+            total = send_windows(daemons, members)
+            sent = sum(len(member.history().sent()) for member in members)
+            wait_until(
+                lambda: all(len(member.history().delivered()) >= sent for member in members),
+                LIMIT_SECONDS,
+                "every client to have every message",
+                every=0.1,
+            )
+            measured(
+                f"{total / 1e6:.1f} MB in {sent} messages from 8 clients at {percent:g} % loss",
+                time.monotonic() - began,
+                "s",
+            )
+            histories = [member.history() for member in members]
+            check_undisturbed(histories)
+            check_always(histories)
+            for level in LEVELS[1:]:
+                count = len(histories[0].delivered(RELIABLE_OR_ABOVE & {level}))
+                self.assertGreater(count, 0, f"no message at level {level}: nothing was shown for it")
+            self.check_counters(daemons)
+
+    def check_counters(self, daemons: list[Daemon]) -> None:
+        """Packets really were lost on the way to every daemon, and repaired."""
+        for daemon in daemons:
+            peers = daemon.status()["peers"]
+            missing = sum(peer["packets_missing"] for peer in peers)
+            repaired = sum(peer["repairs_received"] for peer in peers)
+            measured(f"packets {daemon.node} missed, of which repaired {repaired}", missing, "packets")
+            self.assertGreater(missing, 0)
+            self.assertGreater(repaired, 0)
+        self.assertGreater(sum(daemon.counter("repairs_sent") for daemon in daemons), 0)
+
+
+def send_windows(daemons: list[Daemon], members: list[Member]) -> int:
+    """Let every member send until each has sent 20 of the largest window its daemon ever had; all bytes sent."""
+    window = dict.fromkeys((daemon.node for daemon in daemons), 0)
+    sent = dict.fromkeys((member.client for member in members), 0)
+    number = 0
+    limit = time.monotonic() + LIMIT_SECONDS
+    while any(sent[member.client] < WINDOWS * window[member.daemon.node] or not number for member in members):
+        if time.monotonic() > limit:
+            raise AssertionError(f"after {LIMIT_SECONDS:g} s only {sent} bytes were sent of {WINDOWS} times {window}")
+        number += 1
+        for index, member in enumerate(members):
+            member.tell(
+                {
+                    "do": "send",
+                    "number": number,
+                    "seed": 1000 * number + index,
+                    "messages": ROUND_MESSAGES,
+                    "sizes": [50, 16_000],
+                    "levels": LEVELS,
+                }
+            )
+        for member in members:
+            done = member.wait_for("sent", LIMIT_SECONDS, count=number)
+            sent[member.client] += done["bytes"]
+        for daemon in daemons:
+            window[daemon.node] = max(window[daemon.node], daemon.status()["window_bytes"])
+    return sum(sent.values())
