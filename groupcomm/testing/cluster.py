@@ -20,6 +20,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 
 from groupcomm.config import EngineConfig
+from groupcomm.engine import Engine
 from groupcomm.identity import NodeId
 from groupcomm.outputs import Address
 from groupcomm.testing import trace as traces
@@ -44,8 +45,6 @@ class TimeLimitReached(AssertionError):
 
 def product_engine(config: EngineConfig, node: NodeId, stream: random.Random, now: float) -> EngineInterface:
     """The engine everybody runs."""
-    from groupcomm.engine import Engine
-
     return Engine(config, node, stream, now)
 
 
