@@ -70,7 +70,7 @@ def command(context: click.Context, control: str | None) -> None:
     context.obj = Control(control, os.environ)
 
 
-@command.command("listen")
+@command.command("listen", short_help="Print every event of some groups.")
 @click.argument("groups", metavar="GROUP...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("--as", "name", metavar="NAME", help="The client name to log in with.")
@@ -85,7 +85,7 @@ def listen_command(
     return run(lambda reactor: listen(reactor, control, groups, as_json=as_json, name=name, count=count))
 
 
-@command.command("send")
+@command.command("send", short_help="Send a text, or the lines of standard input.")
 @click.argument("words", metavar="GROUP... [TEXT]", nargs=-1, required=True)
 @click.option("--level", type=click.Choice(LEVELS, case_sensitive=False), default="agreed", show_default=True)
 @click.option("--as", "name", metavar="NAME", help="The client name to log in with.")
@@ -104,7 +104,7 @@ def send_command(control: Control, words: tuple[str, ...], level: str, name: str
     return run(lambda reactor: send(reactor, control, groups, text, level=Level[level.upper()], name=name))
 
 
-@command.command("chat")
+@command.command("chat", short_help="Talk in a group.")
 @click.argument("group", metavar="GROUP")
 @click.option("--as", "name", metavar="NAME", help="The client name to log in with.")
 @click.pass_obj
@@ -115,7 +115,7 @@ def chat_command(control: Control, group: str, name: str | None) -> int:
     return run(lambda reactor: chat(reactor, control, group, name=name))
 
 
-@command.command("status")
+@command.command("status", short_help="Show the node, its view, its groups and its peers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--config", "settings", is_flag=True, help="The daemon's settings, and where each was given.")
 @click.pass_obj
