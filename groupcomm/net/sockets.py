@@ -162,13 +162,12 @@ class NodeSockets:
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._logged: dict[str, float] = {}
         self._group: Address = (config.group, config.group_port)
-        self._protocol = _NodeDatagrams(self, sink)
+        self._sink = sink
         self._unicast, self._listener = self._open_pair(neighbours)
         host = self._unicast.getHost()
         self._address: Address = (host.host, host.port)
-        self._protocol.own = self._address
         try:
-            self._multicast = self._open(_MulticastReceivePort, config.group, config.group_port)
+            self._multicast = self._open(_MulticastReceivePort, config.group, config.group_port, self._address)
         except EnvironmentFault:
             self._unicast.stopListening()
             self._listener.stopListening()
@@ -265,9 +264,10 @@ class NodeSockets:
             return port, listener
         raise EnvironmentFault(f"no free port on {config.interface.name}: {fault}")
 
-    def _open(self, kind: type[BurstPort], host: str, number: int) -> udp.Port:
-        """One UDP socket, bound and read from."""
-        port: udp.Port = kind(number, self._protocol, host, self._config, self._reactor, self.count)
+    def _open(self, kind: type[BurstPort], host: str, number: int, own: Address | None = None) -> udp.Port:
+        """One UDP socket, bound and read from; what comes from ``own`` is passed over."""
+        protocol = _NodeDatagrams(self, self._sink, own)
+        port: udp.Port = kind(number, protocol, host, self._config, self._reactor, self.count)
         try:
             port.startListening()
         except (CannotListenError, OSError) as error:
@@ -282,14 +282,14 @@ class _NodeDatagrams(DatagramProtocol):
 
     noisy = False
 
-    def __init__(self, sockets: NodeSockets, sink: DatagramSink) -> None:
+    def __init__(self, sockets: NodeSockets, sink: DatagramSink, own: Address | None) -> None:
         self._sockets = sockets
         self._sink = sink
-        self.own: Address | None = None
+        self._own = own
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """One datagram, from one of the sockets."""
-        if addr == self.own:
+        if addr == self._own:
             self._sockets.count("own_datagrams")
             return
         try:

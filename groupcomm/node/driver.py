@@ -158,7 +158,7 @@ class NodeDriver:
         self._sessions = SessionTable()
         self._watch = NeighbourWatch(cast(IWatchReactor, reactor), self._refused)
         self._banner = BannerFactory(self.id)
-        self._counters = {"stalls": 0, "hints": 0}
+        self._counters = {"hints": 0}
         self._engine = seams.make_engine(
             config.engine, self.id, random.Random(random.SystemRandom().getrandbits(64)), self._last_now
         )
@@ -183,7 +183,7 @@ class NodeDriver:
         )
         now = self.now()
         self._engine.start(now)
-        self._settle(now)
+        self._answer(now)
         for source in self._sources:
             started = maybeDeferred(source.start, port, self._hint)
             started.addErrback(self._source_failed, source)
@@ -217,7 +217,6 @@ class NodeDriver:
             late_seconds = now - self._timer_due
             self._timer_due = now
             if self.stopped is None:
-                self._counters["stalls"] += 1
                 self._engine.stalled(late_seconds, now)
         return now
 
@@ -389,7 +388,7 @@ class NodeDriver:
         if self.stopped is None:
             now = self.now()
             self._engine.peer_refused(node, now)
-            self._settle(now)
+            self._answer(now)
 
     def _hint(self, address: Address) -> None:
         """Another node may be there."""
@@ -397,7 +396,7 @@ class NodeDriver:
             self._counters["hints"] += 1
             now = self.now()
             self._engine.add_hint(address, now)
-            self._settle(now)
+            self._answer(now)
 
     def _source_failed(self, failure: Failure, source: IDiscovery) -> None:
         """A source does not work; the node goes on without."""

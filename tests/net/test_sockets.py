@@ -1,0 +1,178 @@
+"""The sockets of a node, on this host's loopback interface."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.trial.unittest import TestCase
+
+from groupcomm.errors import EnvironmentFault
+from groupcomm.net.interfaces import choose_interface
+from groupcomm.net.reactor import INodeReactor
+from groupcomm.net.sockets import BURST_DATAGRAMS, NodeSockets, SocketConfig
+from groupcomm.outputs import Address, Datagram
+
+REACTOR = cast(INodeReactor, reactor)
+
+
+def free_port() -> int:
+    """A port number nobody has at the moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class QuietFactory(ServerFactory):
+    """Accepts and says nothing."""
+
+    protocol = Protocol
+    noisy = False
+
+
+class Sink:
+    """Records bursts, and tells when enough has come."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Address]] = []
+        self.bursts: list[int] = []
+        self.failing = False
+        self._since = 0
+        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def datagram_received(self, data: bytes, source: Address) -> None:
+        if self.failing:
+            raise ValueError("sink")
+        self.received.append((data, source))
+        self._since += 1
+
+    def burst_ended(self) -> None:
+        self.bursts.append(self._since)
+        self._since = 0
+        for entry in [entry for entry in self._waiting if entry[0]()]:
+            self._waiting.remove(entry)
+            entry[1].callback(None)
+
+    def until(self, holds: Callable[[], bool]) -> Deferred[None]:
+        """Fires at the end of the burst after which the condition holds."""
+        done: Deferred[None] = Deferred()
+        self._waiting.append((holds, done))
+        return done.addTimeout(5, REACTOR)
+
+
+class SocketTests(TestCase):
+    """Two nodes' sockets on one host."""
+
+    def setUp(self) -> None:
+        self.group_port = free_port()
+        self.sinks: list[Sink] = []
+        self.nodes: list[NodeSockets] = []
+
+    def open(self, port: int = 0) -> tuple[NodeSockets, Sink]:
+        """One more node."""
+        config = SocketConfig(choose_interface("lo"), group_port=self.group_port, port=port)
+        sink = Sink()
+        sockets = NodeSockets(REACTOR, config, sink, QuietFactory())
+        self.addCleanup(sockets.close)
+        return sockets, sink
+
+    @inlineCallbacks
+    def test_multicast(self) -> Any:
+        """A multicast reaches the other nodes of the host, from the sender's own address, and not the sender."""
+        (a, at_a), (b, at_b), (_, at_c) = self.open(), self.open(), self.open()
+        at_both = [at_b.until(lambda: bool(at_b.received)), at_c.until(lambda: bool(at_c.received))]
+        a.send([Datagram(b"to all", None)])
+        yield gatherResults(at_both)
+        self.assertEqual(at_b.received, [(b"to all", a.address)])
+        self.assertEqual(at_c.received, [(b"to all", a.address)])
+        heard = at_a.until(lambda: bool(at_a.received))
+        b.send([Datagram(b"back", a.address)])
+        yield heard
+        self.assertEqual(at_a.received, [(b"back", b.address)])
+        self.assertEqual(a.counters["own_datagrams"], 1)
+
+    @inlineCallbacks
+    def test_bounded_bursts(self) -> Any:
+        """Many datagrams come in bounded bursts, each ended once, none lost, none truncated."""
+        (a, _), (b, at_b) = self.open(), self.open()
+        count = 3 * BURST_DATAGRAMS
+        done = at_b.until(lambda: len(at_b.received) == count)
+        a.send([Datagram(b"%d" % number * 3000, b.address) for number in range(count)])
+        yield done
+        self.assertLessEqual(max(at_b.bursts), BURST_DATAGRAMS)
+        self.assertEqual([data for data, _ in at_b.received], [b"%d" % number * 3000 for number in range(count)])
+
+    def test_ports(self) -> None:
+        """The first node of a host has the well-known number, for UDP and TCP; others any, or the one they are told."""
+        a, _ = self.open()
+        b, _ = self.open()
+        self.assertEqual(a.address, ("127.0.0.1", self.group_port))
+        self.assertNotEqual(b.address[1], self.group_port)
+        for node in (a, b):
+            with socket.create_connection(node.address, timeout=2):
+                pass
+        wanted = free_port()
+        c, _ = self.open(wanted)
+        self.assertEqual(c.address[1], wanted)
+        self.assertRaises(EnvironmentFault, self.open, wanted)
+
+    def test_tcp_taken(self) -> None:
+        """A number of which only the UDP side is free is not taken."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            number = taken.getsockname()[1]
+            self.assertRaises(EnvironmentFault, self.open, number)
+            self.group_port = number
+            a, _ = self.open()
+            self.assertNotEqual(a.address[1], number)
+
+    def test_sending_never_fails(self) -> None:
+        """What cannot be sent is dropped and counted by its cause."""
+        a, _ = self.open()
+        real = a._socket
+        a.send([Datagram(bytes(65_530), ("127.0.0.1", 9))])
+        self.assertEqual(a.counters["send_too_long"], 1)
+        causes = [errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED, errno.ENETUNREACH, errno.EPERM, errno.EPERM]
+
+        class Failing:
+            def sendto(self, data: bytes, destination: Address) -> int:
+                raise OSError(causes.pop(0), "no")
+
+        a._socket = cast(socket.socket, Failing())
+        a.send([Datagram(b"x", None)] * 6)
+        a._socket = real
+        counters = a.counters
+        self.assertEqual([counters[name] for name in ("send_no_room", "send_refused", "send_failed")], [2, 1, 3])
+
+    @inlineCallbacks
+    def test_failing_sink(self) -> Any:
+        """An error of ours in handling a datagram is logged once, counted each time, and stops nothing."""
+        (a, _), (b, at_b) = self.open(), self.open()
+        at_b.failing = True
+        done = at_b.until(lambda: b.counters["sink_failures"] == 3)
+        a.send([Datagram(b"x", b.address)] * 3)
+        yield done
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        at_b.failing = False
+        done = at_b.until(lambda: bool(at_b.received))
+        a.send([Datagram(b"y", b.address)])
+        yield done
+
+    def test_options(self) -> None:
+        """The buffers are large, and multicasts stay on the link."""
+        a, _ = self.open()
+        sending: socket.socket = a._unicast.getHandle()
+        receiving: socket.socket = a._multicast.getHandle()
+        self.assertEqual(sending.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL), 1)
+        self.assertEqual(sending.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP), 1)
+        self.assertEqual(receiving.getsockname(), ("239.192.71.67", self.group_port))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+            usual = plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self.assertGreaterEqual(receiving.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF), usual)

@@ -1,0 +1,413 @@
+"""A node drives its engine in a fixed order, and stops without leaving anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from groupcomm.errors import EnvironmentFault, NameInUse, NotConnected, UsageError
+from groupcomm.events import Left, Level, Message, Reason, TransitionalSignal, Undeliverable
+from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.interfaces import IConnection, IDiscovery, IGroup
+from groupcomm.node import NodeConfig
+from groupcomm.outputs import (
+    Datagram,
+    FrameDelivered,
+    GroupLeft,
+    GroupSignalDelivered,
+    GroupViewDelivered,
+    NodeViewInstalled,
+    PrivateUndeliverable,
+    ProbeWanted,
+    Stopped,
+    WatchChanged,
+)
+from groupcomm.packing import pack_messages
+from tests.node_double import NodeBench, RecordingHandler, view_of
+
+OTHER = NodeId("n2", 5)
+
+
+@implementer(IDiscovery)
+class RecordingSource:
+    """A source that gives hints when told."""
+
+    def __init__(self) -> None:
+        self.port: int | None = None
+        self.found: Any = None
+        self.stopped = False
+
+    def start(self, port: int, found: Any) -> Deferred[None]:
+        self.port, self.found = port, found
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        self.stopped = True
+        return succeed(None)
+
+
+class DriverTests(SynchronousTestCase):
+    """Input, datagrams, outputs, deadline."""
+
+    def setUp(self) -> None:
+        self.source = RecordingSource()
+        self.bench = NodeBench(sources=[self.source])
+        self.bench.node.startService()
+        self.engine = self.bench.engine
+
+    def test_start(self) -> None:
+        """Starting starts the engine and lets the sources announce the node's port."""
+        self.assertEqual(self.engine.calls, [("start",), ("burst_ended",)])
+        self.assertEqual(self.source.port, 4874)
+        self.assertEqual(self.bench.node.address, ("127.0.0.1", 4874))
+        self.assertEqual(self.bench.node.id, NodeId("n1", 1_000_000_000))
+
+    def test_burst(self) -> None:
+        """All datagrams of a burst are handed in, then the engine answers once."""
+        self.engine.calls.clear()
+        self.bench.transport.sink.datagram_received(b"a", ("10.0.0.1", 1))
+        self.bench.transport.sink.datagram_received(b"b", ("10.0.0.2", 2))
+        self.engine.datagrams.append(Datagram(b"answer", None))
+        self.assertEqual(self.bench.transport.sent, [])
+        self.bench.transport.sink.burst_ended()
+        self.assertEqual(
+            self.engine.calls,
+            [
+                ("datagram_received", b"a", ("10.0.0.1", 1)),
+                ("datagram_received", b"b", ("10.0.0.2", 2)),
+                ("burst_ended",),
+            ],
+        )
+        self.assertEqual(self.bench.transport.sent, [Datagram(b"answer", None)])
+
+    def test_one_delayed_call(self) -> None:
+        """The engine's deadline is one delayed call, moved only when the deadline comes earlier."""
+        self.engine.deadline = 0.5
+        self.bench.transport.sink.burst_ended()
+        self.engine.deadline = 0.2
+        self.bench.transport.sink.burst_ended()
+        self.engine.deadline = 0.3
+        self.bench.transport.sink.burst_ended()
+        self.assertEqual([call.getTime() for call in self.bench.clock.getDelayedCalls()], [0.2])
+        self.bench.clock.run_for(0.25)
+        self.assertEqual(self.engine.named("handle_timeout"), [])
+        self.bench.clock.run_for(0.1)
+        self.assertEqual(self.engine.named("handle_timeout"), [("handle_timeout",)])
+        self.assertEqual(self.bench.clock.getDelayedCalls(), [])
+
+    def test_overdue_deadline_at_a_burst(self) -> None:
+        """A deadline that has passed when datagrams come is handled then, whatever the reactor's timers do."""
+        self.engine.deadline = 0.05
+        self.bench.transport.sink.burst_ended()
+        self.bench.clock.rightNow = 0.06
+        self.bench.transport.sink.datagram_received(b"a", OTHER_ADDRESS)
+        self.bench.transport.sink.burst_ended()
+        self.assertEqual(self.engine.named("handle_timeout"), [("handle_timeout",)])
+
+    def test_stall(self) -> None:
+        """A delayed call that comes much too late is a stall, and the engine hears of it before anything else, once."""
+        self.engine.deadline = 0.05
+        self.bench.transport.sink.burst_ended()
+        self.engine.calls.clear()
+        self.bench.clock.rightNow = 1.05
+        self.bench.transport.sink.datagram_received(b"a", OTHER_ADDRESS)
+        self.bench.transport.sink.burst_ended()
+        self.bench.clock.turn()
+        self.assertEqual(self.engine.calls[0], ("stalled", 1.0))
+        self.assertEqual(len(self.engine.named("stalled")), 1)
+
+    def test_small_delay_is_no_stall(self) -> None:
+        """A tenth of a second late is nothing."""
+        self.engine.deadline = 0.05
+        self.bench.transport.sink.burst_ended()
+        self.bench.clock.rightNow = 0.15
+        self.bench.transport.sink.burst_ended()
+        self.assertEqual(self.engine.named("stalled"), [])
+
+    def test_hints(self) -> None:
+        """What a source finds is a hint to the engine."""
+        self.source.found(("10.0.0.9", 4874))
+        self.assertEqual(self.engine.named("add_hint"), [("add_hint", ("10.0.0.9", 4874))])
+
+    def test_watch_and_probe(self) -> None:
+        """Neighbours are connected to, and a probe that is refused twice is told to the engine."""
+        self.bench.say(WatchChanged(((OTHER, ("10.0.0.2", 7)),)), ProbeWanted(NodeId("n3", 1), ("10.0.0.3", 8)))
+        self.assertEqual(
+            [(client[0], client[1]) for client in self.bench.clock.tcpClients], [("10.0.0.2", 7), ("10.0.0.3", 8)]
+        )
+
+    def test_observers(self) -> None:
+        """Node views are told to observers, and one that fails harms nobody."""
+        seen: list[object] = []
+
+        def broken(news: object) -> None:
+            raise ValueError(str(news))
+
+        self.bench.node.observe(broken)
+        self.bench.node.observe(seen.append)
+        view = NodeViewInstalled(ViewId(3, OTHER), (self.bench.node.id, OTHER), (self.bench.node.id,), (), OTHER)
+        self.bench.say(view)
+        self.assertEqual(seen, [view])
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_status(self) -> None:
+        """The status has the engine's counters and those of the sockets and the watch."""
+        counters = self.bench.node.status().counters
+        self.assertEqual(counters["datagrams_received"], 3)
+        self.assertIn("send_no_room", counters)
+        self.assertIn("watch_dead", counters)
+
+
+OTHER_ADDRESS = ("10.0.0.2", 7)
+
+
+class EndTests(SynchronousTestCase):
+    """How a node ends."""
+
+    def test_clean_stop(self) -> None:
+        """Stopping leaves the cluster, ends the sessions, closes everything and leaves no delayed call."""
+        source = RecordingSource()
+        bench = NodeBench(sources=[source])
+        bench.node.startService()
+        handler = RecordingHandler()
+        session = bench.node.open_session("app", handler)
+        bench.clock.turn()
+        bench.say(GroupViewDelivered((1,), view_of("g", session.member, joined=(session.member,))))
+        bench.engine.deadline = 3.0
+        bench.say()
+        stopping = bench.node.stopService()
+        self.assertNoResult(stopping)
+        bench.clock.run_for(1.0)
+        self.successResultOf(stopping)
+        self.assertEqual(bench.engine.named("leave_cluster"), [("leave_cluster",)])
+        self.assertEqual(handler.events[-1], Left("g", Reason.NODE_LEAVE))
+        self.assertIs(handler.ended, Reason.NODE_LEAVE)
+        self.assertTrue(session.closed)
+        self.assertTrue(source.stopped)
+        self.assertTrue(bench.transport.closed)
+        self.assertEqual(bench.clock.getDelayedCalls(), [])
+        self.assertRaises(NotConnected, bench.node.open_session, "app", handler)
+
+    def test_leave_takes_too_long(self) -> None:
+        """A leave that nobody answers ends all the same, in bounded time."""
+        bench = NodeBench()
+        bench.node.startService()
+        bench.engine.stop_at_once = False
+        stopping = bench.node.stopService()
+        bench.clock.run_for(3.9)
+        self.assertNoResult(stopping)
+        bench.clock.run_for(0.3)
+        self.successResultOf(stopping)
+        self.assertTrue(bench.transport.closed)
+        self.assertEqual(bench.clock.getDelayedCalls(), [])
+
+    def test_messages_of_the_last_turn_go_out(self) -> None:
+        """What was sent just before stopping reaches the engine before the leave."""
+        bench = NodeBench()
+        bench.node.startService()
+        session = bench.node.open_session("app", RecordingHandler())
+        sent = session.send(("g",), b"last", Level.AGREED)
+        stopping = bench.node.stopService()
+        bench.clock.run_for(1.0)
+        self.successResultOf(stopping)
+        self.successResultOf(sent)
+        names = [call[0] for call in bench.engine.named("send", "leave_cluster")]
+        self.assertEqual(names, ["send", "leave_cluster"])
+
+    def test_engine_stops_by_itself(self) -> None:
+        """A node whose name is in use tells observers and sessions; stopping then only closes."""
+        bench = NodeBench()
+        news: list[object] = []
+        bench.node.observe(news.append)
+        bench.node.startService()
+        handler = RecordingHandler()
+        bench.node.open_session("app", handler)
+        bench.say(Stopped("name in use", clean=False))
+        self.assertEqual(news, [Stopped("name in use", clean=False)])
+        self.assertEqual(bench.node.stopped, Stopped("name in use", clean=False))
+        self.assertIs(handler.ended, Reason.NODE_FAILURE)
+        self.assertRaises(NotConnected, bench.node.open_session, "two", handler)
+        stopping = bench.node.stopService()
+        bench.clock.run_for(0.0)
+        self.successResultOf(stopping)
+        self.assertEqual(bench.engine.named("leave_cluster"), [])
+
+    def test_restart(self) -> None:
+        """A service that is started again is a new run with a greater incarnation."""
+        directory = Path(self.mktemp())
+        bench = NodeBench(NodeConfig(node="n1", data_dir=directory))
+        bench.node.startService()
+        first = bench.node.id
+        stopping = bench.node.stopService()
+        bench.clock.run_for(1.0)
+        self.successResultOf(stopping)
+        bench.wall_seconds = 5.0
+        bench.node.startService()
+        self.assertEqual(bench.node.id, NodeId("n1", first.incarnation + 1))
+        self.assertEqual(len(bench.engines), 2)
+
+    def test_nothing_to_stop(self) -> None:
+        """A node that was never started stops at once."""
+        self.successResultOf(NodeBench().node.stopService())
+
+    def test_bad_data_directory(self) -> None:
+        """A data directory that is a file is said so, and the node does not start."""
+        path = Path(self.mktemp())
+        path.write_text("x")
+        bench = NodeBench(NodeConfig(node="n1", data_dir=path))
+        fault = self.assertRaises(EnvironmentFault, bench.node.startService)
+        self.assertIn(str(path), str(fault))
+        self.assertFalse(bench.node.running)
+
+
+class EmbeddedTests(SynchronousTestCase):
+    """The node as a connection."""
+
+    def setUp(self) -> None:
+        self.bench = NodeBench()
+        self.node = self.bench.node
+        self.node.startService()
+        self.me = MemberId("n1", self.node.id, 1)
+
+    def join(self, group: str) -> Any:
+        """Join and let the engine agree."""
+        joining = self.node.join(group)
+        self.bench.clock.turn()
+        self.bench.say(GroupViewDelivered((1,), view_of(group, self.me, joined=(self.me,))))
+        return self.successResultOf(joining)
+
+    def test_interfaces(self) -> None:
+        """The node and its handles are what the interfaces say."""
+        verifyObject(IConnection, self.node)
+        verifyObject(IConnection, self.node.connect("other"))
+        verifyObject(IGroup, self.join("g"))
+
+    def test_join_and_events(self) -> None:
+        """A join gives a handle; its first event is the view, then come messages, and ``Left`` ends the iteration."""
+        handle = self.join("g")
+        view_id = GroupViewId(ViewId(7, self.me.node), 1)
+        frame = FrameDelivered(((1, ("g",)),), self.me, Level.SAFE, pack_messages([b"a", b"b"]), {"g": view_id})
+        self.bench.say(frame, GroupSignalDelivered((1,), "g"), GroupLeft(1, "g", Reason.LEAVE))
+        seen: list[object] = []
+
+        async def read() -> None:
+            seen.extend([event async for event in handle])
+
+        reading = Deferred.fromCoroutine(read())
+        self.successResultOf(reading)
+        self.assertEqual(seen[0], view_of("g", self.me, joined=(self.me,)))
+        self.assertEqual(
+            seen[1:],
+            [
+                Message(("g",), self.me, Level.SAFE, b"a", view_id),
+                Message(("g",), self.me, Level.SAFE, b"b", view_id),
+                TransitionalSignal("g"),
+                Left("g", Reason.LEAVE),
+            ],
+        )
+
+    def test_multi_group_message(self) -> None:
+        """A message to several groups goes to the handle of the first."""
+        first, second = self.join("a"), self.join("b")
+        view_id = GroupViewId(ViewId(7, self.me.node), 1)
+        views = {"a": view_id, "b": view_id}
+        self.bench.say(FrameDelivered(((1, ("b", "a")),), self.me, Level.AGREED, pack_messages([b"x"]), views))
+        self.assertEqual([len(first._queue), len(second._queue)], [1, 2])
+
+    def test_private(self) -> None:
+        """Private messages and what found nobody come apart from the groups."""
+        messages = self.node.private_messages()
+        sent = self.node.send_private("bob@n2", b"hi", level=Level.FIFO)
+        self.bench.clock.turn()
+        self.successResultOf(sent)
+        self.assertEqual(
+            self.bench.engine.named("send_private"),
+            [("send_private", 1, "bob", "n2", pack_messages([b"hi"]), Level.FIFO, False)],
+        )
+        self.bench.say(
+            PrivateUndeliverable(1, "bob@n2"),
+            FrameDelivered(((1, ()),), self.me, Level.FIFO, pack_messages([b"yo"]), {}),
+        )
+
+        async def two() -> list[object]:
+            return [await messages.__anext__(), await messages.__anext__()]
+
+        self.assertEqual(
+            self.successResultOf(Deferred.fromCoroutine(two())),
+            [Undeliverable("bob@n2"), Message((), self.me, Level.FIFO, b"yo", None)],
+        )
+
+    def test_leave(self) -> None:
+        """Leaving fires when the leave has its place in the order."""
+        handle = self.join("g")
+        leaving = handle.leave()
+        self.bench.clock.turn()
+        self.assertNoResult(leaving)
+        self.bench.say(GroupLeft(1, "g", Reason.LEAVE))
+        self.successResultOf(leaving)
+        self.assertTrue(handle.ended)
+
+    def test_refused_join(self) -> None:
+        """A join that the engine refuses fails, and can be tried again."""
+        self.bench.engine.refusal = UsageError("too many groups")
+        joining = self.node.join("g")
+        self.bench.clock.turn()
+        self.failureResultOf(joining, UsageError)
+        self.bench.engine.refusal = None
+        self.join("g")
+
+    def test_sessions_by_name(self) -> None:
+        """Another client name is another session; a name in use is refused."""
+        joining = self.node.join("g", client_name="worker")
+        self.bench.clock.turn()
+        self.assertNoResult(joining)
+        self.assertEqual(self.bench.engine.named("open_session"), [("open_session", "worker")])
+        self.assertRaises(NameInUse, self.node.connect, "worker")
+
+    def test_before_start(self) -> None:
+        """A node that does not run says so through the Deferred."""
+        bench = NodeBench()
+        self.failureResultOf(bench.node.join("g"), NotConnected)
+        self.failureResultOf(bench.node.send(("g",), b"", level=Level.FIFO), NotConnected)
+        self.assertRaises(NotConnected, bench.node.status)
+
+    def test_close(self) -> None:
+        """Closing ends the node's own session and its handles; the next use opens another."""
+        handle = self.join("g")
+        self.successResultOf(self.node.close())
+        self.assertTrue(handle.ended)
+        self.failureResultOf(handle.send(b"x", level=Level.FIFO), UsageError)
+        self.assertEqual(self.bench.engine.named("close_session"), [("close_session", 1, Reason.DISCONNECT)])
+        self.assertEqual(self.node.member.session, 2)
+
+
+class ConfigTests(SynchronousTestCase):
+    """The settings of a node."""
+
+    def test_refused(self) -> None:
+        """Settings that cannot work are refused when they are made."""
+        for wrong in (
+            {"node": "a@b"},
+            {"multicast_group": "10.0.0.1"},
+            {"multicast_group": "nowhere"},
+            {"multicast_port": 0},
+            {"multicast_port": 65_536},
+            {"port": -1},
+            {"discovery": ("dns",)},
+            {"discovery": ("zeroconf", "zeroconf")},
+            {"peers": ("a:b:c",)},
+            {"peers": ("host:0",)},
+        ):
+            with self.subTest(wrong=wrong):
+                self.assertRaises(UsageError, NodeConfig, **wrong)
+
+    def test_defaults(self) -> None:
+        """Without any settings a node has a name and uses Zeroconf and the beacon."""
+        config = NodeConfig()
+        self.assertTrue(config.node)
+        self.assertEqual(config.discovery, ("zeroconf", "multicast"))
