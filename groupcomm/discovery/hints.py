@@ -53,6 +53,7 @@ class HintBook:
         self._known: dict[str, tuple[Address, ...]] = {}
         self._window_start = float("-inf")
         self._given = 0
+        self._offered = 0
         self.dropped = 0
 
     def learn(self, origin: str, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
@@ -70,8 +71,12 @@ class HintBook:
         self._known.pop(origin, None)
 
     def offer(self) -> tuple[Address, ...]:
-        """Everything known that may be handed out again."""
-        return self._allowed(tuple(dict.fromkeys(address for known in self._known.values() for address in known)))
+        """What is known, as much as may be handed out again; the next offer goes on where this one ends."""
+        known = list(dict.fromkeys(address for addresses in self._known.values() for address in addresses))
+        start = self._offered % len(known) if known else 0
+        allowed = self._allowed(tuple(known[start:] + known[:start]))
+        self._offered = start + len(allowed)
+        return allowed
 
     def _allowed(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
         """As many as the rate allows."""

@@ -1,0 +1,50 @@
+"""What the sources remember is bounded, and so is the rate at which they tell it."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupcomm.discovery.hints import HINTS_PER_SECOND, MAX_HINTS, HintBook
+from groupcomm.outputs import Address
+
+OWN = ("10.0.0.1", 4874)
+
+
+class BookTests(SynchronousTestCase):
+    """The memory of a source."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.book = HintBook(self.clock.seconds, OWN)
+
+    def test_learn_and_offer(self) -> None:
+        """What is learnt is given once at once and again when offered; this node's own address never."""
+        self.assertEqual(self.book.learn("x", (OWN, ("10.0.0.2", 1))), (("10.0.0.2", 1),))
+        self.assertEqual(self.book.learn("me", (OWN,)), ())
+        self.book.learn("y", (("10.0.0.2", 1), ("10.0.0.3", 1)))
+        self.assertEqual(self.book.offer(), (("10.0.0.2", 1), ("10.0.0.3", 1)))
+        self.book.learn("x", ())
+        self.book.forget("y")
+        self.book.forget("z")
+        self.assertEqual(self.book.offer(), ())
+
+    def test_bounded(self) -> None:
+        """The longest known is forgotten when too many are seen."""
+        for number in range(MAX_HINTS + 1):
+            self.clock.advance(1)
+            self.book.learn(str(number), ((f"10.0.{number // 250}.{number % 250}", 9),))
+        offered: set[Address] = set()
+        for _ in range(MAX_HINTS // HINTS_PER_SECOND):
+            self.clock.advance(1)
+            offered.update(self.book.offer())
+        self.assertEqual(len(offered), MAX_HINTS)
+        self.assertNotIn(("10.0.0.0", 9), offered)
+
+    def test_rate(self) -> None:
+        """In one second only so many are given; what is dropped is counted and comes with a later offer."""
+        given = sum(len(self.book.learn(str(number), (("10.0.1.1", number + 1),))) for number in range(100))
+        self.assertEqual((given, self.book.dropped), (HINTS_PER_SECOND, 100 - HINTS_PER_SECOND))
+        self.assertEqual(self.book.offer(), ())
+        self.clock.advance(1.0)
+        self.assertEqual(len(self.book.offer()), HINTS_PER_SECOND)

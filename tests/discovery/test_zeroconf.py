@@ -1,0 +1,143 @@
+"""What is announced by Zeroconf, and what is made of others' announcements."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from groupcomm.discovery.hints import Announcement
+from groupcomm.discovery.multicast import MulticastDiscovery
+from groupcomm.discovery.sources import check_sources, make_sources
+from groupcomm.discovery.static import StaticDiscovery
+from groupcomm.discovery.zeroconf import (
+    ZeroconfDiscovery,
+    addresses_of,
+    cluster_property,
+    instance_label,
+    service_info,
+)
+from groupcomm.errors import UsageError
+from groupcomm.identity import NodeId
+from groupcomm.interfaces import IDiscovery
+from groupcomm.outputs import Address
+
+
+def announcement(node: str = "n1", cluster: str = "c", incarnation: int = 255) -> Announcement:
+    """What a node announces."""
+    return Announcement(cluster, NodeId(node, incarnation), "127.0.0.1")
+
+
+class AnnouncementTests(SynchronousTestCase):
+    """Bytes and names of an announcement."""
+
+    def test_service(self) -> None:
+        """The service has the node's port, only its interface's address, and cluster, node and version."""
+        info = service_info(announcement("knöten"), 4874)
+        self.assertEqual((info.port, info.parsed_addresses()), (4874, ["127.0.0.1"]))
+        self.assertEqual(info.properties, {b"cluster": b"c", b"node": "knöten".encode(), b"version": b"1"})
+
+    def test_label(self) -> None:
+        """A label fits its 63 bytes and differs for each node, run and cluster."""
+        labels = {
+            instance_label(announcement(node, cluster, incarnation))
+            for node in ("n" * 64, "ü" * 32, "n 1", "n.1")
+            for cluster in ("c", "d")
+            for incarnation in (1, (1 << 64) - 1)
+        }
+        self.assertEqual(len(labels), 16)
+        self.assertLessEqual(max(map(len, labels)), 63)
+
+    def test_long_cluster_name(self) -> None:
+        """A cluster name too long for a property is announced as its digest, and two of them differ."""
+        first, second = cluster_property("x" * 255), cluster_property("x" * 254)
+        self.assertNotEqual(first, second)
+        self.assertLess(len(first), 100)
+        service_info(announcement("n" * 64, "x" * 255), 1)
+
+    def test_hints(self) -> None:
+        """Only the same cluster and version count, with a port that can be one."""
+        good: dict[bytes, bytes | None] = {b"cluster": b"c", b"version": b"1"}
+        self.assertEqual(addresses_of(good, ["10.0.0.1"], 9, "c"), (("10.0.0.1", 9),))
+        self.assertEqual(len(addresses_of(good, ["10.0.0.1"] * 10, 9, "c")), 4)
+        for properties, port, cluster in (
+            (good, 9, "d"),
+            ({b"cluster": b"c", b"version": b"2"}, 9, "c"),
+            ({b"cluster": None, b"version": b"1"}, 9, "c"),
+            ({}, 9, "c"),
+            (good, 0, "c"),
+            (good, None, "c"),
+            (good, 65_536, "c"),
+        ):
+            self.assertEqual(addresses_of(properties, ["10.0.0.1"], port, cluster), ())
+
+
+class SourcesTests(SynchronousTestCase):
+    """The sources by name."""
+
+    def test_make(self) -> None:
+        """Each name makes its source; peers make the static one."""
+        fake = cast(IReactorFromThreads, reactor)
+        made = make_sources(fake, announcement(), ("zeroconf", "multicast"), ("h",), 4874)  # type: ignore[arg-type]
+        self.assertEqual([type(source) for source in made], [ZeroconfDiscovery, MulticastDiscovery, StaticDiscovery])
+        for source in made:
+            verifyObject(IDiscovery, source)
+        self.assertEqual(make_sources(fake, announcement(), ("static",), (), 4874), ())  # type: ignore[arg-type]
+
+    def test_unknown(self) -> None:
+        """What is no source is refused with what there is."""
+        error = self.assertRaises(UsageError, check_sources, ("dns",), (), 1)
+        self.assertIn("zeroconf", str(error))
+
+
+class LiveTests(TestCase):
+    """Two announcers on this host's loopback interface."""
+
+    timeout = 30
+
+    def test_find_each_other(self) -> Deferred[None]:
+        """Two nodes of one cluster find each other, and not the one of another cluster."""
+        found: dict[str, list[Address]] = {"a": [], "b": [], "x": []}
+        done: Deferred[None] = Deferred()
+
+        def hear(name: str, address: Address) -> None:
+            found[name].append(address)
+            if found["a"] and found["b"] and not done.called:
+                done.callback(None)
+
+        real = cast(IReactorFromThreads, reactor)
+        sources = {
+            "a": ZeroconfDiscovery(real, announcement("a", "live")),
+            "b": ZeroconfDiscovery(real, announcement("b", "live")),
+            "x": ZeroconfDiscovery(real, announcement("x", "other")),
+        }
+        starting = [
+            source.start(number, partial(hear, name)) for number, (name, source) in enumerate(sources.items(), 5001)
+        ]
+        for source in sources.values():
+            self.addCleanup(source.stop)
+        done.addTimeout(20, cast(IReactorTime, reactor))
+
+        def check(_: object) -> None:
+            self.assertEqual(set(found["a"]), {("127.0.0.1", 5002)})
+            self.assertEqual(set(found["b"]), {("127.0.0.1", 5001)})
+            self.assertEqual(found["x"], [])
+
+        return gatherResults([*starting, done]).addCallback(check)
+
+    def test_stop_at_once(self) -> Deferred[None]:
+        """A source that is stopped right after its start ends in peace."""
+        source = ZeroconfDiscovery(cast(IReactorFromThreads, reactor), announcement("q", "live"))
+        starting = source.start(5009, lambda _: None)
+        return gatherResults([starting, source.stop()]).addCallback(lambda _: None)
+
+    def test_no_such_address(self) -> Deferred[None]:
+        """Where Zeroconf cannot work, the source says so in the log, and starting and stopping go on."""
+        nowhere = Announcement("live", NodeId("n", 1), "192.0.2.1")
+        source = ZeroconfDiscovery(cast(IReactorFromThreads, reactor), nowhere)
+        return source.start(5009, lambda _: None).addCallback(lambda _: source.stop())
