@@ -24,6 +24,9 @@ from groupcomm.limits import MAX_MESSAGE_BYTES, SESSION_QUEUE_BYTES
 IN_FLIGHT_BYTES: Final = 1024 * 1024
 """Called and not answered, at most (one larger message goes alone)."""
 
+WAITING_BYTES: Final = SESSION_QUEUE_BYTES + MAX_MESSAGE_BYTES
+"""Waiting to be called: at the limit further sends are refused. Room for one largest message and what follows it."""
+
 _MESSAGE_BYTES: Final = 128
 """What a message counts beside its data."""
 
@@ -65,7 +68,7 @@ class Outbox:
     """The calls of one connection.
 
     Invariants: calls are made in the order of asking; at most ``IN_FLIGHT_BYTES`` or one message are unanswered, and at
-    most ``SESSION_QUEUE_BYTES`` or one message wait.
+    most ``WAITING_BYTES`` and one message wait.
     """
 
     def __init__(self, reactor: IReactorTime, caller: Caller) -> None:
@@ -87,7 +90,7 @@ class Outbox:
         if len(data) > MAX_MESSAGE_BYTES:
             return fail(MessageTooLarge(f"a message may have {MAX_MESSAGE_BYTES} bytes, not {len(data)}"))
         size = len(data) + _MESSAGE_BYTES
-        if self._waiting_bytes and self._waiting_bytes + size > SESSION_QUEUE_BYTES:
+        if self._waiting_bytes >= WAITING_BYTES:
             return fail(QueueFull(f"{self._waiting_bytes} bytes wait to be sent: wait for earlier sends first"))
         name = level.name.lower()
         options = (name, stable) if isinstance(destination, str) else (name, stable, self_discard)

@@ -115,6 +115,6 @@ class LoginRoot(DeclaredMethods):
         return login.addCallback(_avatar)
 
     methods: ClassVar[Mapping[str, Method]] = {
-        "login": Method(login, (Parameter("username", client_name),)),
+        "login": Method(login, (Parameter("name", client_name),)),
         "loginAnonymous": Method(login_anonymous, (Parameter("mind", optional_reference, None),)),
     }

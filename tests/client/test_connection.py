@@ -1,0 +1,315 @@
+"""The client library against a daemon in memory."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.defer import Deferred, ensureDeferred, fail
+from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from groupcomm.client import Connection, connect
+from groupcomm.client.link import LOGIN_SECONDS
+from groupcomm.client.outbox import WAITING_BYTES
+from groupcomm.daemon import caps
+from groupcomm.errors import (
+    MessageTooLarge,
+    NameInUse,
+    NotAMember,
+    NotConnected,
+    OutcomeUnknown,
+    QueueFull,
+    Refused,
+    UsageError,
+)
+from groupcomm.events import Event, Left, Level, Message, Reason, Undeliverable, View
+from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
+from groupcomm.limits import MAX_MESSAGE_BYTES
+from tests.daemon.world import MemoryEndpoint, PlainClient, World, server_broker
+
+
+@implementer(IGroupEvents)
+class Listener:
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def event_received(self, event: Event) -> None:
+        self.events.append(event)
+
+    @property
+    def data(self) -> list[bytes]:
+        return [event.data for event in self.events if isinstance(event, Message)]
+
+
+class ClientTests(SynchronousTestCase):
+    """What an application does with a connection."""
+
+    def setUp(self) -> None:
+        self.world = World()
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.flushLoggedErrors(), [], "an error was logged")
+
+    def connect(self, name: str | None) -> Connection:
+        connection: Connection = self.world.result(connect(self.world.clock, MemoryEndpoint(self.world), name=name))
+        return connection
+
+    def test_join_send_iterate(self) -> None:
+        """The example of the documentation: join, send, and iterate over the events."""
+        seen: list[Event] = []
+
+        async def program() -> None:
+            connection = await connect(self.world.clock, MemoryEndpoint(self.world), name="alice")
+            group = await connection.join("chat")
+            await group.send(b"hello", level=Level.SAFE)
+            async for event in group:
+                seen.append(event)
+                if isinstance(event, Message):
+                    await group.leave()
+            await connection.close()
+
+        self.world.result(ensureDeferred(program()))
+        view, message, left = seen
+        assert isinstance(view, View) and isinstance(message, Message)
+        self.assertEqual([str(member) for member in view.members], ["alice@n1"])
+        self.assertEqual((message.data, message.level, message.sender), (b"hello", Level.SAFE, view.members[0]))
+        self.assertEqual(message.view, view.id)
+        self.assertEqual(left, Left("chat", Reason.LEAVE))
+        self.assertEqual(self.world.node.sessions, {})
+
+    def test_interfaces(self) -> None:
+        """A connection and its groups have the interfaces of an embedded node's."""
+        connection = self.connect("alice")
+        verifyObject(IConnection, connection)
+        verifyObject(IGroup, self.world.result(connection.join("chat")))
+        self.assertEqual(str(connection.member), "alice@n1")
+
+    def test_listener(self) -> None:
+        """A listener is called with each event, in order, ``Left`` last."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        for number in range(3):
+            group.send(b"%d" % number, level=Level.FIFO)
+        self.world.result(group.leave())
+        self.assertIsInstance(listener.events[0], View)
+        self.assertEqual(listener.data, [b"0", b"1", b"2"])
+        self.assertEqual(listener.events[-1], Left("chat", Reason.LEAVE))
+
+    def test_one_turn_is_one_call(self) -> None:
+        """Messages of one turn with one destination and the same options share a call; their order is kept."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        calls: list[str] = []
+        avatar = next(iter(self.world.realm.avatars))
+        original = avatar.remoteMessageReceived
+
+        def recorded(broker: Any, message: str, args: object, kw: object) -> object:
+            calls.append(message)
+            return original(broker, message, args, kw)
+
+        avatar.remoteMessageReceived = recorded  # type: ignore[method-assign]
+        sent = [group.send(b"%d" % number, level=Level.AGREED) for number in range(100)]
+        sent.append(group.send(b"safe", level=Level.SAFE))
+        sent += [connection.send(["chat", "other"], b"two", level=Level.SAFE)]
+        sent += [group.send(b"%d" % number, level=Level.AGREED) for number in range(2)]
+        for result in sent:
+            self.world.result(result)
+        self.assertEqual(calls, ["send_many", "send", "send", "send_many"])
+        self.assertEqual(listener.data[:100], [b"%d" % number for number in range(100)])
+        self.assertEqual(listener.data[100:], [b"safe", b"two", b"0", b"1"])
+
+    def test_large_messages_keep_their_place(self) -> None:
+        """A message of 16 MiB arrives whole, between those sent before and after it."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        large = os.urandom(1024) * (MAX_MESSAGE_BYTES // 1024)
+        sent = [group.send(data, level=Level.AGREED) for data in (b"before", large, b"after")]
+        for result in sent:
+            self.world.result(result)
+        self.assertEqual([len(data) for data in listener.data], [6, len(large), 5])
+        self.assertEqual(listener.data[1], large)
+        self.world.failure(group.send(large + b"x", level=Level.AGREED)).trap(MessageTooLarge)
+
+    def test_sizes_around_the_limit_of_one_call(self) -> None:
+        """Messages just below, at and above what one call takes arrive alike."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        sizes = [0, 1, caps.MAX_INLINE_BYTES - 1, caps.MAX_INLINE_BYTES, caps.MAX_INLINE_BYTES + 1]
+        for size in sizes:
+            self.world.result(group.send(b"x" * size, level=Level.AGREED))
+        self.assertEqual([len(data) for data in listener.data], sizes)
+
+    def test_private_messages(self) -> None:
+        """Private messages and what finds nobody are an iterator of their own."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        bob.send_private(alice.member, b"psst")
+        alice.send_private("carol@n1", b"x" * (caps.MAX_INLINE_BYTES + 1))
+        private = alice.private_messages()
+
+        async def two() -> list[Message | Undeliverable]:
+            return [await anext(private), await anext(private)]
+
+        first, second = self.world.result(ensureDeferred(two()))
+        self.assertEqual((first.data, first.sender, first.private), (b"psst", bob.member, True))
+        self.assertEqual(second, Undeliverable("carol@n1"))
+
+    def test_back_pressure(self) -> None:
+        """While the node accepts nothing, what waits is bounded; then all of it arrives, once and in order."""
+        connection = self.connect("alice")
+        session = self.world.node.sessions["alice"]
+        session.hold = True
+        block = b"x" * (256 * 1024)
+        outcomes: list[Any] = []
+        count = 2 * WAITING_BYTES // len(block)
+        for _ in range(count):
+            connection.send(["chat"], block, level=Level.AGREED).addBoth(outcomes.append)
+            self.world.settle()
+        refused = len(outcomes)
+        self.assertGreater(refused, 0)
+        for failure in outcomes:
+            failure.trap(QueueFull)
+        self.assertLessEqual(len(session.sent), 5)
+        for _ in range(200):
+            session.release()
+            self.world.settle()
+        self.assertEqual(outcomes[refused:], [None] * (count - refused))
+        self.assertEqual(len(session.sent), count - refused)
+
+    def test_connection_lost(self) -> None:
+        """What was under way has an unknown outcome, what waited was not sent, handles end, and later calls fail."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        self.world.node.sessions["alice"].hold = True
+        under_way = group.send(b"1", level=Level.AGREED)
+        self.world.settle()
+        waiting = group.send(b"2", level=Level.AGREED)
+        server_broker(self.world.transports[0]).transport.loseConnection()
+        self.world.transports[0].pump()
+        self.world.transports[1].pump()
+        self.world.failure(under_way).trap(OutcomeUnknown)
+        self.world.failure(waiting).trap(NotConnected)
+        self.assertEqual(listener.events[-1], Left("chat", Reason.DISCONNECT))
+        self.assertTrue(connection.closed)
+        self.world.failure(group.send(b"3", level=Level.AGREED)).trap(NotAMember)
+        self.world.failure(connection.send(["chat"], b"3")).trap(NotConnected)
+        self.world.failure(connection.join("other")).trap(NotConnected)
+        self.world.result(connection.close())
+
+    def test_daemon_stops(self) -> None:
+        """A daemon that stops says so: the groups end with ``node leave``."""
+        connection, listener = self.connect("alice"), Listener()
+        self.world.result(connection.join("chat", listener))
+        closed = connection.when_closed()
+        self.world.node.stopService()
+        self.assertEqual(self.world.result(closed), Reason.NODE_LEAVE)
+        self.assertEqual(listener.events[-1], Left("chat", Reason.NODE_LEAVE))
+
+    def test_close(self) -> None:
+        """Closing is a leave to the others."""
+        alice, bob, listener = self.connect("alice"), self.connect("bob"), Listener()
+        self.world.result(alice.join("chat"))
+        self.world.result(bob.join("chat", listener))
+        self.world.result(alice.close())
+        last = listener.events[-1]
+        assert isinstance(last, View)
+        self.assertEqual([gone.reason for gone in last.left], [Reason.LEAVE])
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_usage_errors(self) -> None:
+        """What cannot be is refused before anything is sent."""
+        connection = self.connect("alice")
+        group: Any = self.world.result(connection.join("chat"))
+        for result, error in (
+            (connection.join("chat"), UsageError),
+            (connection.join(""), UsageError),
+            (connection.send([], b"x"), UsageError),
+            (connection.send(["x" * 256], b"x"), UsageError),
+            (connection.send_private("nobody", b"x"), UsageError),
+            (group.send("text", level=Level.AGREED), UsageError),
+        ):
+            self.world.failure(result).trap(error)
+        self.world.result(group.leave())
+        self.world.failure(group.leave()).trap(NotAMember)
+        self.world.failure(connect(self.world.clock, MemoryEndpoint(self.world), name="")).trap(UsageError)
+        self.world.failure(connect(self.world.clock, "nonsense:1", name="x")).trap(UsageError)
+
+    def test_refused(self) -> None:
+        """A name in use is ``NameInUse``; a name of one's own is made up if none is given."""
+        self.connect("alice")
+        self.world.failure(connect(self.world.clock, MemoryEndpoint(self.world), name="alice")).trap(NameInUse)
+        self.assertNotEqual(self.connect(None).member.client, self.connect(None).member.client)
+
+    def test_no_daemon(self) -> None:
+        """Nobody there is ``NotConnected``; a socket that may not be opened is ``Refused``."""
+        for error, expected in (
+            (ConnectionRefusedError(111, "refused"), NotConnected),
+            (ConnectError(13, "permission denied"), Refused),
+        ):
+            self.world.failure(connect(self.world.clock, Broken(error), name="alice")).trap(expected)
+
+    def test_silent_daemon(self) -> None:
+        """Who does not answer the login, or is no daemon, is ``NotConnected``."""
+        silent = Silent()
+        attempt = connect(self.world.clock, silent, name="alice")
+        self.world.advance(LOGIN_SECONDS + 0.1)
+        silent.protocol.connectionLost()
+        self.world.failure(attempt).trap(NotConnected)
+        other = Silent()
+        attempt = connect(self.world.clock, other, name="alice")
+        other.protocol.dataReceived(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
+        other.protocol.connectionLost()
+        self.world.failure(attempt).trap(NotConnected)
+
+    def test_status_and_groups(self) -> None:
+        """The status is the daemon's, and all groups come, however many pages that takes."""
+        connection = self.connect("alice")
+        count = 2 * caps.STATUS_PAGE_GROUPS + 1
+        for number in range(count):
+            self.world.node.join(self.world.node.sessions["alice"], f"g{number:05}")
+        self.assertEqual(self.world.result(connection.status())["groups"], count)
+        groups = self.world.result(connection.groups())
+        self.assertEqual([group["name"] for group in groups], [f"g{number:05}" for number in range(count)])
+        self.assertEqual(groups[0]["members"], ["alice@n1"])
+
+    def test_with_a_plain_client(self) -> None:
+        """It talks with clients made of plain Perspective Broker."""
+        connection, listener = self.connect("alice"), Listener()
+        plain = PlainClient(self.world, "bob")
+        self.world.result(connection.join("chat", listener))
+        plain.call("send", "chat", b"from bob")
+        self.assertEqual(listener.data, [b"from bob"])
+
+
+@implementer(IStreamClientEndpoint)
+class Broken:
+    """An endpoint where nobody is."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        return fail(self.error)
+
+
+@implementer(IStreamClientEndpoint)
+class Silent:
+    """An endpoint where somebody takes the connection and says nothing."""
+
+    protocol: Protocol
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        from twisted.internet.testing import StringTransport
+
+        self.protocol = protocolFactory.buildProtocol(None)
+        transport = StringTransport()
+        self.protocol.makeConnection(transport)
+        done: Deferred[Any] = Deferred()
+        done.callback(self.protocol)
+        return done

@@ -1,0 +1,424 @@
+"""A daemon's Perspective Broker side on virtual time, with a node and connections in memory.
+
+``World.settle`` moves bytes and runs calls that are due until nothing happens any more; ``World.advance`` lets time
+pass in steps. A client that does not read is one whose ``MemoryTransport.deaf`` is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from twisted.cred.credentials import UsernamePassword
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.spread import pb
+from zope.interface import implementer
+
+from groupcomm.daemon.broker import ServerBroker
+from groupcomm.daemon.delivery import DeliveryLimits
+from groupcomm.daemon.factory import ControlFactory
+from groupcomm.daemon.login import LocalNameChecker
+from groupcomm.daemon.realm import Realm
+from groupcomm.daemon.settings import Origin
+from groupcomm.errors import NameInUse, NotAMember
+from groupcomm.events import Departure, Event, Left, Level, Message, Reason, Undeliverable, View
+from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.sessions import LocalSession, SessionHandler
+from groupcomm.status import GroupStatus, NodeStatus, PeerStatus
+
+NODE = NodeId("n1", 7)
+VIEW = ViewId(3, NODE)
+OUTPUT_BUFFER_BYTES = 65536
+
+
+class MemorySession:
+    """A session of ``MemoryNode``; ``hold`` keeps back the answers of sends, as a node in a view change does."""
+
+    def __init__(self, node: MemoryNode, member: MemberId, handler: SessionHandler) -> None:
+        self.node = node
+        self.member = member
+        self.handler = handler
+        self.closed: Reason | None = None
+        self.hold = False
+        self.held: list[Deferred[None]] = []
+        self.sent: list[tuple[tuple[str, ...] | str, bytes, Level, bool, bool]] = []
+        self.queue: list[Event] = []
+
+    def join(self, group: str) -> Deferred[None]:
+        return self.node.join(self, group)
+
+    def leave(self, group: str) -> Deferred[None]:
+        return self.node.leave(self, group, Reason.LEAVE)
+
+    def send(
+        self, groups: Sequence[str], data: bytes, level: Level, *, stable: bool = False, self_discard: bool = False
+    ) -> Deferred[None]:
+        self.sent.append((tuple(groups), data, level, stable, self_discard))
+        self.node.deliver(self, tuple(groups), data, level, self_discard)
+        return self._accepted()
+
+    def send_private(self, recipient: str, data: bytes, level: Level, *, stable: bool = False) -> Deferred[None]:
+        self.sent.append((recipient, data, level, stable, False))
+        for session in self.node.sessions.values():
+            if str(session.member) == recipient:
+                self.node.tell(session, Message((), self.member, level, data, None))
+                break
+        else:
+            self.node.tell(self, Undeliverable(recipient))
+        return self._accepted()
+
+    def close(self, reason: Reason = Reason.DISCONNECT) -> Deferred[None]:
+        if self.closed is None:
+            self.closed = reason
+            for group in sorted(self.node.groups):
+                if self in self.node.groups[group]:
+                    self.node.leave(self, group, reason)
+            del self.node.sessions[self.member.client]
+        return succeed(None)
+
+    def release(self) -> None:
+        """Answer what was held back."""
+        self.hold = False
+        held, self.held = self.held, []
+        for deferred in held:
+            deferred.callback(None)
+
+    def _accepted(self) -> Deferred[None]:
+        if not self.hold:
+            return succeed(None)
+        accepted: Deferred[None] = Deferred()
+        self.held.append(accepted)
+        return accepted
+
+
+class MemoryNode:
+    """A node without a network: one total order for all, in memory."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.sessions: dict[str, MemorySession] = {}
+        self.groups: dict[str, list[MemorySession]] = {}
+        self.position = 0
+        self.opened = 0
+        self.stopped = False
+        self.refusal: Exception | None = None
+
+    def startService(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    def stopService(self) -> Deferred[None]:
+        self.stopped = True
+        for session in tuple(self.sessions.values()):
+            for group in sorted(self.groups):
+                if session in self.groups[group]:
+                    self.groups[group].remove(session)
+                    session.handler.events_received([Left(group, Reason.NODE_LEAVE)])
+            session.closed = Reason.NODE_LEAVE
+            session.handler.session_ended(Reason.NODE_LEAVE)
+        return succeed(None)
+
+    def open_session(self, client_name: str, handler: SessionHandler) -> LocalSession:
+        if client_name in self.sessions:
+            raise NameInUse(f"the name {client_name!r} is in use at node n1")
+        self.opened += 1
+        session = MemorySession(self, MemberId(client_name, NODE, self.opened), handler)
+        self.sessions[client_name] = session
+        return cast(LocalSession, session)
+
+    def join(self, session: MemorySession, group: str) -> Deferred[None]:
+        members = self.groups.setdefault(group, [])
+        members.append(session)
+        self.view(group, joined=session)
+        done: Deferred[None] = Deferred()
+        self.clock.callLater(0, done.callback, None)
+        return done
+
+    def leave(self, session: MemorySession, group: str, reason: Reason) -> Deferred[None]:
+        members = self.groups.get(group, [])
+        if session not in members:
+            raise NotAMember(f"{session.member} is not in group {group!r}")
+        members.remove(session)
+        if session.closed is None:
+            self.tell(session, Left(group, reason))
+        else:
+            session.handler.events_received([Left(group, reason)])
+        self.view(group, left=Departure(session.member, reason))
+        return succeed(None)
+
+    def view(self, group: str, joined: MemorySession | None = None, left: Departure | None = None) -> None:
+        self.position += 1
+        members = tuple(sorted(session.member for session in self.groups[group]))
+        for session in self.groups[group]:
+            others = tuple(member for member in members if joined is None or member != joined.member)
+            view = View(
+                group,
+                GroupViewId(VIEW, self.position),
+                members,
+                () if joined is None else (joined.member,),
+                () if left is None else (left,),
+                (session.member,) if session is joined else others,
+                True,
+            )
+            self.tell(session, view)
+
+    def deliver(
+        self, sender: MemorySession, groups: tuple[str, ...], data: bytes, level: Level, self_discard: bool = False
+    ) -> None:
+        for session in self.sessions.values():
+            mine = tuple(group for group in groups if session in self.groups.get(group, []))
+            if mine and not (self_discard and session is sender):
+                view = GroupViewId(VIEW, self.position)
+                self.tell(session, Message(mine, sender.member, level, data, view))
+
+    def tell(self, session: MemorySession, event: Event) -> None:
+        """Deliver at the end of the turn, in one batch, as a node does."""
+        session.queue.append(event)
+        if len(session.queue) == 1:
+            self.clock.callLater(0, self._hand_over, session)
+
+    def _hand_over(self, session: MemorySession) -> None:
+        events, session.queue = session.queue, []
+        if events:
+            session.handler.events_received(events)
+
+    def status(self) -> NodeStatus:
+        return NodeStatus(
+            node=NODE,
+            cluster="test",
+            state="operational",
+            view=VIEW,
+            members=(NODE, NodeId("n2", 8)),
+            sequencer=NODE,
+            primary=True,
+            groups=tuple(
+                GroupStatus(name, tuple(session.member for session in sessions), GroupViewId(VIEW, 1))
+                for name, sessions in self.groups.items()
+            ),
+            peers=(PeerStatus(NodeId("n2", 8), ("127.0.0.1", 4874), 0.001, 0.1, 10, 2, 1, 1, 0),),
+            window_bytes=65536,
+            outstanding_bytes=100,
+            queued_bytes=0,
+            counters={"datagrams_sent": 5},
+        )
+
+
+class MemoryTransport:
+    """One end of a connection in memory, with an output buffer that pauses its producer as a socket's does."""
+
+    def __init__(self) -> None:
+        self.peer: MemoryTransport
+        self.protocol: Protocol
+        self.output = bytearray()
+        self.producer: Any = None
+        self.producer_paused = False
+        self.reading = True
+        self.deaf = False
+        self.disconnecting = False
+        self.lost = False
+        self.largest_output = 0
+
+    def write(self, data: bytes) -> None:
+        if self.lost or self.disconnecting:
+            return
+        self.output += data
+        self.largest_output = max(self.largest_output, len(self.output))
+        if len(self.output) > OUTPUT_BUFFER_BYTES and self.producer is not None and not self.producer_paused:
+            self.producer_paused = True
+            self.producer.pauseProducing()
+
+    def writeSequence(self, pieces: Sequence[bytes]) -> None:
+        self.write(b"".join(pieces))
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+
+    def pauseProducing(self) -> None:
+        self.reading = False
+
+    def resumeProducing(self) -> None:
+        self.reading = True
+
+    def loseConnection(self) -> None:
+        self.disconnecting = True
+
+    def abortConnection(self) -> None:
+        self.output.clear()
+        self.disconnecting = True
+        self.deaf = False
+        self.peer.deaf = False
+
+    def getPeer(self) -> str:
+        return "memory"
+
+    def getHost(self) -> str:
+        return "memory"
+
+    def pump(self) -> bool:
+        """Move some bytes to the peer, or the end; whether something happened."""
+        if self.lost:
+            return False
+        if self.output:
+            if self.peer.lost:
+                self.output.clear()
+                return True
+            if self.peer.deaf or not self.peer.reading:
+                return False
+            chunk = bytes(self.output[:65536])
+            del self.output[:65536]
+            self.peer.protocol.dataReceived(chunk)
+            if not self.output and self.producer_paused:
+                self.producer_paused = False
+                if self.producer is not None:
+                    self.producer.resumeProducing()
+            return True
+        if self.disconnecting:
+            self.lose()
+            self.peer.lose()
+            return True
+        return False
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        if not self.lost:
+            self.lost = True
+            self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+@implementer(IStreamClientEndpoint)
+class MemoryEndpoint:
+    """Connects to the world's daemon."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        protocol = protocolFactory.buildProtocol(None)
+        self.world.attach(protocol)
+        return succeed(protocol)
+
+
+class World:
+    """A daemon, and whoever connects to it."""
+
+    def __init__(self, limits: DeliveryLimits | None = None) -> None:
+        self.clock = Clock()
+        self.node = MemoryNode(self.clock)
+        self.realm = Realm(self.clock, self.node, (Origin("cluster", "test", "option"),), limits)
+        self.factory = ControlFactory(self.clock, Portal(self.realm, [LocalNameChecker()]))
+        self.realm.counters = self.factory.counters
+        self.transports: list[MemoryTransport] = []
+
+    def attach(self, protocol: Protocol) -> MemoryTransport:
+        """Connect ``protocol`` to the daemon; its transport."""
+        mine, other = MemoryTransport(), MemoryTransport()
+        mine.peer, other.peer = other, mine
+        mine.protocol = protocol
+        broker = self.factory.buildProtocol(None)
+        if broker is None:
+            other.lost = True
+            mine.disconnecting = True
+            other.protocol = Protocol()
+        else:
+            other.protocol = broker
+        self.transports += [mine, other]
+        protocol.makeConnection(mine)
+        if broker is not None:
+            broker.makeConnection(other)
+        return mine
+
+    def settle(self) -> None:
+        """Until nothing moves; no time passes."""
+        for _ in range(100_000):
+            due = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
+            self.clock.advance(0)
+            moved = [transport.pump() for transport in self.transports]
+            if not due and not any(moved):
+                return
+        raise AssertionError("it does not come to rest")
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, stepping from deadline to deadline."""
+        self.settle()
+        end = self.clock.seconds() + seconds
+        while True:
+            times = [call.getTime() for call in self.clock.getDelayedCalls()]
+            until = min([end, *times])
+            self.clock.advance(max(0.0, until - self.clock.seconds()))
+            self.settle()
+            if until >= end:
+                return
+
+    def result(self, deferred: Deferred[Any]) -> Any:
+        """What it fires with; raises what it fails with."""
+        self.settle()
+        results: list[Any] = []
+        deferred.addBoth(results.append)
+        assert results, "it has not fired"
+        if isinstance(results[0], pb.CopiedFailure):
+            raise AssertionError(f"{results[0].type!r}: {results[0].value}")
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        return results[0]
+
+    def failure(self, deferred: Deferred[Any]) -> Failure:
+        """What it fails with."""
+        self.settle()
+        results: list[Any] = []
+        deferred.addBoth(results.append)
+        assert results, "it has not fired"
+        assert isinstance(results[0], Failure), f"it has not failed: {results[0]!r}"
+        return results[0]
+
+
+class PlainClient(pb.Referenceable):
+    """A client made of ``twisted.spread.pb`` alone."""
+
+    def __init__(self, world: World, name: str | bytes, login: bool = True) -> None:
+        self.world = world
+        self.batches: list[list[Any]] = []
+        self.on_batch: Callable[[list[Any]], Any] = lambda batch: None
+        self.factory = pb.PBClientFactory()
+        protocol: Any = self.factory.buildProtocol(None)
+        self.transport = world.attach(protocol)
+        if login:
+            self.avatar: Any = world.result(self.factory.login(UsernamePassword(cast(bytes, name), b""), self))
+
+    def remote_events(self, batch: list[Any]) -> Any:
+        self.batches.append(batch)
+        return self.on_batch(batch)
+
+    @property
+    def events(self) -> list[Any]:
+        """All events so far."""
+        return [event for batch in self.batches for event in batch]
+
+    def kinds(self, kind: str) -> list[Any]:
+        """The events of one kind."""
+        return [event for event in self.events if event[0] == kind]
+
+    def call(self, method: str, *args: object, **keywords: object) -> Any:
+        """Call and wait for the answer."""
+        return self.world.result(self.avatar.callRemote(method, *args, **keywords))
+
+    def refused(self, method: str, *args: object, **keywords: object) -> tuple[str, str]:
+        """Call and give the class name and text of the error."""
+        failure: Any = self.world.failure(self.avatar.callRemote(method, *args, **keywords))
+        return failure.type.decode().rpartition(".")[2] if isinstance(failure.type, bytes) else failure.type.rpartition(
+            "."
+        )[2], str(failure.value)
+
+
+def server_broker(transport: MemoryTransport) -> ServerBroker:
+    """The daemon's end of a client's connection."""
+    return cast(ServerBroker, transport.peer.protocol)
