@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -103,6 +104,7 @@ def play(stage: Stage, console: Console) -> None:
     console.print(f"[bold green]Identical[/]: {total} messages sent at once by three, in one order at all three.\n")
 
     victim, rest = members[1], [members[0], members[2]]
+    victim.expected_to_end = True
     victim.node.kill()
     killed = time.monotonic()
     console.print(f"Daemon {victim.node.name} is killed (SIGKILL), and with it goes {victim.title}.")
@@ -113,13 +115,20 @@ def play(stage: Stage, console: Console) -> None:
     stage.wait_for("daemon n4 to listen", newcomer_node.listening)
     newcomer = stage.start_member("dave", newcomer_node, 3)
     joined = time.monotonic()
-    console.print("\nA fourth daemon, n4, joins, and dave on it joins the group.")
+    console.print("\nA fourth daemon, n4, joins; a client process is started on it, and joins the group.")
     everyone = [*rest, newcomer]
     view = agreed_view(stage, everyone, [member.title for member in everyone])
     show_view(console, view, time.monotonic() - joined, everyone)
+    for member, count in zip(everyone, (total + MESSAGES, total + MESSAGES, MESSAGES), strict=True):
+        stage.wait_for(f"{member.name} to print {count} messages", member.has_messages(count))
     if rest[0].since_view_of(3) != rest[1].since_view_of(3):
-        raise DemoFailed("the survivors printed different things")
-    console.print(f"{rest[0].title} and {rest[1].title} have printed the same from the first common view to here.\n")
+        raise DemoFailed(f"{rest[0].title} and {rest[1].title} printed different things")
+    if newcomer.messages() != rest[0].messages()[total:]:
+        raise DemoFailed(f"{newcomer.title} printed other messages than {rest[0].title}")
+    console.print(
+        f"[bold green]Identical[/]: all that {rest[0].title} and {rest[1].title} printed from their first common view\n"
+        f"to here, and what {newcomer.title} printed since it joined.\n"
+    )
 
 
 def agreed_view(stage: Stage, members: Sequence[Member], expected: Sequence[str]) -> Entry:
@@ -383,12 +392,18 @@ def show_view(console: Console, view: Entry, seconds: float, members: Sequence[M
 
 async def member_program(reactor: Any, control: str, name: str, companions: int, messages: int) -> None:
     """Join, print every event, and send ``messages`` at once as soon as the group has ``companions`` members."""
-    from twisted.internet.defer import gatherResults
+    from twisted.internet.defer import Deferred
+    from twisted.internet.task import deferLater
 
     from groupcomm.cli.rendering import event_as_json
     from groupcomm.cli.running import write_line
     from groupcomm.client import connect
     from groupcomm.events import Level, View
+
+    async def talk() -> None:
+        for number in range(1, messages + 1):
+            await group.send(f"{name} says {number}".encode(), level=Level.AGREED)
+            await deferLater(reactor, random.uniform(0, 0.01))
 
     connection = await connect(reactor, f"unix:{control}", name=name)
     group = await connection.join(GROUP)
@@ -396,8 +411,7 @@ async def member_program(reactor: Any, control: str, name: str, companions: int,
     async for event in group:
         write_line(event_as_json(event))
         if sending is None and isinstance(event, View) and len(event.members) == companions:
-            texts = [f"{name} says {number}" for number in range(1, messages + 1)]
-            sending = gatherResults([group.send(text.encode(), level=Level.AGREED) for text in texts])
+            sending = Deferred.fromCoroutine(talk())
 
 
 def member_main(control: str, name: str, companions: str, messages: str) -> int:

@@ -368,7 +368,7 @@ class Daemon(Process):
 
     def is_listening(self) -> bool:
         """Whether it has said that it listens."""
-        return "listening" in self.log().lower()
+        return " listening on " in self.log()
 
     def resident_bytes(self) -> int:
         """Its resident memory now."""
