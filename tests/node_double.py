@@ -182,6 +182,7 @@ class RecordingTransport:
         self.config = config
         self.sink = sink
         self.sent: list[Datagram] = []
+        self.waiting: list[tuple[bytes, Address]] = []
         self.closed = False
 
     @property
@@ -194,6 +195,11 @@ class RecordingTransport:
 
     def send(self, datagrams: Iterable[Datagram]) -> None:
         self.sent.extend(datagrams)
+
+    def read_waiting(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for data, source in waiting:
+            self.sink.datagram_received(data, source)
 
     def close(self) -> Deferred[None]:
         self.closed = True

@@ -109,6 +109,17 @@ class DriverTests(SynchronousTestCase):
         self.bench.transport.sink.burst_ended()
         self.assertEqual(self.engine.named("handle_timeout"), [("handle_timeout",)])
 
+    def test_waiting_datagrams_come_before_a_timeout(self) -> None:
+        """What has come already is handed in before anything is concluded from a deadline."""
+        self.engine.deadline = 0.05
+        self.bench.transport.sink.burst_ended()
+        self.bench.transport.waiting.append((b"in time", OTHER_ADDRESS))
+        self.engine.calls.clear()
+        self.bench.clock.run_for(0.05)
+        self.assertEqual(
+            [call[0] for call in self.engine.calls], ["datagram_received", "handle_timeout", "burst_ended"]
+        )
+
     def test_stall(self) -> None:
         """A delayed call that comes much too late is a stall, and the engine hears of it before anything else, once."""
         self.engine.deadline = 0.05

@@ -27,6 +27,7 @@ from twisted.logger import Logger
 
 from groupcomm.errors import EnvironmentFault, UsageError
 from groupcomm.net.interfaces import NetworkInterface
+from groupcomm.net.offload import ANCILLARY_BYTES, SegmentingSender, drop_from, receive_runs, segment_size
 from groupcomm.net.reactor import INodeReactor
 from groupcomm.outputs import Address, Datagram
 
@@ -40,7 +41,12 @@ MAX_DATAGRAM_BYTES = 65_535
 """No datagram is longer; anything smaller here would truncate in silence."""
 
 BURST_DATAGRAMS = 128
-"""Datagrams read from one socket before the engine answers and the rest of the process has its turn."""
+"""Datagrams read from one socket before the engine answers and the rest of the process has its turn.
+
+A run of datagrams that came at once is not cut: a burst may be longer by ``offload.MAX_SEGMENTS`` - 1."""
+
+WAITING_DATAGRAMS = 4 * BURST_DATAGRAMS
+"""Datagrams read from each socket before a timeout is acted on: what waits there has come in time."""
 
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 """Asked of the kernel for each receiving socket: what comes in while this process is busy elsewhere."""
@@ -131,6 +137,9 @@ class NodeTransport(Protocol):
     def send(self, datagrams: Iterable[Datagram]) -> None:
         """Send; what cannot be sent is dropped and counted."""
 
+    def read_waiting(self) -> None:
+        """Read a bounded number of datagrams that have come already; the sink's burst does not end with it."""
+
     def close(self) -> Deferred[None]:
         """Close everything; fires when nothing is left."""
 
@@ -161,7 +170,6 @@ class NodeSockets:
         self._config = config
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._logged: dict[str, float] = {}
-        self._group: Address = (config.group, config.group_port)
         self._sink = sink
         self._unicast, self._listener = self._open_pair(neighbours)
         host = self._unicast.getHost()
@@ -172,7 +180,8 @@ class NodeSockets:
             self._unicast.stopListening()
             self._listener.stopListening()
             raise
-        self._socket: socket.socket = self._unicast.getHandle()
+        self._sender = SegmentingSender(self._unicast.getHandle(), (config.group, config.group_port), self._send_failed)
+        drop_from(self._multicast.getHandle(), self._address)
 
     @property
     def address(self) -> Address:
@@ -182,17 +191,16 @@ class NodeSockets:
     @property
     def counters(self) -> dict[str, int]:
         """What happened to the sockets, only ever growing."""
-        return dict(self._counters)
+        return {**self._counters, "segmented_sends": self._sender.runs}
 
     def send(self, datagrams: Iterable[Datagram]) -> None:
-        """Send each datagram with one system call; what the kernel does not take is dropped and counted."""
-        group = self._group
-        sendto = self._socket.sendto
-        for datagram in datagrams:
-            try:
-                sendto(datagram.data, datagram.destination or group)
-            except OSError as error:
-                self._send_failed(error)
+        """Send all of them; what the kernel does not take is dropped and counted."""
+        self._sender.send(datagrams)
+
+    def read_waiting(self) -> None:
+        """Read a bounded number of datagrams that have come already, as a part of the burst under way."""
+        for port in (self._unicast, self._multicast):
+            cast(BurstPort, port).read_burst(WAITING_DATAGRAMS)
 
     def close(self) -> Deferred[None]:
         """Close everything; fires when nothing is left."""
@@ -203,9 +211,9 @@ class NodeSockets:
         ]
         return gatherResults(closing).addCallback(lambda _: None)
 
-    def count(self, name: str) -> None:
-        """Count one thing that happened."""
-        self._counters[name] += 1
+    def count(self, name: str, times: int = 1) -> None:
+        """Count something that happened."""
+        self._counters[name] += times
 
     def report(self, kind: str, text: str) -> None:
         """Log a trouble, each kind at most once in ``LOG_INTERVAL_SECONDS``."""
@@ -227,17 +235,17 @@ class NodeSockets:
         self._logged[kind] = now
         return True
 
-    def _send_failed(self, error: OSError) -> None:
-        """Count a datagram that was not sent, by what hindered it."""
+    def _send_failed(self, error: OSError, datagrams: int) -> None:
+        """Count datagrams that were not sent, by what hindered them."""
         if error.errno in _NO_ROOM:
-            self.count("send_no_room")
+            self.count("send_no_room", datagrams)
         elif error.errno == errno.ECONNREFUSED:
-            self.count("send_refused")
+            self.count("send_refused", datagrams)
         elif error.errno == errno.EMSGSIZE:
-            self.count("send_too_long")
+            self.count("send_too_long", datagrams)
             self.report("EMSGSIZE", "a datagram was too long for the interface: mtu_bytes is too large here")
         else:
-            self.count("send_failed")
+            self.count("send_failed", datagrams)
             self.report(errno.errorcode.get(error.errno or 0, "?"), f"sending failed: {error.strerror}")
 
     def _open_pair(self, neighbours: ServerFactory) -> tuple[udp.Port, IListeningPort]:
@@ -335,21 +343,34 @@ class BurstPort(udp.Port):
     def prepare(self, made: socket.socket) -> None:
         """Set the options of this kind of socket."""
         set_buffer(made, socket.SO_RCVBUF, _SO_RCVBUFFORCE, RECEIVE_BUFFER_BYTES)
+        receive_runs(made)
 
     def doRead(self) -> None:
         """Drain a bounded burst."""
-        receive = self.socket.recvfrom
+        self.read_burst()
+        self._datagrams.burst_ended()
+
+    def read_burst(self, limit: int = BURST_DATAGRAMS) -> None:
+        """Read until nothing waits or ``limit`` datagrams have been read."""
+        receive = self.socket.recvmsg
         received = self._datagrams.datagramReceived
-        for _ in range(BURST_DATAGRAMS):
+        left = limit
+        while left > 0:
             try:
-                data, source = receive(MAX_DATAGRAM_BYTES)
+                data, ancillary, _, source = receive(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
                 self._count("receive_errors")
                 break
-            received(data, source)
-        self._datagrams.burst_ended()
+            size = segment_size(ancillary, len(data)) if ancillary else len(data)
+            if size == len(data):
+                received(data, source)
+                left -= 1
+            else:
+                for start in range(0, len(data), size):
+                    received(data[start : start + size], source)
+                    left -= 1
 
 
 class _UnicastPort(BurstPort):

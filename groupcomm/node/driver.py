@@ -375,11 +375,13 @@ class NodeDriver:
         if self.stopped is not None:
             return
         deadline = self._engine.next_deadline()
-        if deadline is not None and deadline <= now:
-            self._engine.handle_timeout(now)
-            self._settle(now)
-        else:
+        if deadline is None or deadline > now:
             self._arm()
+            return
+        # What has come already is read before anything is concluded from its absence.
+        self.transport.read_waiting()
+        self._burst_now = None
+        self._answer(self._hand_over())
 
     # What comes from the watch and the sources.
 

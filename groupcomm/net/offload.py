@@ -1,0 +1,153 @@
+"""What the kernel can do for many datagrams at once, each with a fallback where it cannot.
+
+* UDP generic segmentation offload: a run of datagrams of one size leaves with one system call (``UDP_SEGMENT``).
+* UDP generic receive offload: such a run arrives with one system call (``UDP_GRO``) and is walked in place.
+* A socket filter: the node's own multicasts, which come back to it for the sake of other nodes on its host, are
+  dropped before they are queued.
+
+Decides only which datagrams go together; their order never changes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from groupcomm.outputs import Address, Datagram
+
+MAX_SEGMENTS: Final = 64
+"""The kernel's limit of datagrams in one segmented send (``UDP_MAX_SEGMENTS``; newer kernels allow twice as many)."""
+
+MAX_RUN_BYTES: Final = 65_000
+"""Bytes in one segmented send: with its headers it must be a datagram that could exist."""
+
+ANCILLARY_BYTES: Final = 64
+"""Room for the one control message that a receive offload adds."""
+
+_UDP_SEGMENT: Final = 103
+_UDP_GRO: Final = 104
+_SO_ATTACH_FILTER: Final = 26
+_SEGMENT_SIZE: Final = struct.Struct("=H")
+_GRO_SIZE: Final = struct.Struct("=i")
+_NOT_SUPPORTED: Final = frozenset(
+    {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ENOSYS}
+)
+
+# Classic BPF, as in Linux's linux/filter.h: the source address is 12 bytes into the IP header (which a UDP socket's
+# filter reaches at SKF_NET_OFF), the source port is the first field of the UDP header.
+_LOAD_WORD: Final = 0x20
+_LOAD_HALF: Final = 0x28
+_JUMP_IF_EQUAL: Final = 0x15
+_RETURN: Final = 0x06
+_NETWORK_HEADER: Final = 0x1_0000_0000 - 0x10_0000
+
+
+class SegmentingSender:
+    """Sends datagrams from one socket, with as few system calls as the kernel allows.
+
+    Invariant: datagrams leave in the order they were given; none is sent twice.
+    """
+
+    def __init__(self, sending: socket.socket, group: Address, failed: Callable[[OSError, int], None]) -> None:
+        """Send nothing yet.
+
+        Args:
+            sending: a UDP socket that does not block.
+            group: where a datagram without a destination goes.
+            failed: called with the error and the number of datagrams that were not sent for it.
+        """
+        self._socket = sending
+        self._group = group
+        self._failed = failed
+        self.segmenting = True
+        self.runs = 0
+
+    def send(self, datagrams: Iterable[Datagram]) -> None:
+        """Send all of them."""
+        run: list[bytes] = []
+        run_bytes = run_size = 0
+        run_destination: Address | None = None
+        for datagram in datagrams:
+            data, destination = datagram.data, datagram.destination
+            size = len(data)
+            if run and not (
+                size <= run_size
+                and destination == run_destination
+                and run_bytes + size <= MAX_RUN_BYTES
+                and len(run) < MAX_SEGMENTS
+            ):
+                self._send_run(run, run_destination or self._group)
+                run = []
+            if not run:
+                run_bytes, run_size, run_destination = 0, size, destination
+            run.append(data)
+            run_bytes += size
+            if size < run_size:
+                # A shorter one ends its run: only the last segment may be short.
+                self._send_run(run, run_destination or self._group)
+                run = []
+        if run:
+            self._send_run(run, run_destination or self._group)
+
+    def _send_run(self, run: Sequence[bytes], destination: Address) -> None:
+        """Send datagrams of one size, the last of which may be shorter, to one place."""
+        if len(run) > 1 and self.segmenting and len(run[-1]):
+            control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(len(run[0])))]
+            try:
+                self._socket.sendmsg(run, control, 0, destination)
+            except OSError as error:
+                if error.errno not in _NOT_SUPPORTED:
+                    self._failed(error, len(run))
+                    return
+                self.segmenting = False
+            else:
+                self.runs += 1
+                return
+        for data in run:
+            try:
+                self._socket.sendto(data, destination)
+            except OSError as error:
+                self._failed(error, 1)
+
+
+def receive_runs(receiving: socket.socket) -> None:
+    """Let the socket take runs of datagrams at once, if the kernel can."""
+    try:
+        receiving.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+    except OSError:
+        return
+
+
+def segment_size(ancillary: Sequence[tuple[int, int, bytes]], size_bytes: int) -> int:
+    """The size of the datagrams in what one receive gave: ``size_bytes`` if it is one datagram."""
+    for level, kind, value in ancillary:
+        if level == socket.IPPROTO_UDP and kind == _UDP_GRO and len(value) >= _GRO_SIZE.size:
+            size: int = _GRO_SIZE.unpack_from(value)[0]
+            if 0 < size < size_bytes:
+                return size
+    return size_bytes
+
+
+def drop_from(receiving: socket.socket, source: Address) -> None:
+    """Let the kernel drop what comes from that address and port, if it can."""
+    host = int.from_bytes(socket.inet_aton(source[0]), "big")
+    program = (
+        (_LOAD_WORD, 0, 0, _NETWORK_HEADER + 12),
+        (_JUMP_IF_EQUAL, 0, 3, host),
+        (_LOAD_HALF, 0, 0, 0),
+        (_JUMP_IF_EQUAL, 0, 1, source[1]),
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, 0xFFFF_FFFF),
+    )
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
+    # struct sock_fprog: a count, and a pointer to so many instructions.
+    try:
+        receiving.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code))
+        )
+    except OSError:
+        return

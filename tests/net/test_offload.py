@@ -1,0 +1,110 @@
+"""Runs of datagrams keep their order and their borders, with the kernel's help or without."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+import struct
+from collections.abc import Sequence
+from typing import cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupcomm.net.offload import MAX_RUN_BYTES, MAX_SEGMENTS, SegmentingSender, segment_size
+from groupcomm.outputs import Address, Datagram
+
+GROUP = ("239.0.0.1", 1)
+PEER = ("10.0.0.2", 2)
+
+
+class FakeSocket:
+    """Takes datagrams as the kernel does, or refuses."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[bytes]] = []
+        self.arrived: list[tuple[bytes, Address]] = []
+        self.run_error: int | None = None
+        self.error: int | None = None
+
+    def sendto(self, data: bytes, destination: Address) -> int:
+        if self.error is not None:
+            raise OSError(self.error, "no")
+        self.calls.append([data])
+        self.arrived.append((data, destination))
+        return len(data)
+
+    def sendmsg(
+        self, buffers: Sequence[bytes], control: Sequence[tuple[int, int, bytes]], flags: int, destination: Address
+    ) -> int:
+        if self.run_error is not None:
+            raise OSError(self.run_error, "no")
+        size = struct.unpack("=H", control[0][2])[0]
+        joined = b"".join(buffers)
+        assert len(joined) <= 65_507 and len(buffers) <= 64 and joined
+        self.calls.append(list(buffers))
+        self.arrived.extend((joined[at : at + size], destination) for at in range(0, len(joined), size))
+        return len(joined)
+
+
+class SenderTests(SynchronousTestCase):
+    """Sending."""
+
+    def setUp(self) -> None:
+        self.fake = FakeSocket()
+        self.failures: list[tuple[int | None, int]] = []
+        self.sender = SegmentingSender(
+            cast(socket.socket, self.fake), GROUP, lambda error, count: self.failures.append((error.errno, count))
+        )
+
+    def test_any_sequence(self) -> None:
+        """Whatever is sent arrives as it is: same datagrams, same order, same places."""
+        rng = random.Random(7)
+        for _ in range(200):
+            sizes = [rng.choice((0, 1, 100, 1400, 1400, 1400, 9000)) for _ in range(rng.randrange(1, 150))]
+            sent = [Datagram(rng.randbytes(size), rng.choice((None, None, None, PEER))) for size in sizes]
+            self.fake.arrived.clear()
+            self.sender.send(sent)
+            self.assertEqual(self.fake.arrived, [(datagram.data, datagram.destination or GROUP) for datagram in sent])
+        self.assertEqual(self.failures, [])
+
+    def test_limits(self) -> None:
+        """A run stays within the kernel's limits."""
+        self.sender.send([Datagram(b"x" * 100, None)] * (MAX_SEGMENTS + 1))
+        self.sender.send([Datagram(b"x" * 30_000, None)] * 3)
+        self.assertEqual([len(run) for run in self.fake.calls], [MAX_SEGMENTS, 1, 2, 1])
+        self.assertLessEqual(max(sum(map(len, run)) for run in self.fake.calls), MAX_RUN_BYTES)
+
+    def test_kernel_cannot(self) -> None:
+        """Where the kernel cannot, each datagram is sent by itself, and it is not asked again."""
+        self.fake.run_error = errno.EINVAL
+        self.sender.send([Datagram(b"x", None)] * 3)
+        self.fake.run_error = None
+        self.sender.send([Datagram(b"y", None)] * 3)
+        self.assertEqual([len(run) for run in self.fake.calls], [1] * 6)
+        self.assertFalse(self.sender.segmenting)
+
+    def test_no_room(self) -> None:
+        """A run the kernel has no room for is given up as a whole; the next one is tried again."""
+        self.fake.run_error = self.fake.error = errno.ENOBUFS
+        self.sender.send([Datagram(b"x", None)] * 3 + [Datagram(b"y", PEER)])
+        self.assertEqual(self.failures, [(errno.ENOBUFS, 3), (errno.ENOBUFS, 1)])
+        self.assertTrue(self.sender.segmenting)
+
+
+class ReceiveTests(SynchronousTestCase):
+    """Receiving."""
+
+    def test_segment_size(self) -> None:
+        """The kernel's word on the size counts if it makes sense; else it is one datagram."""
+        udp, gro = socket.IPPROTO_UDP, 104
+        self.assertEqual(segment_size([(udp, gro, struct.pack("=i", 1400))], 4000), 1400)
+        for size in (0, -1, 4000, 5000):
+            self.assertEqual(segment_size([(udp, gro, struct.pack("=i", size))], 4000), 4000)
+        for ancillary in (
+            [],
+            [(udp, gro, b"x")],
+            [(udp, 1, struct.pack("=i", 1400))],
+            [(0, gro, struct.pack("=i", 9))],
+        ):
+            self.assertEqual(segment_size(ancillary, 4000), 4000)
