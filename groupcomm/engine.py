@@ -257,6 +257,7 @@ class Engine:
         self._collect()
 
     def _tickets(self, view: OrderedView) -> None:
+        self._take_group_outputs()
         for session, ticket, complete in view.accepted:
             self._outputs.append(SendAccepted(session, ticket, complete))
         view.accepted.clear()
@@ -457,7 +458,7 @@ class Engine:
             for part in plan.views:
                 if part.view == old.setup.id:
                     together = tuple(plan.participants[index] for index in part.survivors)
-            self._end_view(old, together)
+            self._end_view(old, together, plan.members)
             self._window_bytes = max(MIN_WINDOW_BYTES, old.window.window_bytes // 2)
         self._view = None
         members = plan.members
@@ -478,14 +479,14 @@ class Engine:
         self._groups.view_installed(plan.proposal, members, staying, departed, exchange=plan.exchange)
         self._watch(members)
 
-    def _end_view(self, view: OrderedView, together: tuple[NodeId, ...]) -> None:
+    def _end_view(self, view: OrderedView, together: tuple[NodeId, ...], members: tuple[NodeId, ...]) -> None:
         frames = view.finish()
         self._read_directories()
         signal = frames.index(None)
         self._deliver_frames([frame for frame in frames[:signal] if frame is not None])
         self._take_group_outputs()
         self._outputs.append(NodeSignal())
-        self._groups.signal(together)
+        self._groups.signal(node for node in together if node in members)
         self._deliver_frames([frame for frame in frames[signal:] if frame is not None])
         view.end_tickets(complete=len(together) == len(view.setup.members))
         self._tickets(view)

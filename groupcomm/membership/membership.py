@@ -257,8 +257,21 @@ class Membership:
         self._saw_epoch(beacon.epoch)
         if beacon.view is not None and beacon.view == self.view:
             self._unconfirmed.discard(beacon.node)
+        elif self._has_gone_on(beacon):
+            self._suspects.add(beacon.node)
+            self._soon()
         if beacon.reply:
             self.out.append((self._own_beacon(now, reply=False), source))
+
+    def _has_gone_on(self, beacon: Beacon) -> bool:
+        """Whether a member of this view is in a later one, which this node was left out of."""
+        return (
+            self.state is State.OPERATIONAL
+            and beacon.node in self.members
+            and beacon.view is not None
+            and self.view is not None
+            and beacon.view > self.view
+        )
 
     def _namesake(self, beacon: Beacon, source: Address) -> None:
         """Another node of this name lives: the one in the larger view stays, then the elder, then the lower number."""
