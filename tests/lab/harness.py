@@ -188,14 +188,9 @@ class Lab:
         return wait_until(agreed, seconds, f"one view of {', '.join(names)}", every=0.02)
 
 
-def node_name(node: Any) -> str:
-    """The name of a node as a status shows it."""
-    return str(node["name"] if isinstance(node, dict) else node)
-
-
 def node_names(status: Json) -> list[str]:
     """The names of the nodes in the view of a status."""
-    return [node_name(member) for member in status["members"]]
+    return [name for name, _ in status["members"]]
 
 
 def settle(members: Sequence[Member], quiet_seconds: float = 0.7, limit_seconds: float = 60.0) -> None:

@@ -226,7 +226,7 @@ class Program:
     async def status(self, command: Json) -> None:
         """Say the daemon's status."""
         try:
-            status = await self.connection.status()
+            status: Json | None = {k: v for k, v in (await self.connection.status()).items() if k != "config"}
         except GroupcommError:
             status = None
         write({"e": "status", "number": command["number"], "status": status, "at": time.monotonic()})

@@ -8,7 +8,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.lab.checks import History, check_agreement, check_always, check_last_view
-from tests.lab.harness import Daemon, Json, Lab, Member, measured, node_name, settle, wait_until
+from tests.lab.harness import Daemon, Json, Lab, Member, measured, settle, wait_until
 
 LEVELS = ["RELIABLE", "FIFO", "CAUSAL", "AGREED", "SAFE"]
 POINTS = 20
@@ -77,7 +77,7 @@ class Crashes:
     def at_point(self, point: int) -> None:
         """Kill the sequencer's daemon and another, wait for the survivors' view, start both anew."""
         first = self.daemons[1].status()
-        sequencer = next(daemon for daemon in self.daemons.values() if daemon.node == node_name(first["sequencer"]))
+        sequencer = next(daemon for daemon in self.daemons.values() if daemon.node == first["sequencer"])
         others = [daemon for daemon in self.daemons.values() if daemon is not sequencer]
         other = others[point % len(others)]
         survivors = [daemon for daemon in others if daemon is not other]
@@ -130,4 +130,4 @@ class Crashes:
 def unstable_packets(status: Json | None, node: str) -> int:
     """How many packets of a node's stream are not known to be everywhere."""
     peers = status["peers"] if status is not None else []
-    return sum(peer["unstable_packets"] for peer in peers if node_name(peer["node"]) == node)
+    return sum(peer["unstable_packets"] for peer in peers if peer["node"] == node)
