@@ -400,6 +400,13 @@ class History:
             process.known |= message.past | message.bit
             process.recent.append(message)
 
+    def _member_since(self, process: ProcessRecord, group: str, sent: traces.Sent) -> bool:
+        """Whether it gets the message for that group too: an ordered one by its own place, others by the sender's."""
+        episode = process.episodes[group][-1]
+        known = self.messages[sent.message].known
+        reached = known is not None and known >= episode.first
+        return episode.leave_asked_index is None and (sent.level >= Level.AGREED or reached)
+
     def _check_addressee(self, process: ProcessRecord, event: traces.Delivered, sent: traces.Sent) -> None:
         report, who, label = self.report, event.process, event.message
         if process.node.current is None:
@@ -420,5 +427,5 @@ class History:
             if event.view != current:
                 report.violate("M3", f"{who} received {label} as of view {event.view} while in {current}", label)
         for group in sent.groups:
-            if group in process.current and group not in event.groups:
+            if group in process.current and group not in event.groups and self._member_since(process, group, sent):
                 report.violate("G2", f"{who} is in {group} and received {label} for {event.groups} only", label)

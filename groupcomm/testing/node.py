@@ -227,6 +227,7 @@ class SimulatedNode:
         process_alive: whether a process runs (paused ones do).
         host_alive: whether the kernel answers.
         paused: whether the process is stopped.
+        leaving: whether it was asked to leave the cluster: its sessions are closed, it only waits for the others.
         stopped: what the engine said when it ended.
         clients: live sessions by number.
         sendings: frames handed over, by session and ticket.
@@ -242,6 +243,7 @@ class SimulatedNode:
     process_alive: bool = True
     host_alive: bool = True
     paused: bool = False
+    leaving: bool = False
     stopped: Stopped | None = None
     clients: dict[int, SimulatedClient] = field(factory=dict)
     sendings: dict[tuple[int, int], Sending] = field(factory=dict)
@@ -274,6 +276,7 @@ class SimulatedNode:
     def leave(self) -> None:
         """Leave the cluster in good order."""
         self.record(traces.Fault(self.cluster.now, f"{self.name} leaves"))
+        self.leaving = True
         self.command(lambda engine, now: engine.leave_cluster(now))
 
     def crash(self) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from attrs import define, field, frozen
 
 from groupcomm.config import EngineConfig
-from groupcomm.errors import QueueFull
+from groupcomm.errors import NameInUse, QueueFull
 from groupcomm.events import Level, Reason
 from groupcomm.testing.cluster import Cluster, TimeLimitReached, product_engine
 from groupcomm.testing.interface import EngineFactory
@@ -357,11 +357,12 @@ class Run:
 
     def _node(self, name: str) -> SimulatedNode | None:
         node = self.cluster.nodes.get(name)
-        return node if node is not None and node.running else None
+        return node if node is not None and node.running and not node.leaving else None
 
     def _client(self, name: str, slot: int) -> SimulatedClient | None:
         client = self._clients.get((name, slot))
-        return client if client is not None and client.live and client.node.running else None
+        usable = client is not None and client.live and client.node.running and not client.node.leaving
+        return client if usable else None
 
     def _start(self, name: str) -> None:
         self.cluster.add_node(name)
@@ -373,7 +374,11 @@ class Run:
         for slot in range(self.scenario.parameters.clients):
             if (client := self._clients.get((name, slot))) is not None and client.live:
                 continue
-            client = self._clients[name, slot] = node.open(f"c{slot}")
+            try:
+                client = self._clients[name, slot] = node.open(f"c{slot}")
+            except NameInUse:  # the last session of that name has not left all its groups yet
+                self.cluster.scheduler.call_later(0.1, lambda: self._populate(name))
+                return
             stream = random.Random(f"{self.scenario.seed}/groups/{name}/{slot}")
             for group in GROUPS[: self.scenario.parameters.groups]:
                 if stream.random() < 0.8:

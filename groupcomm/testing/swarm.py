@@ -13,11 +13,10 @@ from multiprocessing import Pool
 
 from attrs import evolve
 
-from groupcomm.errors import MalformedPacket
 from groupcomm.outputs import Address
+from groupcomm.testing.packets import packet_label
 from groupcomm.testing.scenario import Outcome, Run, Scenario, draw_scenario
 from groupcomm.testing.trace import describe
-from groupcomm.wire.packets import Header, Kind
 
 EXPECTED_PREMISES = (
     "D1", "D2", "D4", "D5", "D5 group", "D6a", "D6b", "D8", "G1", "G3", "G4", "G5", "L1", "L2", "L3", "M1", "M2", "M3",
@@ -50,16 +49,6 @@ def shrink(scenario: Scenario, failure: str) -> Scenario:
 def vacuous(premises: dict[str, int]) -> list[str]:
     """The properties that never had anything to check."""
     return [name for name in EXPECTED_PREMISES if not premises.get(name)]
-
-
-def packet_label(data: bytes) -> str:
-    """The kind, sender index and number of a packet, for logs."""
-    try:
-        header = Header(data)
-        kind = Kind(header.kind).name
-    except (MalformedPacket, ValueError):
-        return "?"
-    return f"{kind} sender {header.sender} number {header.sequence} flags {header.flags:02x}"
 
 
 def summary_line(outcome: Outcome) -> str:
