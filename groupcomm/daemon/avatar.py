@@ -41,7 +41,7 @@ from groupcomm.identity import MemberId
 from groupcomm.limits import MAX_GROUPS_PER_SESSION
 
 if TYPE_CHECKING:
-    from groupcomm.daemon.broker import ServerBroker
+    from groupcomm.daemon.broker import BudgetedBroker, ServerBroker
     from groupcomm.daemon.realm import Realm
 
 
@@ -207,7 +207,7 @@ class ClientAvatar(DeclaredMethods):
 
     # Calls.
 
-    def perspectiveMessageReceived(self, broker: pb.Broker, message: str, args: object, kw: object) -> object:
+    def perspectiveMessageReceived(self, broker: BudgetedBroker, message: str, args: object, kw: object) -> object:
         """The same as for any declared method; here because ``IPerspective`` wants it."""
         return self.remoteMessageReceived(broker, message, args, kw)
 

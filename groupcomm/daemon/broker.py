@@ -252,7 +252,25 @@ class BudgetedBroker(pb.Broker):
         """The peer did not understand us: then it is no peer of ours."""
         raise ProtocolViolation("the peer did not understand us")
 
+    def read_value(self, sexp: object) -> object:
+        """The value behind what came in, of the plain types.
+
+        Raises:
+            ProtocolViolation: it has another type or no known form: no well-behaved peer sends such a thing.
+        """
+        try:
+            return self.unserialize(sexp)
+        except jelly.InsecureJelly as error:
+            raise ProtocolViolation(f"a value of a type that may not be sent: {error}"[:120]) from None
+        except Exception as error:
+            raise ProtocolViolation(f"a value of no known form: {error!r}"[:120]) from None
+
     # Answers to what comes in.
+
+    def answer_form(self, result: object) -> object:
+        """A method's result in the form that is sent; a Deferred becomes one that fires with it."""
+        form: object = self.serialize(result)
+        return form
 
     def _recvMessage(
         self,
@@ -274,8 +292,8 @@ class BudgetedBroker(pb.Broker):
             if target is None:
                 raise pb.Error("no such object")
             result = target.remoteMessageReceived(self, name, netArgs, netKw)
-        except jelly.InsecureJelly as error:
-            raise ProtocolViolation(f"a value of a type that may not be sent: {error}"[:120]) from None
+        except ProtocolViolation:
+            raise
         except Exception:
             self._answer_failure(Failure(), requestID, wanted)
             return

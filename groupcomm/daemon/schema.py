@@ -13,6 +13,7 @@ from typing import ClassVar, Final
 from attrs import field, frozen
 from twisted.spread import pb
 
+from groupcomm.daemon.broker import BudgetedBroker
 from groupcomm.daemon.caps import MAX_MESSAGES_PER_CALL
 from groupcomm.daemon.errors import BadArgument, as_peer_error
 from groupcomm.errors import GroupcommError, UsageError
@@ -90,21 +91,22 @@ class DeclaredMethods(pb.Referenceable):
 
     methods: ClassVar[Mapping[str, Method]] = {}
 
-    def remoteMessageReceived(self, broker: pb.Broker, message: str, args: object, kw: object) -> object:
+    def remoteMessageReceived(self, broker: BudgetedBroker, message: str, args: object, kw: object) -> object:
         """Check the arguments, call the method, and give its result in the form the broker sends.
 
         Raises:
-            pb.Error: of the closed set; or ``InsecureJelly``, which ends the connection.
+            pb.Error: of the closed set.
+            ProtocolViolation: no value of a plain type; it ends the connection.
         """
         method = self.methods.get(message)
         if method is None:
             raise BadArgument(f"there is no method {message!r:.60}; there are: {', '.join(self.methods)}")
-        bound = method.bind(message, broker.unserialize(args), broker.unserialize(kw))
+        bound = method.bind(message, broker.read_value(args), broker.read_value(kw))
         try:
             result = method.call(self, **bound)
         except (GroupcommError, pb.Error) as error:
             raise as_peer_error(error) from None
-        return broker.serialize(result)
+        return broker.answer_form(result)
 
 
 def flag(value: object) -> bool:

@@ -86,6 +86,7 @@ class DaemonService(Service):
             self._node.startService()
         except Exception:
             self._close_ports()
+            self._release_guards()
             raise
         super().startService()
 
@@ -125,12 +126,11 @@ class DaemonService(Service):
     def _close_ports(self) -> Deferred[None]:
         ports, self._ports = self._ports, []
         closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+        return closing.addErrback(self._log_failure).addCallback(lambda _: self._release_guards())
 
-        def released(result: object) -> None:
-            while self._guards:
-                self._guards.pop().release()
-
-        return closing.addErrback(self._log_failure).addCallback(released)
+    def _release_guards(self) -> None:
+        while self._guards:
+            self._guards.pop().release()
 
     def _part_from_clients(self) -> Deferred[None]:
         """Strangers go at once; clients when they have been told, or have had their time."""
