@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from groupcomm.errors import EnvironmentFault, NameInUse, NotConnected, UsageError
+from groupcomm.errors import EnvironmentFault, NameInUse, NotConnected, QueueFull, UsageError
 from groupcomm.events import Left, Level, Message, Reason, TransitionalSignal, Undeliverable
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.interfaces import IConnection, IDiscovery, IGroup
@@ -229,6 +229,25 @@ class EndTests(SynchronousTestCase):
         self.successResultOf(sent)
         names = [call[0] for call in bench.engine.named("send", "leave_cluster")]
         self.assertEqual(names, ["send", "leave_cluster"])
+
+    def test_sending_while_leaving(self) -> None:
+        """From the leave on nothing is accepted, and what waited for room is told so; events still come."""
+        bench = NodeBench()
+        bench.node.startService()
+        handler = RecordingHandler()
+        session = bench.node.open_session("app", handler)
+        bench.engine.stop_at_once = False
+        bench.engine.refusal = QueueFull("full")
+        waiting = session.send(("g",), b"waits", Level.AGREED)
+        stopping = bench.node.stopService()
+        bench.clock.turn()
+        self.failureResultOf(waiting, NotConnected)
+        self.failureResultOf(session.send(("g",), b"late", Level.AGREED), NotConnected)
+        bench.say(GroupSignalDelivered((1,), "g"))
+        self.assertEqual(handler.events, [TransitionalSignal("g")])
+        bench.say(Stopped("left", clean=True))
+        bench.clock.run_for(1.0)
+        self.successResultOf(stopping)
 
     def test_engine_stops_by_itself(self) -> None:
         """A node whose name is in use tells observers and sessions; stopping then only closes."""

@@ -2,15 +2,12 @@
 
 * UDP generic segmentation offload: a run of datagrams of one size leaves with one system call (``UDP_SEGMENT``).
 * UDP generic receive offload: such a run arrives with one system call (``UDP_GRO``) and is walked in place.
-* A socket filter: the node's own multicasts, which come back to it for the sake of other nodes on its host, are
-  dropped before they are queued.
 
 Decides only which datagrams go together; their order never changes.
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import socket
 import struct
@@ -30,20 +27,11 @@ ANCILLARY_BYTES: Final = 64
 
 _UDP_SEGMENT: Final = 103
 _UDP_GRO: Final = 104
-_SO_ATTACH_FILTER: Final = 26
 _SEGMENT_SIZE: Final = struct.Struct("=H")
 _GRO_SIZE: Final = struct.Struct("=i")
 _NOT_SUPPORTED: Final = frozenset(
     {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.ENOSYS}
 )
-
-# Classic BPF, as in Linux's linux/filter.h: the source address is 12 bytes into the IP header (which a UDP socket's
-# filter reaches at SKF_NET_OFF), the source port is the first field of the UDP header.
-_LOAD_WORD: Final = 0x20
-_LOAD_HALF: Final = 0x28
-_JUMP_IF_EQUAL: Final = 0x15
-_RETURN: Final = 0x06
-_NETWORK_HEADER: Final = 0x1_0000_0000 - 0x10_0000
 
 
 class SegmentingSender:
@@ -130,24 +118,3 @@ def segment_size(ancillary: Sequence[tuple[int, int, bytes]], size_bytes: int) -
             if 0 < size < size_bytes:
                 return size
     return size_bytes
-
-
-def drop_from(receiving: socket.socket, source: Address) -> None:
-    """Let the kernel drop what comes from that address and port, if it can."""
-    host = int.from_bytes(socket.inet_aton(source[0]), "big")
-    program = (
-        (_LOAD_WORD, 0, 0, _NETWORK_HEADER + 12),
-        (_JUMP_IF_EQUAL, 0, 3, host),
-        (_LOAD_HALF, 0, 0, 0),
-        (_JUMP_IF_EQUAL, 0, 1, source[1]),
-        (_RETURN, 0, 0, 0),
-        (_RETURN, 0, 0, 0xFFFF_FFFF),
-    )
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
-    # struct sock_fprog: a count, and a pointer to so many instructions.
-    try:
-        receiving.setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code))
-        )
-    except OSError:
-        return

@@ -27,7 +27,7 @@ from twisted.logger import Logger
 
 from groupcomm.errors import EnvironmentFault, UsageError
 from groupcomm.net.interfaces import NetworkInterface
-from groupcomm.net.offload import ANCILLARY_BYTES, SegmentingSender, drop_from, receive_runs, segment_size
+from groupcomm.net.offload import ANCILLARY_BYTES, SegmentingSender, receive_runs, segment_size
 from groupcomm.net.reactor import INodeReactor
 from groupcomm.outputs import Address, Datagram
 
@@ -46,7 +46,7 @@ BURST_DATAGRAMS = 128
 A run of datagrams that came at once is not cut: a burst may be longer by ``offload.MAX_SEGMENTS`` - 1."""
 
 WAITING_DATAGRAMS = 4 * BURST_DATAGRAMS
-"""Datagrams read from each socket before a timeout is acted on: what waits there has come in time."""
+"""Datagrams read from a socket before a timeout is acted on; from the group's, before this node's own is read."""
 
 RECEIVE_BUFFER_BYTES = 8 * 1024 * 1024
 """Asked of the kernel for each receiving socket: what comes in while this process is busy elsewhere."""
@@ -66,7 +66,7 @@ COUNTERS = (
     "send_too_long",
     "send_failed",
     "receive_errors",
-    "own_datagrams",
+    "own_runs",
     "sink_failures",
 )
 """What the sockets count: datagrams the kernel did not take, by cause; read errors; own multicasts; our errors."""
@@ -180,8 +180,8 @@ class NodeSockets:
             self._unicast.stopListening()
             self._listener.stopListening()
             raise
+        cast(_UnicastPort, self._unicast).earlier = cast(BurstPort, self._multicast)
         self._sender = SegmentingSender(self._unicast.getHandle(), (config.group, config.group_port), self._send_failed)
-        drop_from(self._multicast.getHandle(), self._address)
 
     @property
     def address(self) -> Address:
@@ -199,8 +199,7 @@ class NodeSockets:
 
     def read_waiting(self) -> None:
         """Read a bounded number of datagrams that have come already, as a part of the burst under way."""
-        for port in (self._unicast, self._multicast):
-            cast(BurstPort, port).read_burst(WAITING_DATAGRAMS)
+        cast(BurstPort, self._unicast).read_burst(WAITING_DATAGRAMS)
 
     def close(self) -> Deferred[None]:
         """Close everything; fires when nothing is left."""
@@ -274,8 +273,8 @@ class NodeSockets:
 
     def _open(self, kind: type[BurstPort], host: str, number: int, own: Address | None = None) -> udp.Port:
         """One UDP socket, bound and read from; what comes from ``own`` is passed over."""
-        protocol = _NodeDatagrams(self, self._sink, own)
-        port: udp.Port = kind(number, protocol, host, self._config, self._reactor, self.count)
+        protocol = _NodeDatagrams(self, self._sink)
+        port: udp.Port = kind(number, protocol, host, self._config, self._reactor, self.count, own)
         try:
             port.startListening()
         except (CannotListenError, OSError) as error:
@@ -286,20 +285,16 @@ class NodeSockets:
 
 
 class _NodeDatagrams(DatagramProtocol):
-    """Hands datagrams on, except the node's own multicasts; an error of the receiver never reaches the reactor."""
+    """Hands datagrams on; an error of the receiver never reaches the reactor."""
 
     noisy = False
 
-    def __init__(self, sockets: NodeSockets, sink: DatagramSink, own: Address | None) -> None:
+    def __init__(self, sockets: NodeSockets, sink: DatagramSink) -> None:
         self._sockets = sockets
         self._sink = sink
-        self._own = own
 
     def datagramReceived(self, datagram: bytes, addr: Address) -> None:
         """One datagram, from one of the sockets."""
-        if addr == self._own:
-            self._sockets.count("own_datagrams")
-            return
         try:
             self._sink.datagram_received(datagram, addr)
         except Exception:
@@ -324,11 +319,13 @@ class BurstPort(udp.Port):
         config: SocketConfig,
         reactor: INodeReactor,
         count: Callable[[str], None],
+        own: Address | None,
     ) -> None:
         udp.Port.__init__(self, number, protocol, host, MAX_DATAGRAM_BYTES, cast(IReactorFDSet, reactor))
         self._config = config
         self._datagrams = protocol
         self._count = count
+        self.own = own
 
     def createInternetSocket(self) -> socket.socket:
         """A socket with its options set, not yet bound."""
@@ -354,6 +351,7 @@ class BurstPort(udp.Port):
         """Read until nothing waits or ``limit`` datagrams have been read."""
         receive = self.socket.recvmsg
         received = self._datagrams.datagramReceived
+        own = self.own
         left = limit
         while left > 0:
             try:
@@ -363,6 +361,10 @@ class BurstPort(udp.Port):
             except OSError:
                 self._count("receive_errors")
                 break
+            if source == own:
+                self._count("own_runs")
+                left -= 1
+                continue
             size = segment_size(ancillary, len(data)) if ancillary else len(data)
             if size == len(data):
                 received(data, source)
@@ -374,7 +376,19 @@ class BurstPort(udp.Port):
 
 
 class _UnicastPort(BurstPort):
-    """The node's own socket: sends everything."""
+    """The node's own socket: sends everything.
+
+    Where multicasts wait too, they are read first: nearly always they were sent first, and what is sent to this node
+    alone speaks of them (this is sent, that is missing).
+    """
+
+    earlier: BurstPort | None = None
+
+    def read_burst(self, limit: int = BURST_DATAGRAMS) -> None:
+        """Read what the group was sent, then what this node was sent."""
+        if self.earlier is not None:
+            self.earlier.read_burst(WAITING_DATAGRAMS)
+        super().read_burst(limit)
 
     def prepare(self, made: socket.socket) -> None:
         """Multicasts leave by the chosen interface, reach this host's other nodes, and stay on the link."""

@@ -195,6 +195,7 @@ class NodeDriver:
         leaving: Deferred[None] = Deferred()
         if self.stopped is None:
             now = self._hand_over()
+            self._sessions.node_leaves()
             self._engine.leave_cluster(now)
             self._engine.burst_ended(now)
             self._when_stopped.append(leaving)

@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
 from groupcomm.errors import (
+    GroupcommError,
     MessageTooLarge,
     NotAMember,
     NotConnected,
@@ -186,6 +187,7 @@ class LocalSession:
         self._handler = handler
         self._limits = limits
         self._closed = False
+        self._node_leaves = False
         self._paused = False
         self._waiting: deque[_Sending | _Joining | _Leaving] = deque()
         self._waiting_bytes = 0
@@ -339,6 +341,14 @@ class LocalSession:
             if self._waiting:
                 self._host.schedule_flush(self)
 
+    def node_leaves(self) -> None:
+        """The node is about to leave: what waits is not sent any more, events still come."""
+        self._node_leaves = True
+        error = NotConnected("the node is leaving the cluster")
+        while self._waiting:
+            self._refuse(self._waiting.popleft(), error)
+        self._host.schedule_flush(self)
+
     def ticket_done(self, ticket: int, complete: bool) -> None:
         """A frame has left, or is stable."""
         results = self._tickets.pop(ticket, None)
@@ -405,6 +415,8 @@ class LocalSession:
         """Raise if the session is over."""
         if self._closed:
             raise NotConnected("the session is closed")
+        if self._node_leaves:
+            raise NotConnected("the node is leaving the cluster")
 
     def _check_message(self, data: bytes) -> None:
         """Raise if this message cannot be sent."""
@@ -487,7 +499,7 @@ class LocalSession:
         _, client, node = item.destination
         return self._engine.send_private(self.number, client, node, payload, item.level, now, stable=item.stable)
 
-    def _refuse(self, item: _Sending | _Joining | _Leaving, error: UsageError) -> None:
+    def _refuse(self, item: _Sending | _Joining | _Leaving, error: GroupcommError) -> None:
         """The engine does not take it."""
         if isinstance(item, _Sending):
             self._waiting_bytes -= item.size_bytes

@@ -45,6 +45,11 @@ class SessionTable:
         self._sessions.pop(session.number, None)
         self._touched.pop(session.number, None)
 
+    def node_leaves(self) -> None:
+        """Tell every session that the node is about to leave."""
+        for number in sorted(self._sessions):
+            self._sessions[number].node_leaves()
+
     def end_all(self, reason: Reason) -> None:
         """The node ends every session."""
         for number in sorted(self._sessions):
