@@ -249,7 +249,13 @@ class _Browsing:
         elif name not in self._look_ups and len(self._look_ups) < MAX_HINTS:
             look_up = asyncio.ensure_future(self._look_up(name))
             self._look_ups[name] = look_up
-            look_up.add_done_callback(lambda _: self._look_ups.pop(name, None))
+            look_up.add_done_callback(lambda done: self._looked_up(name, done))
+
+    def _looked_up(self, name: str, done: asyncio.Task[None]) -> None:
+        """One look-up is over. An announcement that makes no sense gives no hint, and no line in a log."""
+        self._look_ups.pop(name, None)
+        if not done.cancelled():
+            done.exception()
 
     async def _look_up(self, name: str) -> None:
         """Ask for the details of one announcement."""
