@@ -86,7 +86,6 @@ class DaemonService(Service):
             self._node.startService()
         except Exception:
             self._close_ports()
-            self._release_guards()
             raise
         super().startService()
 
@@ -127,6 +126,12 @@ class DaemonService(Service):
         ports, self._ports = self._ports, []
         closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         return closing.addErrback(self._log_failure).addCallback(lambda _: self._release_guards())
+
+    def remove_sockets(self) -> None:
+        """Remove what would be left behind by a process that ends without turning the reactor."""
+        for endpoint in self._control:
+            if endpoint.path is not None and any(guard.path == endpoint.path for guard in self._guards):
+                endpoint.path.unlink(missing_ok=True)
 
     def _release_guards(self) -> None:
         while self._guards:

@@ -128,6 +128,7 @@ class TwistdService(DaemonService):
         try:
             super().startService()
         except EnvironmentFault as error:
+            self.remove_sockets()
             raise SystemExit(f"groupcomm: {error}") from None
 
     def _observe(self, news: NodeNews) -> None:
