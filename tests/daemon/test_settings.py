@@ -242,8 +242,10 @@ class OptionsTests(Files):
         """Options reach the settings; repeated ones all of them."""
         options = Options()
         options.parseOptions(
-            "--cluster c --node=n --control unix:/a --control unix:/b --peer h:1 --discovery static "
-            "--discovery multicast --multicast :5000 --data-dir /d".split()
+            [
+                *("--cluster", "c", "--node=n", "--control", "unix:/a", "--control", "unix:/b", "--peer", "h:1"),
+                *("--discovery", "static", "--discovery", "multicast", "--multicast", ":5000", "--data-dir", "/d"),
+            ]
         )
         settings = options.settings
         self.assertEqual((settings.cluster, settings.node, settings.data_dir), ("c", "n", Path("/d")))
