@@ -98,15 +98,20 @@ def _run(first: Message, events: Sequence[Event], start: int) -> tuple[bytes, ..
             not isinstance(event, Message)
             or size + len(event.data) > BATCH_BYTES
             or len(data) >= BATCH_EVENTS
-            or event.sender != first.sender
-            or event.groups != first.groups
-            or event.level != first.level
-            or event.view != first.view
+            or event.level is not first.level
+            or not _same(event.sender, first.sender)
+            or not _same(event.groups, first.groups)
+            or not _same(event.view, first.view)
         ):
             break
         data.append(event.data)
         size += len(event.data)
     return tuple(data)
+
+
+def _same(one: object, other: object) -> bool:
+    """Equal; mostly they are one object, which is quickly seen."""
+    return one is other or one == other
 
 
 def _pieces(first: Message, data: tuple[bytes, ...]) -> tuple[bytes, ...]:

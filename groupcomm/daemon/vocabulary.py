@@ -128,8 +128,8 @@ class EventReader:
                     data = [b"".join((*self._parts, *data))]
                     self._parts.clear()
                 where = group_view_from_text(view) if isinstance(view, str) else None
-                author = read_member(sender)
-                return [Message(_texts(groups), author, LEVELS[level], _data(item), where) for item in data]
+                names, author, service = _texts(groups), read_member(sender), LEVELS[level]
+                return [Message(names, author, service, _data(item), where) for item in data]
             case ("part", bytes(part), *_):
                 self._parts.append(part)
                 return []
