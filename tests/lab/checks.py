@@ -378,7 +378,7 @@ def check_agreement(histories: Sequence[History]) -> int:
     """Those who go from one view to the next together deliver the same before it; returns how often this was compared.
 
     AGREED and SAFE messages, in the same order: between two group views. All reliable levels: between two node views,
-    for those who were members at the first one's start.
+    for those who were members from the first one's start to the second one's.
     """
     compared = 0
     by_group_view: dict[tuple[str, str], tuple[str, list[MessageId]]] = {}
@@ -389,7 +389,7 @@ def check_agreement(histories: Sequence[History]) -> int:
             assert known == messages, _disagreement(start, end, (name, known), (history.name, messages))
             compared += name != history.name
         for start, end, messages in _stretches(history, RELIABLE_OR_ABOVE, lambda view: view.node_view):
-            if start.order[2] == 0:
+            if start.order[2] == 0 == end.order[2]:
                 name, known = by_node_view.setdefault((start.id, end.id), (history.name, messages))
                 assert set(known) == set(messages), _disagreement(start, end, (name, known), (history.name, messages))
                 compared += name != history.name

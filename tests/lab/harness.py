@@ -18,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -385,6 +386,7 @@ class Member(Process):
         self._offset = 0
         self._partial = b""
         self._entries: list[Json] = []
+        self._by_kind: dict[str, list[Json]] = defaultdict(list)
 
     @property
     def title(self) -> str:
@@ -402,7 +404,10 @@ class Member(Process):
             data = log.read()
         self._offset += len(data)
         *lines, self._partial = (self._partial + data).split(b"\n")
-        self._entries += [json.loads(line) for line in lines if line]
+        for line in lines:
+            entry = json.loads(line)
+            self._entries.append(entry)
+            self._by_kind[entry["e"]].append(entry)
         return self._entries
 
     def received(self) -> int:
@@ -413,15 +418,16 @@ class Member(Process):
         """Its log, for the checks."""
         return History.of(self.title, self.entries())
 
-    def of_kind(self, kind: str) -> Iterator[Json]:
-        """Its entries of one kind."""
-        return (entry for entry in self.entries() if entry["e"] == kind)
+    def of_kind(self, kind: str) -> list[Json]:
+        """Its entries of one kind so far."""
+        self.entries()
+        return self._by_kind[kind]
 
     def wait_for(self, kind: str, seconds: float, *, count: int = 1) -> Json:
         """Wait for its ``count``-th entry of a kind."""
 
         def found() -> Json | None:
-            entries = list(self.of_kind(kind))
+            entries = self.of_kind(kind)
             if len(entries) >= count:
                 return entries[count - 1]
             if not self.running:
@@ -450,8 +456,8 @@ class Member(Process):
             return None
         limit = time.monotonic() + 5.0
         while time.monotonic() < limit and self.running:
-            for entry in reversed(self.entries()):
-                if entry["e"] == "status" and entry["number"] == self._asked:
+            for entry in reversed(self.of_kind("status")):
+                if entry["number"] == self._asked:
                     return None if entry["status"] is None else dict(entry["status"])
             time.sleep(0.002)
         return None

@@ -65,7 +65,7 @@ class Crashes:
                 "seed": self.draw.randrange(1 << 30),
                 "sizes": [50, 3000],
                 "levels": LEVELS,
-                "rate": 150,
+                "rate": 100,
             }
         )
 
@@ -104,9 +104,7 @@ class Crashes:
 
     def _restart(self, victim: Daemon, point: int) -> None:
         dead = self.members[victim.host]
-        wait_until(
-            lambda: not dead.running or list(dead.of_kind("left")), 10, f"{dead.name} to notice its daemon's end"
-        )
+        wait_until(lambda: not dead.running or dead.of_kind("left"), 10, f"{dead.name} to notice its daemon's end")
         dead.ask_to_end()
         self.gone.append(dead)
         self.daemons[victim.host] = self.lab.daemon(victim.host)

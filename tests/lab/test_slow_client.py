@@ -58,8 +58,6 @@ class SlowClientTests(SynchronousTestCase):
             self.assertEqual(view["left"], [[sleeper.title, "too slow"]])
             self.assertLess(resident[1] - resident[0], GROWTH_BYTES)
             sleeper.send_signal(signal.SIGCONT)
-            wait_until(
-                lambda: not sleeper.running or list(sleeper.of_kind("left")), 30, "the sleeper to hear that it is out"
-            )
+            wait_until(lambda: not sleeper.running or sleeper.of_kind("left"), 30, "the sleeper to hear that it is out")
             reasons = [entry["reason"] for entry in sleeper.of_kind("left")]
             self.assertTrue(all(reason == "too slow" for reason in reasons), reasons)
