@@ -363,7 +363,7 @@ class Engine:
                 self._outputs.append(PrivateUndeliverable(session, f"{recipient}@{node_name}"))
             return
         number = self._names.get(recipient)
-        if number is not None and not self._sessions[number].closing:
+        if number is not None:
             self._take_group_outputs()
             to = ((number, ()),)
             member = MemberId(client, sender, session)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
@@ -13,7 +13,7 @@ from zope.interface import Attribute, Interface
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from groupcomm.events import Event, Level, Message
+    from groupcomm.events import Event, Level, Message, Undeliverable
     from groupcomm.identity import MemberId
 
 
@@ -77,7 +77,7 @@ class IConnection(Interface):
     def send_private(recipient: MemberId | str, data: bytes, *, level: Level, stable: bool = False) -> Deferred[None]:
         """Send to one member, ``client@node``. If it is gone, an ``Undeliverable`` event follows."""
 
-    def private_messages() -> AsyncIterator[Message]:
+    def private_messages() -> AsyncIterator[Message | Undeliverable]:
         """Private messages and ``Undeliverable`` events of this session."""
 
     def close() -> Deferred[None]:
@@ -87,7 +87,7 @@ class IConnection(Interface):
 class IDiscovery(Interface):
     """A source of hints where other nodes may be; never an authority."""
 
-    def start(port: int, found: object) -> Deferred[None]:
+    def start(port: int, found: Callable[[tuple[str, int]], None]) -> Deferred[None]:
         """Announce our UDP ``port`` and call ``found((host, port))`` for every address seen, from then on."""
 
     def stop() -> Deferred[None]:

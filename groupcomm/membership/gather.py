@@ -20,6 +20,7 @@ class Gather:
 
     Attributes:
         attempt: a Lamport number over all changes.
+        begun: the attempt this change began with.
         started_at: when this attempt began.
         begun_at: when the change began.
         tries: how many attempts this change has had.
@@ -28,11 +29,22 @@ class Gather:
         out: who is out of this change, whatever it says.
     """
 
-    __slots__ = ("_first_serials", "_me", "attempt", "begun_at", "candidates", "out", "rows", "started_at", "tries")
+    __slots__ = (
+        "_first_serials",
+        "_me",
+        "attempt",
+        "begun",
+        "begun_at",
+        "candidates",
+        "out",
+        "rows",
+        "started_at",
+        "tries",
+    )
 
     def __init__(self, me: NodeId, attempt: int, candidates: Iterable[NodeId], now: float) -> None:
         self._me = me
-        self.attempt = attempt
+        self.attempt = self.begun = attempt
         self.started_at = self.begun_at = now
         self.tries = 1
         self.candidates = {me, *candidates}
@@ -46,6 +58,8 @@ class Gather:
         if join.node in self.out or (before is not None and before.serial >= join.serial):
             return False
         self.rows[join.node] = join
+        for older in [node for node in self.candidates if node.name == join.node.name and node < join.node]:
+            self.exclude(older)
         self._first_serials.setdefault(join.node, join.serial)
         return True
 
@@ -67,9 +81,13 @@ class Gather:
         """More candidates; True if any was new. Those who are out stay out."""
         before = len(self.candidates)
         for node in sorted(nodes):
-            if len(self.candidates) < limit and node not in self.out:
+            if len(self.candidates) < limit and node not in self.out and not self._is_outdated(node):
                 self.candidates.add(node)
         return len(self.candidates) > before
+
+    def _is_outdated(self, node: NodeId) -> bool:
+        """Whether a later run of its name is here."""
+        return any(other.name == node.name and other > node for other in self.rows)
 
     def waited_for(self) -> set[NodeId]:
         """The candidates that have not been heard in this attempt."""

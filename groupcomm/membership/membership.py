@@ -368,10 +368,7 @@ class Membership:
     def _begin(self, now: float, others: Iterable[NodeId], attempt: int = 0) -> None:
         """Begin a change: this node's view and ``others``."""
         self._attempt = max(attempt, self._attempt + (0 if attempt else 1))
-        present = [node for node in self.members if node not in self._suspects]
-        self._gather = Gather(self._me, attempt or self._attempt, [*present, *others], now)
-        for node in sorted(self._dead):
-            self._gather.exclude(node)
+        self._gather = self._new_gather(others, attempt or self._attempt, now)
         self._counters.up("gathers_started")
         self.state = State.GATHER
         self._agreed = 0
@@ -435,8 +432,7 @@ class Membership:
                 return
             if join.node not in gather.candidates and not self._may_widen(now):
                 return
-            gather.restart(join.attempt, now)
-            self._agreed = 0
+            gather = self._follow(join, gather, now)
         if join.node not in gather.candidates:
             if not self._may_widen(now) or not gather.widen([join.node], self._config.max_nodes):
                 return
@@ -453,6 +449,23 @@ class Membership:
             self._suspects.discard(join.node)
             self._ask_about(join)
             self._look_around(now)
+
+    def _follow(self, join: Join, gather: Gather, now: float) -> Gather:
+        """Go on to the later attempt of another; if that belongs to a change begun since, this one is out of date."""
+        if join.begun > gather.attempt:
+            gather = self._gather = self._new_gather((item.node for item in join.candidates), join.attempt, now)
+            gather.begun = join.begun
+        else:
+            gather.restart(join.attempt, now)
+        self._agreed = 0
+        return gather
+
+    def _new_gather(self, others: Iterable[NodeId], attempt: int, now: float) -> Gather:
+        present = [node for node in self.members if node not in self._suspects]
+        gather = Gather(self._me, attempt, [*present, *others], now)
+        for node in sorted(self._dead):
+            gather.exclude(node)
+        return gather
 
     def _ask_about(self, join: Join) -> None:
         """Whoever of this view the other leaves out may be dead: look for evidence of our own."""
@@ -522,6 +535,7 @@ class Membership:
                 False,
                 self.leaving,
                 gather.attempt,
+                gather.begun,
                 self._serial,
                 self.epoch,
                 self._agreed,
@@ -835,8 +849,7 @@ class Membership:
         self._counters.up("attempts_failed")
         self._give_up()
         gather.tries += 1
-        gather.restart(join.attempt, now)
-        self._agreed = 0
+        self._follow(join, gather, now)
         self._join_at = -inf
         self.state = State.GATHER
         self._soon()

@@ -118,6 +118,7 @@ class Join:
         ready: whether it is READY for that proposal.
         leaving: it takes part in the change but will not be a member.
         attempt: a Lamport number over all attempts of all changes.
+        begun: the attempt this sender's change began with.
         serial: grows with each JOIN of this sender.
         epoch: the highest it has seen.
         agreed: the hash of the members it computed; 0 until it could.
@@ -131,6 +132,7 @@ class Join:
     ready: bool
     leaving: bool
     attempt: int
+    begun: int
     serial: int
     epoch: int
     agreed: int
@@ -142,8 +144,8 @@ class Join:
     def encode(self) -> bytes:
         """The body."""
         writer = Writer().node(self.node).view(self.view).view(self.answered)
-        writer.u8(self.ready | self.leaving << 1).number(self.attempt).number(self.serial).number(self.epoch)
-        writer.u64(self.agreed).number(len(self.candidates))
+        writer.u8(self.ready | self.leaving << 1).number(self.attempt).number(self.begun)
+        writer.number(self.serial).number(self.epoch).u64(self.agreed).number(len(self.candidates))
         for candidate in self.candidates:
             writer.node(candidate.node).number(candidate.serial)
         writer.number(len(self.abandoned))
@@ -155,7 +157,8 @@ class Join:
     def decode(cls, reader: Reader) -> Join:
         """The value of a body."""
         node, view, answered, flags = reader.node(), reader.view(), reader.view(), reader.u8()
-        attempt, serial, epoch, agreed = reader.number(), reader.number(), reader.number(), reader.u64()
+        attempt, begun, serial = reader.number(), reader.number(), reader.number()
+        epoch, agreed = reader.number(), reader.u64()
         candidates = tuple(Candidate(reader.node(), reader.number()) for _ in range(reader.number(MAX_NODES)))
         abandoned = tuple(reader.some_view() for _ in range(reader.number(_MAX_ABANDONED)))
         reader.finish()
@@ -166,6 +169,7 @@ class Join:
             bool(flags & 1),
             bool(flags & 2),
             attempt,
+            begun,
             serial,
             epoch,
             agreed,
