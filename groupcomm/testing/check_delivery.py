@@ -1,8 +1,9 @@
 """Which messages reach whom: D2, D4, D5, D8, G3 and G4.
 
 D4 and D5 hold between the clients of a group for AGREED and SAFE. For RELIABLE to CAUSAL they hold between nodes: one
-node view per message, equal sets for those who go from one node view to the same next, and never an earlier group view
-than the message was sent in. Says nothing about order.
+node view per message, equal sets for those who go from one node view to the same next, and (until the signal, after
+which no group view comes before the next node view) never an earlier group view than the message was sent in.
+Says nothing about order.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _check_one_view(history: History, message: MessageRecord) -> None:
             report.violate("D3", f"{label} was sent in {message.sent_in}, delivered in {delivery.node_view}", label)
         for group, view in delivery.group_views.items():
             sent_in = message.sender_views.get(group)
-            if sent_in is not None:
+            if sent_in is not None and delivery.regular:
                 report.premise("D3 group")
                 if view < sent_in:
                     report.violate(

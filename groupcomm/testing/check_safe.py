@@ -2,7 +2,8 @@
 
 S1: who delivers a SAFE message before the signal can rely on every member of that view delivering it, and everything
 ordered before it, unless that member crashes. In a run that is not settled, a member that is still in the view at the
-end may deliver yet.
+end may deliver yet. G5 is stricter in quiet times: the confirmation comes after the last delivery; one given at the
+sender's transitional signal says that all have the message and deliver it before their next view, or crash.
 """
 
 from __future__ import annotations
@@ -178,10 +179,24 @@ def _check_confirmed(history: History) -> None:
                 closed = process.closed_index is not None and process.closed_index < index
                 if closed or _may_have_left(process, message, index):
                     continue
+                by = _deadline(history, message, process, index, view)
+                if by is None:
+                    continue
                 history.report.premise("G5")
-                if not any(one.process is process and one.index < index for one in message.deliveries):
+                if not any(one.process is process and one.index < by for one in message.deliveries):
                     history.report.violate(
                         "G5",
                         f"{message.label} was confirmed as stable before {process.member} delivered it",
                         message.label,
                     )
+
+
+def _deadline(history: History, message: MessageRecord, process: ProcessRecord, index: int, view: ViewId) -> int | None:
+    """By when ``process`` must have delivered what was confirmed at ``index``; None if it need not."""
+    sender_step = history.nodes[message.sender.node].step_in(view)
+    if sender_step is None or sender_step.signal_index is None or sender_step.signal_index > index:
+        return index
+    step = process.node.step_in(view)
+    if step is None or step.next is None or process.died_in(view):
+        return None
+    return step.next.index

@@ -511,6 +511,18 @@ class BadTests(SynchronousTestCase):
         self.story.deliver("c", "m")
         self.assertEqual(self.story.broken(), {"G5"})
 
+    def test_g5_confirmed_at_the_signal(self) -> None:
+        """G5: a confirmation at the signal need not wait for the others, but they must deliver before their next view."""
+        for names, broken in (("ab", set[str]()), ("a", {"G5"})):
+            story = self.story = Story()
+            story.send("c", "m", Level.RELIABLE)
+            story.signal("abc")
+            story.deliver("c", "m")
+            story.accept("c", "m", stable=True)
+            story.deliver(names, "m")
+            story.install("abc")
+            self.assertEqual(story.broken() & {"G5"}, broken)
+
     def test_l1_other_views(self) -> None:
         """L1: connected nodes end in two views, or a group in two."""
         story = self.story
