@@ -10,8 +10,10 @@ import enum
 from collections.abc import Iterable
 from math import inf
 
-from groupcomm.limits import MAX_MISSING, MAX_NACK_RANGES, MAX_RANGES
+from groupcomm.limits import MAX_MISSING, MAX_RANGES, MAX_REPAIR_PACKETS
 from groupcomm.wire.packets import Range
+
+_BATCH_SECONDS = 0.002
 
 
 class Accepted(enum.Enum):
@@ -114,7 +116,8 @@ class Stream:
     def take_due(self, now: float, again_seconds: float) -> list[tuple[int, int]]:
         """The missing packets to ask for now, each with how often it was asked for before, ascending.
 
-        Each is due again after ``again_seconds``, half as much more for every time it was asked before.
+        Each is due again after ``again_seconds``, half as much more for every time it was asked before. One call names
+        a bounded number; the others are due a moment later.
         """
         if now < self._due_at:
             return []
@@ -122,14 +125,16 @@ class Stream:
         next_due = inf
         for number in sorted(self._missing):
             due_at, tries = self._missing[number]
-            if due_at <= now and len(due) < 4 * MAX_NACK_RANGES:
+            if due_at <= now and len(due) == MAX_REPAIR_PACKETS:
+                due_at = now + _BATCH_SECONDS
+            elif due_at <= now:
                 due.append((number, tries))
                 due_at = now + again_seconds * (1 + min(tries, 6) / 2)
                 self._missing[number] = (due_at, tries + 1)
             next_due = min(next_due, due_at)
         self._due_at = next_due
         if self._tracked < self.highest and len(self._missing) < MAX_MISSING // 2:
-            self._track(now)
+            self._track(now + _BATCH_SECONDS)
         return due
 
     def postpone(self, ranges: Iterable[Range], until: float) -> None:

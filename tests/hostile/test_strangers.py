@@ -1,0 +1,178 @@
+"""Whoever can reach the sockets sends what it likes: the group goes on, everything is counted, nothing grows."""
+
+from __future__ import annotations
+
+import random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupcomm.events import Level
+from groupcomm.identity import NodeId, ViewId
+from groupcomm.limits import MAX_CONTROL_ASSEMBLIES, MAX_EPOCH_JUMP, MAX_MISSING, MAX_STRANGERS
+from groupcomm.outputs import Address
+from groupcomm.testing.cluster import Cluster
+from groupcomm.testing.node import SimulatedClient, SimulatedNode
+from groupcomm.testing.oracle import check
+from groupcomm.wire.codec import cluster_digest
+from groupcomm.wire.messages import Beacon, cut
+from groupcomm.wire.packets import FIRST, LAST, NO_SENDER, SEALED, Kind, Tail, encode
+
+STRANGER: Address = ("10.9.9.9", 9999)
+
+
+class AttackCase(SynchronousTestCase):
+    """Three nodes, a client on each, and a stranger with a socket."""
+
+    def setUp(self) -> None:
+        self.cluster = Cluster(5)
+        self.nodes = self.cluster.add_nodes("a", "b", "c")
+        self.cluster.run_until(self.cluster.converged, 5.0)
+        self.clients = [node.open("c") for node in self.nodes]
+        for client in self.clients:
+            client.join("chat")
+        self.cluster.run_until(lambda: all(len(self.members(client)) == 3 for client in self.clients), 5.0)
+        self.random = random.Random(11)
+
+    @staticmethod
+    def members(client: SimulatedClient) -> tuple[object, ...]:
+        view = client.view("chat")
+        return () if view is None else view.members
+
+    def inject(self, node: SimulatedNode, data: bytes, source: Address = STRANGER) -> None:
+        """The stranger's datagram reaches one node."""
+        node._datagram_arrived(data, source)
+
+    def counter(self, node: SimulatedNode, name: str) -> int:
+        return node.status().counters.get(name, 0)
+
+    def talk_while(self, attack: object, rounds: int = 50) -> None:
+        """Messages flow while ``attack`` is called once a round; afterwards all is delivered and every property holds."""
+        before = [node.status().view for node in self.nodes]
+        for turn in range(rounds):
+            attack()  # type: ignore[operator]
+            for client in self.clients:
+                client.send("chat", b"%d from %s" % (turn, str(client.member).encode()), level=Level.AGREED)
+            self.cluster.run(0.01)
+        self.cluster.run(1.0)
+        for client in self.clients:
+            self.assertEqual(len(client.messages("chat")), 3 * rounds)
+        self.assertEqual([node.status().view for node in self.nodes], before)
+        check(self.cluster.trace, settled=[node.identity for node in self.nodes])
+
+
+class GarbageTests(AttackCase):
+    def test_random_bytes_are_counted_and_dropped(self) -> None:
+        """Datagrams of random bytes of every size are counted one by one and change nothing."""
+        sent = 0
+
+        def attack() -> None:
+            nonlocal sent
+            for size in (0, 1, 19, 20, 21, 100, 1400):
+                data = bytes([2]) + self.random.randbytes(size - 1) if size else b""
+                self.inject(self.nodes[0], data)
+                sent += 1
+
+        before = self.counter(self.nodes[0], "malformed")
+        self.talk_while(attack)
+        self.assertEqual(self.counter(self.nodes[0], "malformed") - before, sent)
+
+    def test_truncated_packets_are_counted_and_dropped(self) -> None:
+        """Every truncation of a beacon of the cluster itself is malformed, and counted as that."""
+        beacon = Beacon(NodeId("z", 1), None, 0, 1, False, False, ())
+        whole = cut(Kind.BEACON, cluster_digest("default"), 1, beacon.encode(), 1400)[0]
+        before = self.counter(self.nodes[0], "malformed")
+
+        def attack() -> None:
+            for size in range(len(whole)):
+                self.inject(self.nodes[0], whole[:size])
+
+        self.talk_while(attack, rounds=5)
+        self.assertEqual(self.counter(self.nodes[0], "malformed") - before, 5 * len(whole))
+
+    def test_another_cluster_is_counted_and_not_heard(self) -> None:
+        """Beacons of a cluster of another name are counted and make no stranger known."""
+        beacon = Beacon(NodeId("z", 1), None, 0, 1, False, True, ())
+        data = cut(Kind.BEACON, cluster_digest("other"), 1, beacon.encode(), 1400)[0]
+        before = self.counter(self.nodes[0], "foreign_cluster")
+        sent = self.counter(self.nodes[0], "datagrams_sent")
+        self.inject(self.nodes[0], data)
+        self.cluster.run(0.001)
+        self.assertEqual(self.counter(self.nodes[0], "foreign_cluster") - before, 1)
+        self.assertLessEqual(self.counter(self.nodes[0], "datagrams_sent") - sent, 1)
+        self.talk_while(lambda: self.inject(self.nodes[0], data))
+        self.assertEqual(self.counter(self.nodes[0], "foreign_cluster") - before, 51)
+
+    def test_packets_of_another_view_are_counted_and_dropped(self) -> None:
+        """Data under the digest of no view of ours is counted; it reaches nobody."""
+        data = encode(Kind.DATA, 12345, 0, 1, b"\x02\x01\x00", flags=FIRST | LAST)
+        before = self.counter(self.nodes[1], "foreign_view")
+        self.talk_while(lambda: self.inject(self.nodes[1], data))
+        self.assertEqual(self.counter(self.nodes[1], "foreign_view") - before, 50)
+
+    def test_sealed_packets_are_counted_and_dropped(self) -> None:
+        """A packet sealed under a key that nobody has is counted and costs nothing else."""
+        data = encode(Kind.DATA, 0, 0, 1, b"x" * 100, flags=SEALED)
+        before = self.counter(self.nodes[1], "sealed")
+        self.talk_while(lambda: self.inject(self.nodes[1], data))
+        self.assertEqual(self.counter(self.nodes[1], "sealed") - before, 50)
+
+
+class NumberTests(AttackCase):
+    def view_digest(self) -> int:
+        view = self.nodes[0].engine._view
+        return int(view.setup.digest)
+
+    def test_number_far_ahead_makes_no_gaps(self) -> None:
+        """A forged packet a million numbers ahead is counted and asks for nothing."""
+        digest = self.view_digest()
+        data = encode(Kind.DATA, digest, 1, 1_000_000, b"", flags=FIRST | LAST)
+        nacks = self.counter(self.nodes[0], "nacks_sent")
+        for _ in range(20):
+            self.inject(self.nodes[0], data)
+        self.cluster.run(1.0)
+        self.assertEqual(self.counter(self.nodes[0], "too_far_ahead"), 20)
+        self.assertEqual(self.counter(self.nodes[0], "nacks_sent"), nacks)
+
+    def test_tail_that_lies_costs_bounded_memory(self) -> None:
+        """A forged tail makes a node ask for packets that never were, but never track more than its cap."""
+        digest = self.view_digest()
+        data = encode(Kind.TAIL, digest, 1, 0, Tail(50_000, 0).encode())
+        self.inject(self.nodes[0], data)
+        self.cluster.run(0.5)
+        stream = self.nodes[0].engine._view.streams[1]
+        self.assertTrue(0 < stream.missing_count <= MAX_MISSING)
+
+    def test_epoch_at_the_end_of_the_number_space_is_refused(self) -> None:
+        """A beacon with an absurd epoch is refused and counted: view ids go on as before."""
+        far = MAX_EPOCH_JUMP * 1000
+        beacon = Beacon(NodeId("z", 1), ViewId(far, NodeId("z", 1)), 1, far, False, False, ())
+        data = cut(Kind.BEACON, cluster_digest("default"), 1, beacon.encode(), 1400)[0]
+        epoch = self.nodes[0].engine._membership.epoch
+        self.inject(self.nodes[0], data)
+        self.cluster.run(0.01)
+        self.assertEqual(self.counter(self.nodes[0], "refused_epoch"), 1)
+        self.assertEqual(self.nodes[0].engine._membership.epoch, epoch)
+
+
+class FloodTests(AttackCase):
+    def test_beacons_of_a_thousand_names_are_forgotten(self) -> None:
+        """Made-up nodes fill a table of fixed size; the view's own nodes are never forgotten."""
+        for number in range(4 * MAX_STRANGERS):
+            name = NodeId(f"ghost{number}", number)
+            beacon = Beacon(name, None, 0, 1, False, False, ())
+            data = cut(Kind.BEACON, cluster_digest("default"), number, beacon.encode(), 1400)[0]
+            self.inject(self.nodes[0], data, ("10.8.0.1", 1000 + number))
+        self.cluster.run(0.01)
+        peers = self.nodes[0].engine._membership.peers
+        self.assertLessEqual(len(peers._by_node), MAX_STRANGERS + 3)
+        self.assertTrue(all(peers.get(node.identity) is not None for node in self.nodes[1:]))
+
+    def test_half_messages_are_forgotten(self) -> None:
+        """First parts of messages that never end fill a table of fixed size."""
+        for number in range(4 * MAX_CONTROL_ASSEMBLIES):
+            part = encode(Kind.JOIN, cluster_digest("default"), NO_SENDER, number, b"x" * 1000, part=2)
+            self.inject(self.nodes[0], part)
+        self.cluster.run(0.01)
+        self.assertTrue(self.nodes[0].engine._assembler._partial)
+        self.assertLessEqual(len(self.nodes[0].engine._assembler._partial), MAX_CONTROL_ASSEMBLIES)
+        self.talk_while(lambda: None, rounds=5)
