@@ -512,7 +512,7 @@ class BadTests(SynchronousTestCase):
         self.assertEqual(self.story.broken(), {"G5"})
 
     def test_g5_confirmed_at_the_signal(self) -> None:
-        """G5: a confirmation at the signal need not wait for the others, but they must deliver before their next view."""
+        """G5: one given at the signal need not wait for the others, but they must deliver before their next view."""
         for names, broken in (("ab", set[str]()), ("a", {"G5"})):
             story = self.story = Story()
             story.send("c", "m", Level.RELIABLE)
