@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from groupcomm.client.link import Link, open_link
 from groupcomm.client.outbox import Outbox
-from groupcomm.daemon.vocabulary import REASONS, EventReader, UnknownForm, read_member
+from groupcomm.daemon.vocabulary import REASONS, EventReader, UnknownForm, member_from_text
 from groupcomm.errors import NotConnected, UsageError
 from groupcomm.events import Level, Message, Reason, Undeliverable
 from groupcomm.handles import EventRouter, GroupHandle
@@ -60,7 +60,7 @@ async def _connect(reactor: IReactorTime, endpoint: IStreamClientEndpoint | str 
     link = await open_link(reactor, endpoint, name, connection.batch_received, os.environ)
     connection.opened(link)
     try:
-        connection.introduced(read_member(await link.call("whoami")))
+        connection.introduced(member_from_text(str(await link.call("whoami"))))
     except BaseException:
         link.abort()
         raise
@@ -203,7 +203,7 @@ class Connection:
             if not isinstance(page, list) or not page:
                 return groups
             for entry in page:
-                members = [str(read_member(member)) for member in entry["members"]]
+                members = [str(member_from_text(member)) for member in entry["members"].split("\n") if member]
                 groups.append({"name": entry["name"], "view": entry["view"], "members": members})
             after = page[-1]["name"]
 

@@ -35,7 +35,7 @@ from groupcomm.daemon.schema import (
     text,
 )
 from groupcomm.daemon.uploads import Uploads
-from groupcomm.daemon.vocabulary import checked_level, plain_member
+from groupcomm.daemon.vocabulary import checked_level, member_text
 from groupcomm.events import Event, Left, Level, Reason, View
 from groupcomm.identity import MemberId
 from groupcomm.limits import MAX_GROUPS_PER_SESSION
@@ -289,7 +289,7 @@ class ClientAvatar(DeclaredMethods):
 
     def whoami(self) -> object:
         """This session, as the others see it."""
-        return plain_member(self._open_session().member)
+        return member_text(self._open_session().member)
 
     def logout(self) -> None:
         """End the session; its groups see it leave. The connection is closed when the client has its last events."""

@@ -12,12 +12,13 @@ from groupcomm.limits import CLIENT_QUEUE_BYTES, CLIENT_QUEUE_EVENTS, MAX_MESSAG
 LOGIN_SECONDS: Final = 5.0
 """A connection that has not logged in by then is closed: an idle stranger holds nothing."""
 
-MAX_CONNECTIONS: Final = 4096 + 64
+MAX_CONNECTIONS: Final = 4096 + 1024
 """Connections of one control endpoint; one more is closed at once. Above the sessions a node takes, so that the
 refusal a client reads is the login's, with words."""
 
-MAX_UNAUTHENTICATED: Final = 64
-"""Connections that have not logged in yet, each for ``LOGIN_SECONDS`` at most; one more is closed at once."""
+MAX_UNAUTHENTICATED: Final = 1024
+"""Connections that have not logged in yet, each for ``LOGIN_SECONDS`` at most; one more is closed at once. All clients
+of a host that come back after a restart of the daemon fit; each holds a few KiB."""
 
 MAX_LOGIN_CALL_BYTES: Final = 4096
 """One call before login: a name of 255 bytes and the rest of the login fit well."""

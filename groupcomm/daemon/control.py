@@ -17,10 +17,13 @@ from typing import Final
 
 from attrs import frozen
 
-from groupcomm.daemon.caps import MAX_UNIX_PATH_BYTES
+from groupcomm.daemon.caps import MAX_UNAUTHENTICATED, MAX_UNIX_PATH_BYTES
 from groupcomm.errors import EnvironmentFault, NotConnected, UsageError
 
 SUFFIX: Final = ".sock"
+BACKLOG: Final = MAX_UNAUTHENTICATED
+"""Connections the kernel holds until they are accepted: a UNIX socket refuses the rest at once."""
+
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
@@ -110,7 +113,7 @@ def parse_control(description: str) -> ControlEndpoint:
         return _parse_unix(description, words, options)
     if kind == "tcp":
         port = words[1] if len(words) > 1 else options.get("port", "")
-        if not port.isdecimal() or int(port) > 65535 or set(options) - {"port", "interface", "backlog"}:
+        if not port.isdecimal() or int(port) > 65535 or set(options) - {"port", "interface"}:
             raise UsageError(f"{description}: a TCP control endpoint is tcp:PORT:interface=127.0.0.1")
         if options.get("interface") not in LOOPBACK:
             raise UsageError(
@@ -118,20 +121,20 @@ def parse_control(description: str) -> ControlEndpoint:
                 f"reaches it may use the groups: add :interface=127.0.0.1, or use unix:PATH"
             )
         interface = options["interface"].replace(":", "\\:").replace("localhost", "127.0.0.1")
-        return ControlEndpoint(f"tcp:{int(port)}:interface={interface}", None)
+        return ControlEndpoint(f"tcp:{int(port)}:interface={interface}:backlog={BACKLOG}", None)
     raise UsageError(f"{description}: use unix:PATH or tcp:PORT:interface=127.0.0.1")
 
 
 def _parse_unix(description: str, words: Sequence[str], options: Mapping[str, str]) -> ControlEndpoint:
     path = words[1] if len(words) > 1 else options.get("address", "")
-    if not path or len(words) > 2 or set(options) - {"address", "mode", "backlog"}:
+    if not path or len(words) > 2 or set(options) - {"address", "mode"}:
         raise UsageError(f"{description}: a UNIX control endpoint is unix:PATH or unix:PATH:mode=660")
     mode = options.get("mode", "600").lstrip("0")
     if mode not in ("600", "660"):
         raise UsageError(f"{description}: the mode is 600 (this user) or 660 (its group), never others")
     checked_path(Path(path))
     # Twisted's lock file would survive a crash; the daemon has its own (``SocketGuard``).
-    return ControlEndpoint(f"unix:{escape(path)}:mode={mode}:lockfile=0", Path(path))
+    return ControlEndpoint(f"unix:{escape(path)}:mode={mode}:lockfile=0:backlog={BACKLOG}", Path(path))
 
 
 def _split(description: str) -> tuple[list[str], dict[str, str]]:

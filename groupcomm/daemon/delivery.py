@@ -96,8 +96,8 @@ class Delivery:
         if self.queued_events == 0:
             self._progress = self._clock.seconds()
         elif self._over_limit():
-            self.close()
             self._too_slow()
+            self.close()
             return
         for index, piece in enumerate(pieces):
             count = events if index == len(pieces) - 1 else 0

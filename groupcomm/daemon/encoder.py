@@ -1,8 +1,8 @@
 """Events to the bytes a client's batch is made of, once for all clients of this daemon.
 
 Messages that arrive together and differ in their data alone become one plain event; messages that are too large for one
-Perspective Broker string are cut into parts. What was encoded last is remembered, so that a message which goes to two
-hundred clients is encoded once and its bytes are shared by their queues.
+Perspective Broker string are cut into parts. What was encoded last is remembered, so that a message or a view which goes
+to two hundred clients is encoded once and its bytes are shared by their queues.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from groupcomm.events import Event, Level, Message
 from groupcomm.identity import GroupViewId, MemberId
 
 REMEMBERED_RUNS: Final = 256
-"""Encoded runs of messages kept for other clients: what a burst delivers; the oldest is forgotten when full."""
+"""Encoded events and runs of messages kept for other clients, what a burst delivers; when full the oldest is forgotten."""
 
 REMEMBERED_BYTES: Final = 1024 * 1024
 """What they may have together beside the newest."""
 
-_Key: TypeAlias = tuple[int, int, tuple[str, ...], MemberId, Level, GroupViewId | None]
+_Key: TypeAlias = tuple[int, int, tuple[str, ...], MemberId, Level, GroupViewId | None] | int
 
 
 @frozen(eq=False)
@@ -35,12 +35,12 @@ class Encoded:
     Attributes:
         pieces: encoded plain events: parts of a message first, then the event.
         events: how many events of the application that is.
-        data: of the messages; keeps the objects alive whose identities the encoder remembers.
+        data: the messages' data, or the event; keeps the objects alive whose identities the encoder remembers.
     """
 
     pieces: tuple[bytes, ...]
     events: int = 1
-    data: tuple[bytes, ...] = ()
+    data: tuple[object, ...] = ()
 
     @property
     def size(self) -> int:
@@ -63,13 +63,20 @@ class EventEncoder:
         index = 0
         while index < len(events):
             first = events[index]
-            if not isinstance(first, Message):
-                yield Encoded((encode_value(plain_event(first)),))
+            if isinstance(first, Message):
+                data = _run(first, events, index)
+                yield self._messages(first, data)
+                index += len(data)
+            else:
+                yield self._event(first)
                 index += 1
-                continue
-            data = _run(first, events, index)
-            yield self._messages(first, data)
-            index += len(data)
+
+    def _event(self, event: Event) -> Encoded:
+        """A view or the like, by its identity: the node gives one object to all whom it is for."""
+        remembered = self._remembered.get(id(event))
+        if remembered is not None:
+            return remembered
+        return self._remember(id(event), Encoded((encode_value(plain_event(event)),), 1, (event,)))
 
     def _messages(self, first: Message, data: tuple[bytes, ...]) -> Encoded:
         """A run of messages, by the identity of the data: to compare 16 MiB is no way to save encoding them."""
@@ -77,14 +84,14 @@ class EventEncoder:
         remembered = self._remembered.get(key)
         if remembered is not None and all(mine is other for mine, other in zip(remembered.data, data, strict=True)):
             return remembered
-        encoded = Encoded(_pieces(first, data), len(data), data)
-        if remembered is not None:
-            self._bytes -= remembered.size
+        return self._remember(key, Encoded(_pieces(first, data), len(data), data))
+
+    def _remember(self, key: _Key, encoded: Encoded) -> Encoded:
+        forgotten = self._remembered.pop(key, None)
+        self._bytes += encoded.size - (forgotten.size if forgotten is not None else 0)
         self._remembered[key] = encoded
-        self._bytes += encoded.size
         while len(self._remembered) > 1 and (len(self._remembered) > REMEMBERED_RUNS or self._bytes > REMEMBERED_BYTES):
-            _, forgotten = self._remembered.popitem(last=False)
-            self._bytes -= forgotten.size
+            self._bytes -= self._remembered.popitem(last=False)[1].size
         return encoded
 
 

@@ -24,7 +24,7 @@ from groupcomm.daemon.errors import SessionClosed
 from groupcomm.daemon.login import Mind
 from groupcomm.daemon.settings import Origin
 from groupcomm.daemon.uploads import UploadBudget
-from groupcomm.daemon.vocabulary import plain_members
+from groupcomm.daemon.vocabulary import members_text
 from groupcomm.status import NodeStatus
 
 if TYPE_CHECKING:
@@ -150,6 +150,6 @@ class Realm:
         """Up to ``count`` groups whose names come after ``after``, by name; at most ``STATUS_PAGE_GROUPS``."""
         chosen = sorted((group for group in self._node.status().groups if group.name > after), key=lambda one: one.name)
         return [
-            {"name": group.name, "view": str(group.view), "members": plain_members(group.members)}
+            {"name": group.name, "view": str(group.view), "members": members_text(group.members)}
             for group in chosen[: min(count, caps.STATUS_PAGE_GROUPS)]
         ]

@@ -188,10 +188,9 @@ def number_up_to(largest: int) -> Callable[[object], int]:
 
 def recipient(value: object) -> str:
     """``client@node``, or a member as the events name it."""
-    if isinstance(value, tuple | list) and value:
-        value = value[0]
     name = text(value)
     client, at, node = name.rpartition("@")
+    node = node.partition("#")[0]
     if not at or len(name) > 2 * MAX_NAME_BYTES:
         raise UsageError(f"must be client@node, not {name!r:.60}")
     return f"{checked_name(client, 'a client name')}@{checked_node_name(node)}"

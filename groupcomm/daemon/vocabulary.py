@@ -18,6 +18,9 @@ Plain: TypeAlias = object
 """None, bool, int, float, str, bytes, or a tuple, list or dict of such."""
 
 LEVELS: Final = {level.name.lower(): level for level in Level}
+REMEMBERED_MEMBERS: Final = 10_000
+"""Identities a reader keeps, so that members of one view are the same objects in the next."""
+
 REASONS: Final = {reason.label: reason for reason in Reason}
 
 
@@ -25,14 +28,18 @@ class UnknownForm(PeerError):
     """The daemon sent something that is no event of this version."""
 
 
-def plain_member(member: MemberId) -> Plain:
-    """``("client@node", incarnation, session)``: the first is for people, the three together are the identity."""
-    return (str(member), member.node.incarnation, member.session)
+def member_text(member: MemberId) -> str:
+    """``client@node#incarnation.session``: what stands before the ``#`` is for people, the whole is the identity."""
+    return f"{member.client}@{member.node.name}#{member.node.incarnation:x}.{member.session}"
 
 
-def plain_members(members: Sequence[MemberId]) -> Plain:
-    """A list of members."""
-    return [plain_member(member) for member in members]
+def members_text(members: Sequence[MemberId]) -> str:
+    """Members, one a line; no name has a line's end in it.
+
+    One string and not a list of them, since a view of hundreds goes to each of hundreds, and reading a list costs
+    its readers a hundred times as much.
+    """
+    return "\n".join(map(member_text, members))
 
 
 def plain_messages(
@@ -40,7 +47,7 @@ def plain_messages(
 ) -> Plain:
     """Messages that arrived together: same sender, groups, level and view."""
     where = None if view is None else str(view)
-    return ("messages", list(groups), plain_member(sender), level.name.lower(), list(data), where)
+    return ("messages", list(groups), member_text(sender), level.name.lower(), list(data), where)
 
 
 def plain_event(event: Event) -> Plain:
@@ -53,10 +60,10 @@ def plain_event(event: Event) -> Plain:
                 "view",
                 event.group,
                 str(event.id),
-                plain_members(event.members),
-                plain_members(event.joined),
-                [(plain_member(departure.member), departure.reason.label) for departure in event.left],
-                plain_members(event.transitional),
+                members_text(event.members),
+                members_text(event.joined),
+                [(member_text(departure.member), departure.reason.label) for departure in event.left],
+                members_text(event.transitional),
                 event.primary,
             )
         case TransitionalSignal():
@@ -80,12 +87,21 @@ def checked_level(level: object) -> Level:
     raise UsageError(f"a level is one of {', '.join(LEVELS)} (or 0 to {int(max(Level))}), not {level!r:.40}")
 
 
-def member_from_text(text: str, incarnation: int, session: int) -> MemberId:
-    """The identity behind ``client@node`` and its numbers; the client's name may itself hold an ``@``."""
-    client, at, node = text.rpartition("@")
-    if not at:
-        raise UnknownForm(f"{text!r} is not client@node")
-    return MemberId(client, NodeId(node, incarnation), session)
+def member_from_text(text: str) -> MemberId:
+    """The identity behind ``client@node#incarnation.session``; the client's name may itself hold ``@`` and ``#``.
+
+    Raises:
+        UnknownForm: it has no such form.
+    """
+    client, at, rest = text.rpartition("@")
+    node, number_sign, numbers = rest.partition("#")
+    incarnation, dot, session = numbers.partition(".")
+    try:
+        if at and number_sign and dot:
+            return MemberId(client, NodeId(node, int(incarnation, 16)), int(session))
+    except ValueError:
+        pass
+    raise UnknownForm(f"{text!r:.80} is not client@node#incarnation.session") from None
 
 
 def group_view_from_text(text: str) -> GroupViewId:
@@ -102,11 +118,13 @@ def group_view_from_text(text: str) -> GroupViewId:
 class EventReader:
     """Plain events of one session back to values; keeps the parts of a message until the last is there.
 
-    Invariant: ``_parts`` holds parts of one message only, the one whose event comes next.
+    Invariants: ``_parts`` holds parts of one message only, the one whose event comes next; ``_members`` has at most
+    ``REMEMBERED_MEMBERS`` identities, and begins anew when full.
     """
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
+        self._members: dict[str, MemberId] = {}
 
     def read(self, event: object) -> list[Event]:
         """The events in one plain event: none for a part or an unknown kind, several for messages of one frame.
@@ -123,35 +141,25 @@ class EventReader:
 
     def _read(self, event: tuple[object, ...]) -> list[Event]:
         match event:
-            case ("messages", list(groups), sender, str(level), list(data), view, *_):
+            case ("messages", list(groups), str(sender), str(level), list(data), view, *_):
                 if self._parts:
                     data = [b"".join((*self._parts, *data))]
                     self._parts.clear()
                 where = group_view_from_text(view) if isinstance(view, str) else None
-                names, author, service = _texts(groups), read_member(sender), LEVELS[level]
+                names, author, service = _texts(groups), self._member(sender), LEVELS[level]
                 return [Message(names, author, service, _data(item), where) for item in data]
             case ("part", bytes(part), *_):
                 self._parts.append(part)
                 return []
-            case (
-                "view",
-                str(group),
-                str(view),
-                list(members),
-                list(joined),
-                list(left),
-                list(transitional),
-                primary,
-                *_,
-            ):
+            case ("view", str(group), str(view), str(members), str(joined), list(left), str(along), primary, *_):
                 return [
                     View(
                         group,
                         group_view_from_text(view),
-                        tuple(map(read_member, members)),
-                        tuple(map(read_member, joined)),
-                        tuple(Departure(read_member(item[0]), REASONS[item[1]]) for item in left),
-                        tuple(map(read_member, transitional)),
+                        self._member_set(members),
+                        self._member_set(joined),
+                        tuple(Departure(self._member(member), REASONS[reason]) for member, reason in left),
+                        self._member_set(along),
                         bool(primary),
                     )
                 ]
@@ -165,17 +173,16 @@ class EventReader:
                 raise ValueError("wrong values")
         return []
 
+    def _member(self, text: str) -> MemberId:
+        member = self._members.get(text)
+        if member is None:
+            if len(self._members) >= REMEMBERED_MEMBERS:
+                self._members.clear()
+            member = self._members[text] = member_from_text(text)
+        return member
 
-def read_member(plain: object) -> MemberId:
-    """The member behind its plain form.
-
-    Raises:
-        ValueError: it has no such form.
-    """
-    match plain:
-        case (str(text), int(incarnation), int(session), *_):
-            return member_from_text(text, incarnation, session)
-    raise ValueError("no member")
+    def _member_set(self, text: str) -> tuple[MemberId, ...]:
+        return tuple(map(self._member, text.split("\n"))) if text else ()
 
 
 def _texts(items: list[object]) -> tuple[str, ...]:

@@ -225,7 +225,7 @@ class SlowClientTests(SynchronousTestCase):
         self.assertNotIn("slow", self.world.node.sessions)
         data = [item[:4] for event in bob.kinds("messages") for item in event[4]]
         self.assertEqual(data, [b"%04d" % number for number in range(1500)])
-        self.assertEqual(bob.kinds("view")[-1][5], [(("slow@n1", 7, 3), "too slow")])
+        self.assertEqual(bob.kinds("view")[-1][5], [("slow@n1#7.3", "too slow")])
         self.world.advance(caps.FAREWELL_SECONDS + 1)
         self.assertTrue(slow.transport.lost)
         self.assertEqual(self.world.factory.counters["clients_too_slow"], 1)

@@ -55,8 +55,8 @@ class DocumentedClientTests(TestCase):
         out, errors, status = await getProcessOutputAndValue(sys.executable, arguments, env={})
         self.assertEqual((errors, status), (b"", 0))
         view, message = out.decode().splitlines()[:2]
-        self.assertTrue(view.startswith("view tea 3-n1-7/1 [('anne@n1', 7, 1)]"), view)
-        self.assertEqual(message, "messages ['tea'] ('anne@n1', 7, 1) agreed [b'hello'] 3-n1-7/1")
+        self.assertTrue(view.startswith("view tea 3-n1-7/1 anne@n1#7.1"), view)
+        self.assertEqual(message, "messages ['tea'] anne@n1#7.1 agreed [b'hello'] 3-n1-7/1")
         self.assertEqual(self.node.sessions, {})
 
     def test_socket(self) -> None:

@@ -171,12 +171,16 @@ class ControlTests(Files):
 
     def test_forms(self) -> None:
         """The mode is always given, colons in a path survive, and localhost is an address."""
-        self.assertEqual(parse_control("unix:/a").description, "unix:/a:mode=600:lockfile=0")
-        self.assertEqual(parse_control("unix:/a:mode=0660").description, "unix:/a:mode=660:lockfile=0")
+        self.assertEqual(parse_control("unix:/a").description, "unix:/a:mode=600:lockfile=0:backlog=1024")
+        self.assertEqual(parse_control("unix:/a:mode=0660").description, "unix:/a:mode=660:lockfile=0:backlog=1024")
         self.assertEqual(parse_control("unix:address=/a\\:b").path, Path("/a:b"))
         self.assertEqual(parse_control("unix:/a\\:b").client_description, "unix:/a\\:b")
-        self.assertEqual(parse_control("tcp:5:interface=localhost").description, "tcp:5:interface=127.0.0.1")
-        self.assertEqual(parse_control("tcp:port=5:interface=\\:\\:1").description, "tcp:5:interface=\\:\\:1")
+        self.assertEqual(
+            parse_control("tcp:5:interface=localhost").description, "tcp:5:interface=127.0.0.1:backlog=1024"
+        )
+        self.assertEqual(
+            parse_control("tcp:port=5:interface=\\:\\:1").description, "tcp:5:interface=\\:\\:1:backlog=1024"
+        )
 
     def test_guard(self) -> None:
         """One daemon has a path; the next takes it over when the first is gone, however it went."""
