@@ -7,7 +7,6 @@ later plan of the same view only ever names more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
@@ -125,12 +124,17 @@ def _stream_plan(holdings: Sequence[tuple[int, Holding]], *, everyone: bool, tur
 
 def _pieces(spans: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, list[int]]]:
     """Cut overlapping spans (first, last, node) at all their borders: (first, last, nodes that cover it)."""
-    borders = sorted({first for first, _, _ in spans} | {last + 1 for _, last, _ in spans})
-    pieces = []
-    for first, after in pairwise(borders):
-        nodes = sorted({node for start, end, node in spans if start <= first and after - 1 <= end})
-        if nodes:
-            pieces.append((first, after - 1, nodes))
+    borders = sorted([(first, 1, node) for first, _, node in spans] + [(last + 1, -1, node) for _, last, node in spans])
+    pieces: list[tuple[int, int, list[int]]] = []
+    covering: dict[int, int] = {}
+    before = 0
+    for at, step, node in borders:
+        if covering and at > before:
+            pieces.append((before, at - 1, sorted(covering)))
+        before = at
+        covering[node] = covering.get(node, 0) + step
+        if not covering[node]:
+            del covering[node]
     return pieces
 
 
