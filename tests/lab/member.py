@@ -136,7 +136,7 @@ class Program:
 
     Commands (key ``do``): ``send`` (``number``, ``seed``, ``messages`` or ``seconds``, ``sizes``, ``levels``,
     ``groups``, ``rate`` a second or 0), ``stop`` (end a workload), ``status``, ``join`` (``group``, ``count``),
-    ``crowd`` (``group``, ``count``), ``leave``, ``quit``.
+    ``crowd`` (``groups``, ``count``), ``leave``, ``quit``.
     """
 
     def __init__(self, reactor: IReactor, settings: Json) -> None:
@@ -193,16 +193,16 @@ class Program:
         write({"e": "joined", "group": name, "groups": len(names), "seconds": now - began, "at": now})
 
     async def crowd(self, command: Json) -> None:
-        """Open ``count`` more connections, all in one group; each sends a message, each must receive them all."""
-        count, group, began = command["count"], command["group"], time.monotonic()
+        """Open ``count`` more connections, spread over some groups; each sends a message to all groups at once."""
+        count, groups, began = command["count"], command["groups"], time.monotonic()
         counters = [MessageCounter(count) for _ in range(count)]
         connections: list[Connection] = []
-        handles: list[IGroup] = []
         for index, counter in enumerate(counters):
             connections.append(await self._connected(f"{self.settings['name']}-{index}"))
-            handles.append(await connections[-1].join(group, counter))
+            await connections[-1].join(groups[index % len(groups)], counter)
         write({"e": "assembled", "seconds": time.monotonic() - began, "at": time.monotonic()})
-        await gatherResults([handle.send(b"%d" % index, level=Level.AGREED) for index, handle in enumerate(handles)])
+        sending = [each.send(groups, b"%d" % index, level=Level.AGREED) for index, each in enumerate(connections)]
+        await gatherResults(sending)
         await gatherResults([counter.complete for counter in counters])
         write(
             {

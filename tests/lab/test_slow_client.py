@@ -59,5 +59,6 @@ class SlowClientTests(SynchronousTestCase):
             self.assertLess(resident[1] - resident[0], GROWTH_BYTES)
             sleeper.send_signal(signal.SIGCONT)
             wait_until(lambda: not sleeper.running or sleeper.of_kind("left"), 30, "the sleeper to hear that it is out")
-            reasons = [entry["reason"] for entry in sleeper.of_kind("left")]
-            self.assertTrue(all(reason == "too slow" for reason in reasons), reasons)
+            # Whether the reason still reached a client that did not read is chance; that it is over is not.
+            reasons = {entry["reason"] for entry in sleeper.of_kind("left")}
+            self.assertLessEqual(reasons, {"too slow", "disconnect"})
