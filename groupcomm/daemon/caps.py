@@ -70,8 +70,12 @@ BATCH_BYTES: Final = 128 * 1024
 BATCH_EVENTS: Final = 512
 """Events in one batch."""
 
+SMALL_BATCHES_IN_FLIGHT: Final = 2
+"""Batches handed over and not acknowledged, as long as what waits would not fill one: then it waits, so that a client
+busy with the last ones gets more at once. A call costs far more than an event in it."""
+
 BATCHES_IN_FLIGHT: Final = 8
-"""Batches handed over and not acknowledged."""
+"""The same for full batches."""
 
 IN_FLIGHT_BYTES: Final = 1024 * 1024
 """Bytes handed over and not acknowledged: no further batch leaves at the cap, so that the transport's buffer holds no
@@ -97,6 +101,9 @@ LOG_INTERVAL_SECONDS: Final = 60.0
 
 STATUS_PAGE_GROUPS: Final = 250
 """Groups named in one answer of ``groups``."""
+
+STATUS_PAGE_SECONDS: Final = 2.0
+"""How old the list of groups may be of which a further page is asked for."""
 
 MAX_UNIX_PATH_BYTES: Final = 107
 """What the kernel takes as the path of a UNIX socket."""

@@ -40,6 +40,8 @@ class DeliveryLimits:
 class Delivery:
     """Events of one session, handed over in batches, a bounded number of them unacknowledged.
 
+    A client that is quick gets each burst at once; the slower its acknowledgements, the larger the batches.
+
     Invariants: ``queued_bytes`` and ``queued_events`` count what waits and what is unacknowledged; at most
     ``BATCHES_IN_FLIGHT`` batches are unacknowledged, and none leaves while ``IN_FLIGHT_BYTES`` are.
 
@@ -150,9 +152,15 @@ class Delivery:
         return (
             not self._closed
             and bool(self._waiting)
-            and self._in_flight < caps.BATCHES_IN_FLIGHT
             and self._in_flight_bytes < caps.IN_FLIGHT_BYTES
+            and (
+                self._in_flight < caps.SMALL_BATCHES_IN_FLIGHT
+                or (self._in_flight < caps.BATCHES_IN_FLIGHT and self._full_batch_waits())
+            )
         )
+
+    def _full_batch_waits(self) -> bool:
+        return len(self._waiting) >= caps.BATCH_EVENTS or self.queued_bytes - self._in_flight_bytes >= caps.BATCH_BYTES
 
     def _flush_now(self) -> None:
         self._flush = None

@@ -1,8 +1,8 @@
 """Events to the bytes a client's batch is made of, once for all clients of this daemon.
 
 Messages that arrive together and differ in their data alone become one plain event; messages that are too large for one
-Perspective Broker string are cut into parts. What was encoded last is remembered, so that a message or a view which goes
-to two hundred clients is encoded once and its bytes are shared by their queues.
+Perspective Broker string are cut into parts. What was encoded last is remembered, so that what goes to two hundred
+clients is encoded once and its bytes are shared by their queues.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from groupcomm.events import Event, Level, Message
 from groupcomm.identity import GroupViewId, MemberId
 
 REMEMBERED_RUNS: Final = 256
-"""Encoded events and runs of messages kept for other clients, what a burst delivers; when full the oldest is forgotten."""
+"""Encoded events and runs of messages kept for other clients: what a burst delivers. When full the oldest goes."""
 
 REMEMBERED_BYTES: Final = 1024 * 1024
 """What they may have together beside the newest."""

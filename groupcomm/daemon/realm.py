@@ -5,6 +5,7 @@ Decides which of a node's facts a client is told, and in which form; who may log
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -25,7 +26,7 @@ from groupcomm.daemon.login import Mind
 from groupcomm.daemon.settings import Origin
 from groupcomm.daemon.uploads import UploadBudget
 from groupcomm.daemon.vocabulary import members_text
-from groupcomm.status import NodeStatus
+from groupcomm.status import GroupStatus, NodeStatus
 
 if TYPE_CHECKING:
     from groupcomm.sessions import SessionHandler
@@ -72,6 +73,9 @@ class Realm:
         self._node = node
         self._origins = origins
         self._limits = limits or DeliveryLimits()
+        self._groups: list[GroupStatus] = []
+        self._group_names: list[str] = []
+        self._groups_at = 0.0
 
     def requestAvatar(
         self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
@@ -147,9 +151,17 @@ class Realm:
         }
 
     def groups(self, after: str, count: int) -> list[dict[str, object]]:
-        """Up to ``count`` groups whose names come after ``after``, by name; at most ``STATUS_PAGE_GROUPS``."""
-        chosen = sorted((group for group in self._node.status().groups if group.name > after), key=lambda one: one.name)
+        """Up to ``count`` groups whose names come after ``after``, by name; at most ``STATUS_PAGE_GROUPS``.
+
+        Pages asked for one after the other come from one picture, which is taken with the first.
+        """
+        now = self.clock.seconds()
+        if not after or now - self._groups_at > caps.STATUS_PAGE_SECONDS:
+            groups = sorted(self._node.status().groups, key=lambda group: group.name)
+            self._groups, self._group_names = groups, [group.name for group in groups]
+        self._groups_at = now
+        start = bisect_right(self._group_names, after) if after else 0
         return [
             {"name": group.name, "view": str(group.view), "members": members_text(group.members)}
-            for group in chosen[: min(count, caps.STATUS_PAGE_GROUPS)]
+            for group in self._groups[start : start + min(count, caps.STATUS_PAGE_GROUPS)]
         ]

@@ -63,15 +63,24 @@ class DeliveryTests(SynchronousTestCase):
         self.clock.advance(0)
         self.assertEqual([batch for batch, _ in self.batches], [[b"a", b"b", b"c"]])
 
-    def test_bounded_in_flight(self) -> None:
-        """So many batches are unacknowledged and no more; each acknowledgement lets the next one go."""
-        for _ in range(caps.BATCHES_IN_FLIGHT + 3):
+    def test_small_batches(self) -> None:
+        """Two small batches are unacknowledged; then what comes waits, and leaves together when one is acknowledged."""
+        for _ in range(caps.SMALL_BATCHES_IN_FLIGHT + 3):
             self.push(1)
             self.clock.advance(0)
+        self.assertEqual(len(self.batches), caps.SMALL_BATCHES_IN_FLIGHT)
+        self.acknowledge()
+        self.assertEqual([len(batch) for batch, _ in self.batches], [1, 3])
+
+    def test_full_batches(self) -> None:
+        """So many full batches are unacknowledged and no more; each acknowledgement lets the next one go."""
+        delivery = Delivery(self.clock, self.hand_over, self.count_slow, self.count_relaxed)
+        for _ in range((caps.BATCHES_IN_FLIGHT + 2) * caps.BATCH_EVENTS):
+            delivery.push((b"x",))
+        self.clock.advance(0)
         self.assertEqual(len(self.batches), caps.BATCHES_IN_FLIGHT)
         self.acknowledge()
-        self.assertEqual(len(self.batches), caps.BATCHES_IN_FLIGHT)
-        self.assertEqual(len(self.batches[-1][0]), 3, "what waited leaves together")
+        self.assertEqual([len(batch) for batch, _ in self.batches], [caps.BATCH_EVENTS] * caps.BATCHES_IN_FLIGHT)
 
     def test_bounded_bytes_in_flight(self) -> None:
         """A few large pieces are enough in flight."""

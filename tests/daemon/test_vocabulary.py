@@ -76,7 +76,7 @@ class RoundTripTests(SynchronousTestCase):
         """One view for many clients is the same bytes for all of them."""
         view = View("g", group_view_from_text("1-n-1/1"), (), (), (), (), True)
         encoder = EventEncoder()
-        first, second = (list(encoder.encode([view]))[0] for _ in range(2))
+        first, second = (next(iter(encoder.encode([view]))) for _ in range(2))
         self.assertIs(first, second)
 
 
@@ -90,7 +90,7 @@ class UnknownFormTests(SynchronousTestCase):
 
     def test_wrong_forms(self) -> None:
         """A known kind of another form is an ``UnknownForm``, whatever it is."""
-        for event in (
+        events: list[object] = [
             (),
             [],
             None,
@@ -108,7 +108,8 @@ class UnknownFormTests(SynchronousTestCase):
             ("view", "g", "1-n-1/1", "nobody", "", [], "", True),
             ("view", "g", "1-n-1/1", "", "", [1], "", True),
             ("view", "g", "1-n-1/1", "", "", [("a@n#1.1",)], "", True),
-        ):
+        ]
+        for event in events:
             with self.subTest(event=event):
                 self.assertRaises(UnknownForm, EventReader().read, event)
 
@@ -116,5 +117,6 @@ class UnknownFormTests(SynchronousTestCase):
         """A level is a name or a number, and nothing else."""
         self.assertEqual([checked_level(number) for number in range(6)], list(Level))
         self.assertEqual(checked_level("safe"), Level.SAFE)
-        for level in (-1, 6, "SAFE", "", None, True, 1.0, [], {}):
+        others: list[object] = [-1, 6, "SAFE", "", None, True, 1.0, [], {}]
+        for level in others:
             self.assertRaises(UsageError, checked_level, level)
