@@ -1,0 +1,115 @@
+"""The status for people."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupcomm.cli.running import CommandFailed
+from groupcomm.cli.status import (
+    SHOWN_GROUPS,
+    counters_table,
+    groups_table,
+    members_table,
+    node_table,
+    settings_as_object,
+    settings_table,
+    show_tables,
+    size,
+)
+
+FACTS: dict[str, Any] = {
+    "version": "0.1.0",
+    "node": "alpha",
+    "incarnation": 0xABC,
+    "cluster": "default",
+    "state": "operational",
+    "view": "7-alpha-abc",
+    "members": [("alpha", 0xABC), ("beta", 5)],
+    "sequencer": "alpha",
+    "primary": True,
+    "groups": 1,
+    "peers": [
+        {
+            "node": "beta",
+            "incarnation": 5,
+            "address": "10.0.0.2:4874",
+            "round_trip_seconds": 0.0004,
+            "silent_seconds": 0.2,
+            "packets_received": 2000,
+            "packets_missing": 100,
+            "nacks_sent": 7,
+            "repairs_received": 99,
+            "unstable_packets": 3,
+        }
+    ],
+    "window_bytes": 65536,
+    "outstanding_bytes": 1000,
+    "queued_bytes": 0,
+    "counters": {"datagrams_sent": 12345, "malformed": 0, "nacks_sent": 7, "views_installed": 2},
+    "clients": 1,
+    "client_queue_bytes": 0,
+    "config": [("cluster", "default", "default"), ("node", "alpha", "file /etc/x.toml:3")],
+}
+
+
+class StatusTests(SynchronousTestCase):
+    """Tables that read well, also in a file."""
+
+    def shown(self, *tables: Any) -> str:
+        output = io.StringIO()
+        self.patch(sys, "stdout", output)
+        show_tables(tables)
+        return output.getvalue()
+
+    def test_everything_is_there(self) -> None:
+        """The node, its view with all nodes, the peers with losses and repairs, and what was counted."""
+        groups = [{"name": "tea", "view": "7-alpha-abc/1", "members": ["anne@alpha", "ben@beta"]}]
+        shown = self.shown(node_table(FACTS), members_table(FACTS), groups_table(groups), counters_table(FACTS))
+        for text in (
+            "alpha (incarnation abc, groupcomm 0.1.0)",
+            "alpha, beta",
+            "1000 B of 64 KiB",
+            "10.0.0.2:4874",
+            "0.4 ms",
+            "100 (5.0%)",
+            "anne@alpha, ben@beta",
+            "12,345",
+        ):
+            self.assertIn(text, shown)
+        self.assertNotIn("malformed", shown)
+        self.assertNotIn("\x1b", shown)
+
+    def test_alone(self) -> None:
+        """A node without a view, peers or groups has only itself to show."""
+        alone = {**FACTS, "view": None, "members": [], "peers": [], "sequencer": None, "counters": {}, "primary": False}
+        self.assertIn("none yet", self.shown(node_table(alone)))
+        self.assertIsNone(members_table(alone))
+        self.assertIsNone(groups_table([]))
+        self.assertIsNone(counters_table(alone))
+
+    def test_names_are_no_markup(self) -> None:
+        """What looks like markup in a name is shown as it is."""
+        group = {"name": "[red]tea[/red]", "view": "", "members": ["[b]@alpha"]}
+        shown = self.shown(groups_table([group]))
+        self.assertIn("[red]tea[/red]", shown)
+        self.assertIn("[b]@alpha", shown)
+
+    def test_many_groups(self) -> None:
+        """Of very many groups the first are shown, and how many more there are."""
+        groups = [{"name": f"g{number}", "view": "", "members": []} for number in range(SHOWN_GROUPS + 1000)]
+        self.assertIn("1,000 more", self.shown(groups_table(groups)))
+
+    def test_settings(self) -> None:
+        """Each setting with its value and where it was given."""
+        shown = self.shown(settings_table(FACTS))
+        self.assertRegex(shown, r"node +alpha +file /etc/x.toml:3")
+        self.assertEqual(settings_as_object(FACTS)["cluster"], {"value": "default", "source": "default"})
+        self.assertRaises(CommandFailed, settings_table, {**FACTS, "config": []})
+
+    def test_sizes(self) -> None:
+        """Sizes in units that fit."""
+        self.assertEqual([size(n) for n in (0, 9999, 10_240, 10 * 2**20)], ["0 B", "9999 B", "10 KiB", "10 MiB"])
