@@ -23,7 +23,7 @@ from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, STAMP_POSITION, ST
 from tests.wire.vectors import Frame, Header, Position, Vector, read_vectors
 
 VECTORS = read_vectors()
-BODIES: dict[Kind, Callable[[Reader], object]] = {
+BODIES: dict[int, Callable[[Reader], object]] = {
     Kind.STAMP: packets.Stamp.decode,
     Kind.HANDOVER: packets.Handover.decode,
     Kind.TAKE: packets.Take.decode,
