@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import string
@@ -34,6 +35,9 @@ TOOLS: Final = ("ip", "nft", "tc", "ethtool")
 END_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.01
 
+VIEW_LOGGED: Final = re.compile(r"\] view (\S+): (.*); left: ")
+"""What a daemon logs of a view: its id, its nodes."""
+
 _Result = TypeVar("_Result")
 Json = dict[str, Any]
 
@@ -54,7 +58,8 @@ def require_lab() -> None:
 def measured(what: str, value: float, unit: str, bound: float | None = None) -> None:
     """Print one measurement; a bound is shown beside it and is not a verdict."""
     aim = "" if bound is None else f" (aim: {bound:g} {unit})"
-    print(f"\nmeasured: {what}: {value:.3g} {unit}{aim}", flush=True)
+    shown = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    print(f"\nmeasured: {what}: {shown} {unit}{aim}", flush=True)
 
 
 def wait_until(
@@ -173,25 +178,16 @@ class Lab:
         process.start()
         return process
 
-    def wait_for_view(self, daemons: Sequence[Daemon], seconds: float = 30.0) -> Json:
-        """Wait until these daemons, and only they, are in one view; the status of the first."""
+    def wait_for_view(self, daemons: Sequence[Daemon], seconds: float = 30.0) -> str:
+        """Wait until these daemons, and only they, are in one view, as their logs say; its id."""
         names = sorted(daemon.node for daemon in daemons)
 
-        def agreed() -> Json | None:
-            statuses = []
-            for daemon in daemons:
-                status = daemon.monitor.status()
-                if status is None or sorted(node_names(status)) != names:
-                    return None
-                statuses.append(status)
-            return statuses[0] if len({json.dumps(status["view"]) for status in statuses}) == 1 else None
+        def agreed() -> str | None:
+            views = {daemon.last_view() for daemon in daemons}
+            view = views.pop()
+            return view[0] if not views and view is not None and sorted(view[1]) == names else None
 
         return wait_until(agreed, seconds, f"one view of {', '.join(names)}", every=0.02)
-
-
-def node_names(status: Json) -> list[str]:
-    """The names of the nodes in the view of a status."""
-    return [name for name, _ in status["members"]]
 
 
 def settle(members: Sequence[Member], quiet_seconds: float = 0.7, limit_seconds: float = 60.0) -> None:
@@ -365,6 +361,11 @@ class Daemon(Process):
     def is_listening(self) -> bool:
         """Whether it has said that it listens."""
         return " listening on " in self.log()
+
+    def last_view(self) -> tuple[str, tuple[str, ...]] | None:
+        """The id and the nodes of the last view it has logged."""
+        views = VIEW_LOGGED.findall(self.log())
+        return (views[-1][0], tuple(views[-1][1].split(", "))) if views else None
 
     def resident_bytes(self) -> int:
         """Its resident memory now."""

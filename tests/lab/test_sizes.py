@@ -7,7 +7,7 @@ import time
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.lab.checks import check_always, check_undisturbed
-from tests.lab.harness import Lab, measured, node_names, wait_until
+from tests.lab.harness import Lab, measured, wait_until
 
 MEBIBYTE = 1024 * 1024
 LIMIT_SECONDS = 120.0
@@ -85,21 +85,12 @@ class ManyTests(SynchronousTestCase):
         with Lab(20) as lab:
             began = time.monotonic()
             daemons = [lab.daemon(host) for host in range(1, 21)]
-            names = sorted(daemon.node for daemon in daemons)
             wait_until(lambda: all(daemon.is_listening() for daemon in daemons), LIMIT_SECONDS, "20 daemons to listen")
             listening = time.monotonic()
-            watchers = [daemons[0], daemons[9], daemons[19]]
-            for daemon in watchers:
-                wait_until(
-                    lambda daemon=daemon: sorted(node_names(daemon.status())) == names,  # type: ignore[misc]
-                    LIMIT_SECONDS,
-                    "one view of twenty",
-                    every=0.05,
-                )
+            lab.wait_for_view(daemons, LIMIT_SECONDS)
             measured("20 daemons started", listening - began, "s")
             measured("one view after the last one listened", time.monotonic() - listening, "s", 3.0)
-            self.assertEqual(len({str(daemon.status()["view"]) for daemon in watchers}), 1)
-            members = [lab.member(daemon, f"m{daemon.host}", "lab") for daemon in watchers]
+            members = [lab.member(daemon, f"m{daemon.host}", "lab") for daemon in (daemons[0], daemons[9], daemons[19])]
             for member in members:
                 member.wait_for_view([each.title for each in members], 30)
             for index, member in enumerate(members):

@@ -12,7 +12,7 @@ from statistics import median
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.harness import Daemon, Lab, Member, measured, node_names, wait_until
+from tests.lab.harness import Daemon, Lab, Member, measured, wait_until
 
 START_SECONDS = 3.0
 KILLED_SECONDS = 0.2
@@ -38,17 +38,10 @@ class StartTests(SynchronousTestCase):
     def start(self, make: Callable[[Lab, int], Daemon]) -> None:
         with Lab(4) as lab:
             daemons = [lab.started(make(lab, host)) for host in (1, 2, 3, 4)]
-            monitors = [daemon.monitor for daemon in daemons]
             listening: dict[str, float] = {}
             wait_until(lambda: note_listening(daemons, listening), 60, "all to listen", every=0.005)
             last = max(listening.values())
-            names = sorted(daemon.node for daemon in daemons)
-            for monitor in monitors:
-                wait_until(
-                    lambda monitor=monitor: sorted(node_names(monitor.status() or {"members": []})) == names,  # type: ignore[misc]
-                    PATIENCE * START_SECONDS,
-                    "one view",
-                )
+            lab.wait_for_view(daemons, PATIENCE * START_SECONDS)
             measured("one view of four after the last one listened", time.monotonic() - last, "s", START_SECONDS)
 
 
