@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from groupcomm.identity import NodeId
+from groupcomm.identity import NodeId, ViewId
 from groupcomm.wire.codec import Writer, digest64
 from groupcomm.wire.messages import Candidate, Join
 
@@ -32,6 +32,7 @@ class Gather:
     __slots__ = (
         "_first_serials",
         "_me",
+        "_view",
         "attempt",
         "begun",
         "begun_at",
@@ -42,8 +43,9 @@ class Gather:
         "tries",
     )
 
-    def __init__(self, me: NodeId, attempt: int, candidates: Iterable[NodeId], now: float) -> None:
+    def __init__(self, me: NodeId, view: ViewId | None, attempt: int, candidates: Iterable[NodeId], now: float) -> None:
         self._me = me
+        self._view = view
         self.attempt = self.begun = attempt
         self.started_at = self.begun_at = now
         self.tries = 1
@@ -122,6 +124,8 @@ class Gather:
     def _sizes(self) -> dict[NodeId, int]:
         """For each node that has a row, how many others come from the same old view."""
         views = {node: join.view for node, join in self.rows.items() if join.view is not None}
+        if self._view is not None:
+            views[self._me] = self._view
         return {node: sum(other == view for other in views.values()) for node, view in views.items()}
 
     def agreed(self, members: tuple[NodeId, ...]) -> bool:

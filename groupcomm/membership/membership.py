@@ -462,7 +462,7 @@ class Membership:
 
     def _new_gather(self, others: Iterable[NodeId], attempt: int, now: float) -> Gather:
         present = [node for node in self.members if node not in self._suspects]
-        gather = Gather(self._me, attempt, [*present, *others], now)
+        gather = Gather(self._me, self.view, attempt, [*present, *others], now)
         for node in sorted(self._dead):
             gather.exclude(node)
         return gather
