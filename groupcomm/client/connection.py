@@ -19,7 +19,7 @@ from groupcomm.client.link import Link, open_link
 from groupcomm.client.outbox import Outbox
 from groupcomm.daemon.vocabulary import REASONS, EventReader, UnknownForm, member_from_text
 from groupcomm.errors import NotConnected, UsageError
-from groupcomm.events import Level, Message, Reason, Undeliverable
+from groupcomm.events import Left, Level, Message, Reason, Undeliverable
 from groupcomm.handles import EventRouter, GroupHandle
 from groupcomm.identity import MemberId, checked_name
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
@@ -71,7 +71,8 @@ async def _connect(reactor: IReactorTime, endpoint: IStreamClientEndpoint | str 
 class Connection:
     """A session with a daemon; made by ``connect``.
 
-    Invariant: once it is closed every handle has ended and every Deferred has fired.
+    Invariants: once it is closed every handle has ended and every Deferred has fired; ``_groups_in`` are the groups it
+    is in or joining.
     """
 
     _log = Logger()
@@ -81,6 +82,7 @@ class Connection:
         self._router = EventRouter(self._too_slow)
         self._reader = EventReader()
         self._reason = Reason.DISCONNECT
+        self._groups_in: set[str] = set()
         self._closed = False
         self._waiting: list[Deferred[Reason]] = []
         self._link: Link
@@ -125,18 +127,20 @@ class Connection:
         try:
             self._check_open()
             checked_name(group, "a group name")
-            if any(handle.name == group for handle in self._router.handles):
+            if group in self._groups_in:
                 raise UsageError(f"{self._member} is already in group {group!r}, or is joining it")
         except (UsageError, NotConnected) as error:
             return fail(error)
         handle = GroupHandle(self, group, self._member, listener)
         self._router.add(handle)
+        self._groups_in.add(group)
 
         def joined(_: object) -> IGroup:
             return handle
 
         def refused(failure: Failure) -> Failure:
             self._router.remove(handle)
+            self._groups_in.discard(group)
             return failure
 
         return self._outbox.call("join", group).addCallbacks(joined, refused)
@@ -236,6 +240,8 @@ class Connection:
                 self._link.abort()
                 return
             for event in events:
+                if isinstance(event, Left):
+                    self._groups_in.discard(event.group)
                 self._router.route(event)
 
     def _lost(self) -> None:

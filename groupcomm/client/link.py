@@ -57,6 +57,12 @@ class ClientBroker(BudgetedBroker):
             self.ready.errback(NotConnected(self.violation or "the daemon closed the connection"))
         self.lost.callback(None)
 
+    def proto_answer(self, requestID: int, netResult: object) -> None:
+        """An answer to one of our calls."""
+        value = self.read_value(netResult)
+        waiting: dict[int, Deferred[object]] = self.waitingForAnswers  # type: ignore[assignment]  # None only once closed
+        waiting.pop(requestID).callback(value)
+
     def peer_broke_protocol(self, text: str) -> None:
         """Who waits for an answer is told; nothing to log here."""
 

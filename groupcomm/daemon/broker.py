@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from twisted.spread import jelly, pb
 
 from groupcomm.daemon import caps
-from groupcomm.daemon.encoding import encode_call
+from groupcomm.daemon.encoding import encode_call, read_plain
 from groupcomm.daemon.errors import as_peer_error
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class BudgetedBroker(pb.Broker):
     """A broker that reads within a budget and answers errors of a closed set only.
 
     Invariants: ``_spent_bytes`` and ``_spent_elements`` count what the unfinished call holds and never exceed the
-    budget; ``listStack`` is never deeper than ``caps.MAX_DEPTH``.
+    budget; ``listStack`` is never deeper than ``caps.MAX_DEPTH``; ``_incoming`` is one token that is not whole.
     """
 
     log = Logger()
@@ -105,7 +105,7 @@ class BudgetedBroker(pb.Broker):
     def __init__(self, isClient: bool = True, security: jelly.SecurityOptions = SERVER_TYPES) -> None:
         super().__init__(isClient, security)
         self.budget = CLIENT_BUDGET if isClient else LOGIN_BUDGET
-        self._incoming = bytearray()
+        self._incoming = b""
         self._spent_bytes = 0
         self._spent_elements = 0
         self._cut = False
@@ -117,9 +117,12 @@ class BudgetedBroker(pb.Broker):
         """Parse what is whole and act on it; the first breach ends the connection."""
         if self._cut or self.disconnected:
             return
-        self._incoming += data
+        buffer = self._incoming + data if self._incoming else data
+        self._incoming = b""
         try:
-            self._parse()
+            rest = self._parse(buffer)
+            if not self._cut:
+                self._incoming = buffer[rest:]
         except ProtocolViolation as violation:
             self._breach(str(violation))
         except Exception as error:
@@ -130,7 +133,7 @@ class BudgetedBroker(pb.Broker):
     def _breach(self, text: str) -> None:
         self.violation = text
         self._cut = True
-        self._incoming.clear()
+        self._incoming = b""
         self.listStack.clear()
         self.peer_broke_protocol(text)
         self.transport.abortConnection()  # type: ignore[attr-defined]  # every stream transport of Twisted has it
@@ -139,94 +142,74 @@ class BudgetedBroker(pb.Broker):
         """Called once, before the connection is cut; factories override how it is logged."""
         self.log.warn("Perspective Broker connection cut: {text}", text=text)
 
-    def _parse(self) -> None:
-        incoming = self._incoming
-        size = len(incoming)
+    def _parse(self, buffer: bytes) -> int:
+        """Take every whole token of ``buffer`` and act on every whole expression; returns where the rest begins.
+
+        One loop with the hot state in locals: it runs for each value of each call, at both ends.
+        """
+        stack = self.listStack
+        size = len(buffer)
         position = 0
-        try:
-            while position < size and not (self._cut or self.disconnected):
-                end = position
-                head_limit = min(size, position + _MAX_HEAD_BYTES + 1)
-                while end < head_limit and incoming[end] < 0x80:
-                    end += 1
-                if end - position > _MAX_HEAD_BYTES:
-                    raise ProtocolViolation("a number of more than 64 digits")
-                if end == size:
-                    return
-                number = 0
-                for digit in reversed(incoming[position:end]):
-                    number = number << 7 | digit
-                following = self._take(incoming[end], number, end + 1, size)
-                if following < 0:
-                    return
-                position = following
-        finally:
-            del incoming[:position]
+        budget, spent, elements = self.budget, self._spent_bytes, self._spent_elements
+        while position < size:
+            start, number, kind = _head(buffer, position, size)
+            if start > size:
+                break
+            item: object
+            following = start
+            cost = 0
+            if kind == _STRING:
+                cost = number
+                following += number
+                item = buffer[start:following]
+            elif kind == _LIST:
+                if len(stack) >= caps.MAX_DEPTH:
+                    raise ProtocolViolation(f"lists nested deeper than {caps.MAX_DEPTH}")
+                if number > budget.elements - elements - 1:
+                    raise ProtocolViolation(f"more than {budget.elements} values in one call")
+                item = []
+            elif kind in (_INT, _LONG):
+                item = number
+            elif kind in (_NEGATIVE, _LONG_NEGATIVE):
+                item = -number
+            elif kind == _FLOAT:
+                cost = 8
+                following += 8
+                item = struct.unpack_from("!d", buffer, start)[0] if following <= size else 0.0
+            else:
+                item = self._word(kind, number)
+            if spent + cost > budget.call_bytes:
+                raise ProtocolViolation(f"more than {budget.call_bytes} bytes in one call")
+            if elements >= budget.elements:
+                raise ProtocolViolation(f"more than {budget.elements} values in one call")
+            if following > size:
+                break
+            position = following
+            spent += cost
+            elements += 1
+            if kind == _LIST and number:
+                stack.append((number, item))
+                continue
+            while stack:
+                count, items = stack[-1]
+                items.append(item)
+                if len(items) < count:
+                    break
+                item = stack.pop()[1]
+            else:
+                spent = elements = 0
+                self.callExpressionReceived(item)
+                if self._cut or self.disconnected:
+                    break
+                budget = self.budget
+        self._spent_bytes, self._spent_elements = spent, elements
+        return position
 
-    def _take(self, kind: int, number: int, start: int, size: int) -> int:
-        """Take one token whose body starts at ``start``; returns where the next starts, or -1 if it is not whole."""
-        item: object
-        if kind == _STRING:
-            self._spend(number)
-            if size - start < number:
-                self._spent_bytes -= number
-                self._spent_elements -= 1
-                return -1
-            item = bytes(self._incoming[start : start + number])
-            start += number
-        elif kind == _LIST:
-            if len(self.listStack) >= caps.MAX_DEPTH:
-                raise ProtocolViolation(f"lists nested deeper than {caps.MAX_DEPTH}")
-            self._spend(0)
-            if number > self.budget.elements - self._spent_elements:
-                raise ProtocolViolation(f"a list of {number} values is more than one call may hold")
-            self.listStack.append((number, []))
-            self._close_lists()
-            return start
-        elif kind == _FLOAT:
-            self._spend(8)
-            if size - start < 8:
-                self._spent_bytes -= 8
-                self._spent_elements -= 1
-                return -1
-            item = struct.unpack_from("!d", self._incoming, start)[0]
-            start += 8
-        elif kind == _VOCABULARY:
-            self._spend(0)
-            item = self.incomingVocabulary.get(number)
-            if item is None:
-                raise ProtocolViolation(f"word {number} is not in the vocabulary")
-        elif kind in (_INT, _LONG):
-            self._spend(0)
-            item = number
-        elif kind in (_NEGATIVE, _LONG_NEGATIVE):
-            self._spend(0)
-            item = -number
-        else:
-            raise ProtocolViolation(f"type byte {kind:#x} does not exist")
-        self._got(item)
-        self._close_lists()
-        return start
-
-    def _spend(self, size: int) -> None:
-        self._spent_bytes += size
-        self._spent_elements += 1
-        if self._spent_bytes > self.budget.call_bytes:
-            raise ProtocolViolation(f"more than {self.budget.call_bytes} bytes in one call")
-        if self._spent_elements > self.budget.elements:
-            raise ProtocolViolation(f"more than {self.budget.elements} values in one call")
-
-    def _got(self, item: object) -> None:
-        if self.listStack:
-            self.listStack[-1][1].append(item)
-        else:
-            self._spent_bytes = 0
-            self._spent_elements = 0
-            self.callExpressionReceived(item)
-
-    def _close_lists(self) -> None:
-        while self.listStack and len(self.listStack[-1][1]) == self.listStack[-1][0]:
-            self._got(self.listStack.pop()[1])
+    def _word(self, kind: int, number: int) -> bytes:
+        word = self.incomingVocabulary.get(number) if kind == _VOCABULARY else None
+        if word is None:
+            raise ProtocolViolation(f"no token of this protocol: type {kind:#x}, number {number:#x}"[:120])
+        return word
 
     def callExpressionReceived(self, obj: object) -> None:
         """One whole expression: first the choice of the dialect, then commands."""
@@ -259,7 +242,7 @@ class BudgetedBroker(pb.Broker):
             ProtocolViolation: it has another type or no known form: no well-behaved peer sends such a thing.
         """
         try:
-            return self.unserialize(sexp)
+            return read_plain(sexp, self.unserialize)
         except jelly.InsecureJelly as error:
             raise ProtocolViolation(f"a value of a type that may not be sent: {error}"[:120]) from None
         except Exception as error:
@@ -343,6 +326,26 @@ class BudgetedBroker(pb.Broker):
         waiting[request] = answer
         self.transport.write(encode_call(request, reference.luid, method, batch))
         return answer
+
+
+def _head(buffer: bytes, position: int, size: int) -> tuple[int, int, int]:
+    """The head of a token: where its body starts (beyond ``size`` if the head is not whole), its number, its type."""
+    kind = buffer[position]
+    if kind >= 0x80:
+        return position + 1, 0, kind
+    number = kind
+    shift = 7
+    end = position + 1
+    while end < size:
+        kind = buffer[end]
+        if kind >= 0x80:
+            return end + 1, number, kind
+        number |= kind << shift
+        shift += 7
+        end += 1
+        if end - position > _MAX_HEAD_BYTES:
+            raise ProtocolViolation(f"a number of more than {_MAX_HEAD_BYTES} digits")
+    return size + 1, 0, 0
 
 
 class ServerBroker(BudgetedBroker):

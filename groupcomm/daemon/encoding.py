@@ -1,13 +1,14 @@
-"""Plain values to the bytes Perspective Broker sends for them, without the detour over an expression tree.
+"""Plain values to the bytes Perspective Broker sends for them, and back from its expressions.
 
-An event that goes to many clients is encoded once and the bytes are shared. The format is that of
+Without the detour over Twisted's jelly, which looks up a class for each value. An event that goes to many clients is
+encoded once and the bytes are shared. The format is that of
 ``twisted.spread.jelly`` in ``twisted.spread.banana`` with the ``pb`` vocabulary; a test holds it to theirs. Only None,
 bool, int, bytes, str, list, tuple and dict exist here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 _NONE = b"\x01\x80\x01\x87"
 _TRUE = b"\x02\x80\x07\x82boolean\x04\x82true"
@@ -105,3 +106,44 @@ def encode_call(request: int, reference: int, method: bytes, batch: Sequence[byt
         b"\x01\x80" + _DICTIONARY,  # no keywords
     ]
     return b"".join(pieces)
+
+
+def read_plain(expression: object, reference: Callable[[object], object]) -> object:
+    """The value behind an expression as Banana reads it.
+
+    Args:
+        expression: bytes and numbers, or a list that begins with a type's name. Its depth is the reader's to bound.
+        reference: makes a reference of an expression that is none of the plain types, or refuses it.
+
+    Raises:
+        ValueError: a plain type of another form; other errors are those of ``reference``.
+    """
+    if type(expression) is not list:
+        return expression
+    match expression:
+        case [b"unicode", bytes(data)]:
+            return data.decode("utf-8")
+        case [b"tuple", *items]:
+            return tuple([read_plain(item, reference) for item in items])
+        case [b"list", *items]:
+            return [read_plain(item, reference) for item in items]
+        case [b"None"]:
+            return None
+        case [b"boolean", b"true"]:
+            return True
+        case [b"boolean", b"false"]:
+            return False
+        case [b"dictionary", *pairs]:
+            return dict([_read_pair(pair, reference) for pair in pairs])
+        case [b"unicode" | b"None" | b"boolean", *_] | []:
+            raise ValueError("a plain type of another form")
+    return reference(expression)
+
+
+def _read_pair(pair: object, reference: Callable[[object], object]) -> tuple[object, object]:
+    match pair:
+        case [key, value]:
+            name = read_plain(key, reference)
+            if isinstance(name, str | bytes | int):
+                return name, read_plain(value, reference)
+    raise ValueError("a dictionary is pairs, with keys of text, bytes or numbers")
