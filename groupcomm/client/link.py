@@ -15,7 +15,7 @@ from typing import ClassVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectingCancelledError
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -187,6 +187,8 @@ async def open_link(
             raise UsageError(f"{where!r} is not a client endpoint description: {error}") from None
     try:
         broker = await endpoint.connect(BrokerFactory())
+    except ConnectingCancelledError:
+        raise CancelledError from None
     except (ConnectError, OSError) as error:
         code = error.osError if isinstance(error, ConnectError) else error.errno
         if code in (errno.EACCES, errno.EPERM):

@@ -299,11 +299,15 @@ class BudgetedBroker(pb.Broker):
         assert failure.value is not None
         error = failure.value if isinstance(failure.value, pb.Error) else as_peer_error(failure.value)
         if error.__class__.__name__ == "InternalError":
-            self.log.failure("a call of a Perspective Broker client failed", failure)
+            self.call_failed(failure)
         if wanted and not self.disconnected:
             copyable = pb.CopyableFailure(error)
             copyable.unsafeTracebacks = False
             self.sendCall(b"error", request, self.serialize(copyable))
+
+    def call_failed(self, failure: Failure) -> None:
+        """A call failed by a fault of ours; factories override how often that is logged."""
+        self.log.failure("a call over Perspective Broker failed", failure)
 
     # Calls of ours.
 
@@ -459,6 +463,10 @@ class ServerBroker(BudgetedBroker):
     def peer_broke_protocol(self, text: str) -> None:
         """Tell the factory, which logs such things for all."""
         self.factory.misdeed(text)
+
+    def call_failed(self, failure: Failure) -> None:
+        """Tell the factory, which logs such things for all."""
+        self.factory.call_failed(failure)
 
     def _login_is_late(self) -> None:
         self._deadline = None

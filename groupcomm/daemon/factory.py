@@ -9,6 +9,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from groupcomm.daemon import caps
 from groupcomm.daemon.broker import ServerBroker
@@ -29,7 +30,7 @@ class ControlFactory(ServerFactory):
         self._clock = clock
         self._portal = portal
         self._unauthenticated: set[ServerBroker] = set()
-        self._logged_at = -caps.LOG_INTERVAL_SECONDS
+        self._logged_at: dict[str, float] = {}
         self._unlogged = 0
         self.brokers: set[ServerBroker] = set()
         self.counters = {
@@ -38,6 +39,7 @@ class ControlFactory(ServerFactory):
             "connections_cut": 0,
             "logins": 0,
             "clients_too_slow": 0,
+            "calls_failed": 0,
         }
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
@@ -71,12 +73,24 @@ class ControlFactory(ServerFactory):
         self.counters["connections_cut"] += 1
         self._report(f"a control connection was cut: {text}")
 
+    def call_failed(self, failure: Failure) -> None:
+        """A client's call failed by a fault of the daemon's: the traceback is worth having once."""
+        self.counters["calls_failed"] += 1
+        if self._may_log("failure"):
+            self.log.failure("a client's call failed (logged at most once a minute; the status counts)", failure)
+
     def _report(self, text: str) -> None:
-        """One line, at most once in ``LOG_INTERVAL_SECONDS``, with how many there were since the last."""
-        now = self._clock.seconds()
-        if now - self._logged_at < caps.LOG_INTERVAL_SECONDS:
+        """One line, with how many there were since the last."""
+        if self._may_log("misdeed"):
+            self.log.warn("{text} ({unlogged} more since the last such line)", text=text, unlogged=self._unlogged)
+            self._unlogged = 0
+        else:
             self._unlogged += 1
-            return
-        self.log.warn("{text} ({unlogged} more since the last such line)", text=text, unlogged=self._unlogged)
-        self._logged_at = now
-        self._unlogged = 0
+
+    def _may_log(self, kind: str) -> bool:
+        """Whether this kind has not been logged for ``LOG_INTERVAL_SECONDS``; if so, it now counts as logged."""
+        now = self._clock.seconds()
+        if now - self._logged_at.get(kind, -caps.LOG_INTERVAL_SECONDS) < caps.LOG_INTERVAL_SECONDS:
+            return False
+        self._logged_at[kind] = now
+        return True

@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from groupcomm.daemon.control import ControlEndpoint, SocketGuard
+from groupcomm.daemon.control import ControlEndpoint, SocketGuard, escape
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.factory import ControlFactory
 from groupcomm.daemon.login import LocalNameChecker
@@ -150,4 +150,4 @@ class DaemonService(Service):
 
 def _host(port: IListeningPort) -> str:
     host = port.getHost()
-    return f"{host.host}:{host.port}"  # type: ignore[attr-defined]  # only TCP ports have no path
+    return f"{escape(host.host)}:{host.port}"  # type: ignore[attr-defined]  # only TCP ports have no path

@@ -8,6 +8,7 @@ Decides how options look; what they may hold is ``settings``'s to say.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from typing import Any, cast
@@ -135,7 +136,15 @@ class TwistdService(DaemonService):
         """A node that has ended by itself leaves nothing to run for."""
         if isinstance(news, Stopped) and not news.clean and self.running:
             self._log.critical("the daemon ends: {reason}", reason=news.reason)
+            atexit.register(_exit_failed)
             self._core.stop()
+
+
+def _exit_failed() -> None:
+    """End with a status that says so: twistd knows none but 0, and who supervises us should start us again."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def makeService(options: Options) -> TwistdService:

@@ -226,3 +226,20 @@ class BadCallTests(SynchronousTestCase):
         failure = self.world.failure(call)
         self.assertIn("SessionClosed", str(failure.type))
         self.assertEqual(self.alice.events[-1], ("closed", "node leave"))
+
+
+class FaultTests(SynchronousTestCase):
+    """What happens when the daemon itself is at fault."""
+
+    def test_internal_error(self) -> None:
+        """The client is told no detail, the traceback is logged once a minute, and the connection goes on."""
+        world = World()
+        alice = PlainClient(world, "alice")
+        self.patch(world.node, "status", lambda: 1 / 0)
+        for _ in range(5):
+            name, text = alice.refused("status")
+            self.assertEqual(name, "InternalError")
+            self.assertNotIn("zero", text)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(world.factory.counters["calls_failed"], 5)
+        alice.call("send", "chat", b"still here")
