@@ -1,0 +1,170 @@
+"""Packets of one stream to frames."""
+
+from __future__ import annotations
+
+from random import Random
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupcomm.errors import MalformedPacket
+from groupcomm.limits import MAX_FRAME_BYTES
+from groupcomm.ordering.assembly import Assembly, packet_body
+from groupcomm.ordering.frames import Frame
+from groupcomm.packing import cut_frame
+from groupcomm.wire.packets import FIRST, LAST, STAMP_POSITION, STAMPED, UNORDERED
+from tests.ordering.made import FIFO, RELIABLE, outgoing, packet
+
+WHOLE = FIRST | LAST
+
+
+def encoded(body: bytes, level: int = FIFO) -> bytes:
+    """A frame as it goes into packets."""
+    return outgoing(RELIABLE if level == RELIABLE else FIFO, body).encode(0, 0, 0, ())
+
+
+def cut_into(body: bytes, room: int, first: int, level: int = FIFO) -> dict[int, bytes]:
+    """The packets of one frame, by number."""
+    parts = cut_frame(encoded(body, level), room)
+    ordered = UNORDERED if level == RELIABLE else 0
+    return {
+        first + index: packet(
+            first + index, part, ordered | (FIRST if index == 0 else 0) | (LAST if index == len(parts) - 1 else 0)
+        )
+        for index, part in enumerate(parts)
+    }
+
+
+def bodies(frames: list[Frame]) -> list[bytes]:
+    """What is in them."""
+    return [frame.body for frame in frames]
+
+
+class InOrderTests(SynchronousTestCase):
+    """Packets that come in order."""
+
+    def setUp(self) -> None:
+        self.assembly = Assembly(3)
+
+    def feed(self, packets: dict[int, bytes]) -> list[Frame]:
+        return [frame for number in sorted(packets) for frame in self.assembly.packet(number, packets[number])]
+
+    def test_several_frames_share_a_packet(self) -> None:
+        """Whole frames of one packet come out together, in their order."""
+        frames = self.assembly.packet(7, packet(7, encoded(b"a") + encoded(b"b"), WHOLE))
+        self.assertEqual(
+            [(frame.stream, frame.first, frame.last, frame.body) for frame in frames],
+            [(3, 7, 7, b"a"), (3, 7, 7, b"b")],
+        )
+
+    def test_a_frame_of_several_packets(self) -> None:
+        """It comes out with its last packet and knows where it began."""
+        packets = cut_into(bytes(range(250)), 100, 11)
+        self.assertEqual(self.assembly.packet(11, packets[11]), [])
+        self.assertEqual(self.assembly.first, 11)
+        self.assertEqual(self.assembly.packet(12, packets[12]), [])
+        (frame,) = self.assembly.packet(13, packets[13])
+        self.assertEqual((frame.first, frame.last, frame.body), (11, 13, bytes(range(250))))
+        self.assertEqual(self.assembly.first, 0)
+
+    def test_every_size_around_the_cut_comes_back(self) -> None:
+        """Frames of each size around multiples of the room are cut and put together again."""
+        for size in (0, 1, 96, 97, 98, 99, 196, 197, 198, 300):
+            self.assertEqual(bodies(self.feed(cut_into(b"x" * size, 100, 1))), [b"x" * size])
+
+    def test_the_place_in_the_order_is_not_part_of_the_body(self) -> None:
+        """A stamped packet carries four bytes in front of its frames."""
+        data = packet(7, STAMP_POSITION.pack(9) + encoded(b"a"), WHOLE | STAMPED)
+        self.assertEqual(packet_body(data), encoded(b"a"))
+        self.assertEqual(bodies(self.assembly.packet(7, data)), [b"a"])
+
+    def test_a_part_without_a_beginning_is_nothing(self) -> None:
+        """Parts of a frame whose beginning was never sent are dropped, and the next frame is whole."""
+        self.assertEqual(self.assembly.packet(1, packet(1, b"rest", LAST)), [])
+        self.assertEqual(bodies(self.assembly.packet(2, packet(2, encoded(b"a"), WHOLE))), [b"a"])
+
+    def test_a_new_beginning_drops_an_unfinished_frame(self) -> None:
+        """A frame that its sender did not finish leaves nothing behind."""
+        self.assembly.packet(1, cut_into(bytes(250), 100, 1)[1])
+        self.assertEqual(bodies(self.feed(cut_into(b"b" * 250, 100, 2))), [b"b" * 250])
+
+    def test_a_broken_frame_is_malformed_and_the_next_is_whole(self) -> None:
+        """A frame whose length does not add up gives the one typed error, and nothing of it stays."""
+        self.assertRaises(MalformedPacket, self.assembly.packet, 1, packet(1, encoded(b"abc")[:-1], WHOLE))
+        self.assembly.packet(2, packet(2, encoded(b"abc"), FIRST))
+        self.assertRaises(MalformedPacket, self.assembly.packet, 3, packet(3, b"\x05", LAST))
+        self.assertEqual(bodies(self.assembly.packet(4, packet(4, encoded(b"a"), WHOLE))), [b"a"])
+
+    def test_a_half_received_frame_is_bounded(self) -> None:
+        """More than the largest frame is dropped when it is exceeded, not kept until its end."""
+        part = bytes(60_000)
+        number = 1
+        self.assembly.packet(number, packet(number, part, FIRST))
+        while number * len(part) + len(part) <= MAX_FRAME_BYTES:
+            number += 1
+            self.assertEqual(self.assembly.packet(number, packet(number, part, 0)), [])
+        number += 1
+        self.assertRaises(MalformedPacket, self.assembly.packet, number, packet(number, part, 0))
+        self.assertEqual(self.assembly.first, 0)
+
+
+class AheadTests(SynchronousTestCase):
+    """RELIABLE frames need not wait for a gap to close."""
+
+    def setUp(self) -> None:
+        self.assembly = Assembly(3)
+
+    def test_a_whole_packet_comes_out_at_once_and_once_only(self) -> None:
+        """Its frames come ahead of the gap, and not again when the gap is closed."""
+        held = {5: packet(5, encoded(b"a", RELIABLE) + encoded(b"b", RELIABLE), WHOLE | UNORDERED)}
+        self.assertEqual(bodies(self.assembly.ahead(5, held)), [b"a", b"b"])
+        self.assertEqual(self.assembly.ahead(5, held), [])
+        self.assertEqual(self.assembly.packet(5, held[5]), [])
+        self.assertEqual(bodies(self.assembly.packet(5, held[5])), [b"a", b"b"])
+
+    def test_a_long_frame_comes_out_with_the_last_of_its_packets(self) -> None:
+        """Whichever packet completes it, the frame comes out then, once."""
+        packets = cut_into(bytes(range(250)), 100, 11, RELIABLE)
+        for missing in packets:
+            self.setUp()
+            held = {number: data for number, data in packets.items() if number != missing}
+            for number in held:
+                self.assertEqual(self.assembly.ahead(number, held), [])
+            held[missing] = packets[missing]
+            self.assertEqual(bodies(self.assembly.ahead(missing, held)), [bytes(range(250))])
+            self.assertEqual(self.assembly.ahead(11, held), [])
+            again = [frame for number in sorted(packets) for frame in self.assembly.packet(number, packets[number])]
+            self.assertEqual(again, [])
+
+    def test_a_frame_that_began_before_the_gap_can_come_ahead(self) -> None:
+        """A frame whose beginning is in order and whose end lies beyond a gap that is then filled comes out once."""
+        held = cut_into(bytes(250), 100, 1, RELIABLE)
+        self.assertEqual(self.assembly.packet(1, held[1]), [])
+        self.assertEqual(bodies(self.assembly.ahead(3, held)), [bytes(250)])
+        self.assertEqual(self.assembly.packet(2, held[2]) + self.assembly.packet(3, held[3]), [])
+
+    def test_a_broken_frame_ahead_of_a_gap_is_malformed(self) -> None:
+        """It gives the one typed error and is not remembered as delivered."""
+        held = {5: packet(5, encoded(b"abc", RELIABLE)[:-1], WHOLE | UNORDERED)}
+        self.assertRaises(MalformedPacket, self.assembly.ahead, 5, held)
+
+    def test_any_order_gives_every_frame_once(self) -> None:
+        """Over random orders of arrival, each frame comes out once, ahead or in order, as it was sent."""
+        random = Random(7)
+        sent = [bytes([index]) * random.choice((1, 50, 150, 350)) for index in range(40)]
+        packets: dict[int, bytes] = {}
+        for body in sent:
+            packets |= cut_into(body, 100, len(packets) + 1, RELIABLE)
+        for _ in range(20):
+            self.setUp()
+            held: dict[int, bytes] = {}
+            got: list[bytes] = []
+            contiguous = 0
+            for number in random.sample(sorted(packets), len(packets)):
+                held[number] = packets[number]
+                if number != contiguous + 1:
+                    got += bodies(self.assembly.ahead(number, held))
+                    continue
+                while contiguous + 1 in held:
+                    contiguous += 1
+                    got += bodies(self.assembly.packet(contiguous, held[contiguous]))
+            self.assertEqual(sorted(got), sorted(sent))
