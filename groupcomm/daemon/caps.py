@@ -81,8 +81,9 @@ IN_FLIGHT_BYTES: Final = 1024 * 1024
 """Bytes handed over and not acknowledged: no further batch leaves at the cap, so that the transport's buffer holds no
 more than this and one batch. What waits beyond is the client's queue."""
 
-CLIENT_PATIENCE_SECONDS: Final = 1.0
-"""A client over its queue limit that has acknowledged nothing for so long is too slow and disconnected."""
+CLIENT_PATIENCE_SECONDS: Final = 3.0
+"""A client over its queue limit that has acknowledged nothing for so long is too slow and disconnected. Not less, since a
+host with more to do than processors lets a process wait for a second now and then."""
 
 CLIENT_HARD_BYTES: Final = CLIENT_QUEUE_BYTES + MAX_MESSAGE_BYTES
 """A client whose queue holds this much is disconnected however it reads: memory never grows beyond it and one event."""
