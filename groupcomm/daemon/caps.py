@@ -82,8 +82,8 @@ IN_FLIGHT_BYTES: Final = 1024 * 1024
 more than this and one batch. What waits beyond is the client's queue."""
 
 CLIENT_PATIENCE_SECONDS: Final = 3.0
-"""A client over its queue limit that has acknowledged nothing for so long is too slow and disconnected. Not less, since a
-host with more to do than processors lets a process wait for a second now and then."""
+"""A client over its queue limit that has acknowledged nothing for so long is too slow and disconnected. Not less, since
+a host with more to do than processors lets a process wait for a second now and then."""
 
 CLIENT_HARD_BYTES: Final = CLIENT_QUEUE_BYTES + MAX_MESSAGE_BYTES
 """A client whose queue holds this much is disconnected however it reads: memory never grows beyond it and one event."""
