@@ -41,7 +41,8 @@ from groupcomm.identity import MemberId
 from groupcomm.limits import MAX_GROUPS_PER_SESSION
 
 if TYPE_CHECKING:
-    from groupcomm.daemon.broker import BudgetedBroker, ServerBroker
+    from groupcomm.daemon.broker import BudgetedBroker
+    from groupcomm.daemon.connection import ServerBroker
     from groupcomm.daemon.realm import Realm
 
 

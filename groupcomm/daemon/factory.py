@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from groupcomm.daemon import caps
-from groupcomm.daemon.broker import ServerBroker
+from groupcomm.daemon.connection import ServerBroker
 from groupcomm.daemon.login import LoginRoot
 
 

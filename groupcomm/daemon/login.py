@@ -22,7 +22,7 @@ from groupcomm.daemon.errors import LoginRefused
 from groupcomm.daemon.schema import DeclaredMethods, Method, Parameter, client_name, optional_reference, short_bytes
 
 if TYPE_CHECKING:
-    from groupcomm.daemon.broker import ServerBroker
+    from groupcomm.daemon.connection import ServerBroker
 
 MAX_ATTEMPTS: Final = 8
 """Logins one connection may try; it is closed by its deadline at the latest."""

@@ -10,7 +10,8 @@ from twisted.spread import banana, jelly, pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.daemon import caps
-from groupcomm.daemon.broker import SERVER_TYPES, BudgetedBroker, ServerBroker
+from groupcomm.daemon.broker import SERVER_TYPES, BudgetedBroker
+from groupcomm.daemon.connection import ServerBroker
 from groupcomm.daemon.encoding import encode_bytes, encode_head, encode_int, encode_value
 from tests.daemon.world import MemoryTransport, PlainClient, World, server_broker
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
-from groupcomm.daemon.broker import ServerBroker
+from groupcomm.daemon.connection import ServerBroker
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.factory import ControlFactory
 from groupcomm.daemon.login import LocalNameChecker
