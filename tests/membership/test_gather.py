@@ -1,0 +1,180 @@
+"""Who should be in the next view."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupcomm.identity import NodeId, ViewId
+from groupcomm.membership.gather import Gather, agreement
+from groupcomm.wire.messages import Candidate, Join
+
+A, B, C, D = (NodeId(name, 1) for name in "abcd")
+OLD = ViewId(1, A)
+OTHER = ViewId(2, C)
+
+
+def join(
+    node: NodeId, hears: str, *, attempt: int = 1, serial: int = 1, agreed: int = 0, view: ViewId | None = None
+) -> Join:
+    """A JOIN of ``node`` with a row over a, b, c and d, in which those of ``hears`` have been heard."""
+    row = tuple(Candidate(other, 1 if other.name in hears else 0) for other in (A, B, C, D))
+    return Join(node, view, None, False, False, attempt, attempt, serial, 1, agreed, row, ())
+
+
+class RowTests(SynchronousTestCase):
+    """Candidates and their rows."""
+
+    def setUp(self) -> None:
+        self.gather = Gather(A, None, 1, [B, C], 0.0)
+
+    def test_everybody_is_waited_for(self) -> None:
+        """As long as a candidate has not been heard nothing is computed, unless the time for it is over."""
+        self.assertEqual(self.gather.waited_for(), {B, C})
+        self.gather.heard(join(B, "ac"))
+        self.assertEqual(self.gather.waited_for(), {C})
+        self.assertIsNone(self.gather.members(settled=False))
+        self.assertEqual(self.gather.members(settled=True), (A, B))
+        self.gather.heard(join(C, "ab"))
+        self.assertEqual(self.gather.members(settled=False), (A, B, C))
+
+    def test_old_words_are_not_heard(self) -> None:
+        """A JOIN that repeats or precedes the last one says nothing new."""
+        self.assertTrue(self.gather.heard(join(B, "a", serial=5)))
+        self.assertFalse(self.gather.heard(join(B, "ac", serial=5)))
+        self.assertFalse(self.gather.heard(join(B, "ac", serial=4)))
+        self.assertTrue(self.gather.heard(join(B, "ac", serial=6)))
+
+    def test_the_own_row_tells_who_was_heard_first_and_when(self) -> None:
+        """It names all candidates in order and changes when somebody is heard for the first time only."""
+        self.gather.heard(join(C, "", serial=7))
+        row = (Candidate(A, 0), Candidate(B, 0), Candidate(C, 7))
+        self.assertEqual(self.gather.row(), row)
+        self.gather.heard(join(C, "", serial=8))
+        self.assertEqual(self.gather.row(), row)
+
+    def test_more_candidates_up_to_a_limit(self) -> None:
+        """Newcomers are taken in while there is room, and never those who are out."""
+        self.assertTrue(self.gather.widen([D], 4))
+        self.assertFalse(self.gather.widen([D], 4))
+        self.assertFalse(self.gather.widen([NodeId("e", 1)], 4))
+        self.gather.exclude(D)
+        self.assertFalse(self.gather.widen([D], 9))
+        self.assertEqual(self.gather.waited_for(), {B, C})
+
+    def test_who_is_out_stays_out_of_the_change(self) -> None:
+        """An excluded node is not heard any more; no node excludes itself."""
+        self.gather.heard(join(B, "ac"))
+        self.gather.exclude(B)
+        self.gather.exclude(A)
+        self.assertFalse(self.gather.heard(join(B, "ac", serial=9)))
+        self.assertEqual(self.gather.members(settled=True), (A,))
+        self.assertEqual([item.node for item in self.gather.row()], [A, C])
+
+    def test_a_later_run_replaces_an_earlier_one(self) -> None:
+        """When a name is heard under a higher incarnation, its earlier run is out and cannot come back."""
+        again = NodeId("b", 2)
+        self.gather.widen([again], 9)
+        self.gather.heard(join(again, "ac"))
+        self.assertIn(B, self.gather.out)
+        self.assertFalse(self.gather.widen([B], 9))
+        self.gather.exclude(again)
+        self.assertEqual(self.gather.waited_for(), {C})
+
+    def test_a_new_attempt_asks_everybody_anew(self) -> None:
+        """The rows of an attempt do not count in the next; who is out stays out."""
+        self.gather.heard(join(B, "ac"))
+        self.gather.exclude(C)
+        self.gather.restart(2, 5.0)
+        self.assertEqual((self.gather.attempt, self.gather.begun, self.gather.started_at), (2, 1, 5.0))
+        self.assertEqual(self.gather.waited_for(), {B})
+        self.assertEqual(self.gather.row(), (Candidate(A, 0), Candidate(B, 0)))
+
+
+class MatrixTests(SynchronousTestCase):
+    """The set in which all hear each other."""
+
+    def members(self, *joins: Join, settled: bool = True) -> tuple[NodeId, ...] | None:
+        gather = Gather(A, None, 1, [B, C, D], 0.0)
+        for each in joins:
+            gather.heard(each)
+        return gather.members(settled=settled)
+
+    def test_all_hear_all(self) -> None:
+        """Then all are members, at once."""
+        rows = join(B, "acd"), join(C, "abd"), join(D, "abc")
+        self.assertEqual(self.members(*rows, settled=False), (A, B, C, D))
+
+    def test_a_node_that_hears_nobody_is_left_out(self) -> None:
+        """A one-way link counts as no link: the node with most of them goes."""
+        rows = join(B, "acd"), join(C, "abd"), join(D, "")
+        self.assertIsNone(self.members(*rows, settled=False))
+        self.assertEqual(self.members(*rows), (A, B, C))
+
+    def test_a_missing_edge_costs_one_node(self) -> None:
+        """When two do not hear each other, the later in order goes and the other stays."""
+        rows = join(B, "ad"), join(C, "ad"), join(D, "abc")
+        self.assertEqual(self.members(*rows), (A, B, D))
+
+    def test_among_equals_the_smaller_old_view_loses(self) -> None:
+        """The node with fewer companions from its old view goes, this node's own view counted alike."""
+        rows = join(B, "ad", view=OLD), join(C, "ad", view=OTHER), join(D, "abc", view=OTHER)
+        self.assertEqual(self.members(*rows), (A, C, D))
+        for view, expected in ((OLD, (A, B, D)), (None, (A, C, D))):
+            gather = Gather(A, view, 1, [B, C, D], 0.0)
+            for each in (join(B, "ad", view=OLD), join(C, "ad", view=OTHER), join(D, "abc", view=OTHER)):
+                gather.heard(each)
+            self.assertEqual(gather.members(settled=True), expected)
+
+    def test_a_node_that_is_left_out_looks_among_the_rest(self) -> None:
+        """Both halves of a parted set compute their own members."""
+        self.assertEqual(self.members(join(B, "a"), join(C, "d"), join(D, "c")), (A, B))
+        gather = Gather(D, None, 1, [A, B, C], 0.0)
+        for each in (join(A, "b"), join(B, "a"), join(C, "d")):
+            gather.heard(each)
+        self.assertEqual(gather.members(settled=True), (C, D))
+
+    def test_all_who_hear_the_same_compute_the_same(self) -> None:
+        """Every member of the computed set computes that set from the same rows."""
+        hears = {"a": "bcd", "b": "acd", "c": "ab", "d": "ab"}
+        results = set()
+        for me in (A, B, C):
+            gather = Gather(me, None, 1, [A, B, C, D], 0.0)
+            for other in (A, B, C, D):
+                if other != me and other.name in hears[me.name]:
+                    gather.heard(join(other, hears[other.name]))
+            results.add(gather.members(settled=True))
+        self.assertEqual(results, {(A, B, C)})
+
+
+class AgreementTests(SynchronousTestCase):
+    """When all have said the same."""
+
+    def setUp(self) -> None:
+        self.gather = Gather(A, None, 3, [B, C], 0.0)
+        self.members = (A, B, C)
+        self.digest = agreement(3, self.members)
+
+    def test_all_must_have_announced_the_same(self) -> None:
+        """One that announces something else, or nothing, is enough for no agreement; it is the dissenter."""
+        self.gather.heard(join(B, "ac", agreed=self.digest))
+        self.gather.heard(join(C, "ab", agreed=0))
+        self.assertFalse(self.gather.agreed(self.members))
+        self.assertEqual(self.gather.dissenter(self.members), C)
+        self.gather.heard(join(C, "ab", serial=2, agreed=self.digest))
+        self.assertTrue(self.gather.agreed(self.members))
+        self.assertIsNone(self.gather.dissenter(self.members))
+
+    def test_of_several_dissenters_the_last_goes(self) -> None:
+        """One is left out at a time, the last in order."""
+        self.gather.heard(join(B, "ac", agreed=1))
+        self.gather.heard(join(C, "ab", agreed=2))
+        self.assertEqual(self.gather.dissenter(self.members), C)
+
+    def test_a_node_alone_agrees_with_itself(self) -> None:
+        """Without others there is nobody to wait for."""
+        self.assertTrue(Gather(A, None, 1, [], 0.0).agreed((A,)))
+
+    def test_an_announcement_names_attempt_and_members(self) -> None:
+        """The same members in another attempt, or others in the same, are another announcement; none is 0."""
+        digests = {agreement(3, (A, B)), agreement(4, (A, B)), agreement(3, (A, C)), agreement(3, (A,)), 0}
+        self.assertEqual(len(digests), 5)
