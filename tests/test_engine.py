@@ -387,7 +387,7 @@ class CommandTests(EngineCase):
         """A node without a view accepts and keeps; all of it is delivered in the first view."""
         self.engine.start(self.now)
         self.engine.join(self.session, "g", self.now)
-        self.send("g")
+        self.send("g", level=Level.AGREED)
         self.turn()
         self.assertTrue(self.engine.blocked)
         self.assertEqual(self.outputs, [])
