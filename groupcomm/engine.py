@@ -18,6 +18,7 @@ from groupcomm.identity import MemberId, NodeId, ViewId, checked_name
 from groupcomm.limits import (
     MAX_DESTINATION_BYTES,
     MAX_DESTINATION_GROUPS,
+    MAX_DIRECTORY_BYTES,
     MAX_GROUPS_PER_SESSION,
     MAX_SESSIONS,
     MIN_WINDOW_BYTES,
@@ -114,6 +115,7 @@ class Engine:
         self._sent_messages: dict[Kind, tuple[Message, int, list[bytes]]] = {}
         self._message_number = random.getrandbits(32)
         self._sessions: dict[int, _Session] = {}
+        self._directory_bytes = 0
         self._next_session = 1
         self._next_ticket = 1
         self._names: dict[str, int] = {}
@@ -161,8 +163,9 @@ class Engine:
             self._membership.alive(peer, now)
         if header.kind <= LAST_NUMBERED and header.sender != view.setup.me:
             self._membership.traffic(now)
+        missing = view.missing
         view.packet_received(header, data, now)
-        if view.frozen and header.kind <= LAST_NUMBERED:
+        if view.missing < missing:
             self._membership.fetched(now)
 
     def _message(self, header: Header, data: bytes, source: Address, now: float) -> None:
@@ -352,6 +355,7 @@ class Engine:
     def _forget_session(self, number: int) -> None:
         session = self._sessions.pop(number, None)
         if session is not None:
+            self._directory_bytes -= sum(len(group.encode()) + 1 for group in session.wanted)
             self._names.pop(session.member.client, None)
             self._outbox.forget(number)
 
@@ -594,8 +598,18 @@ class Engine:
             raise UsageError(f"{own.member} is in {group!r} already")
         if len(own.wanted) >= MAX_GROUPS_PER_SESSION:
             raise UsageError(f"{own.member} is in {MAX_GROUPS_PER_SESSION} groups already")
+        size = len(group.encode()) + 1
+        if self._directory_bytes + size > MAX_DIRECTORY_BYTES:
+            raise UsageError(f"the group names of all sessions of {self._node} exceed {MAX_DIRECTORY_BYTES} bytes")
+        self._check_room(own)
+        self._directory_bytes += size
         own.wanted.add(group)
         self._change(own, Change.JOIN, group, Reason.LEAVE)
+
+    def _check_room(self, session: _Session) -> None:
+        number = session.member.session
+        if not self._outbox.has_room(number):
+            raise QueueFull(f"{session.member} has {self._outbox.session_bytes(number)} bytes waiting")
 
     def leave(self, session: int, group: str, now: float) -> None:
         """Ask to be out of a group; the last the session hears of it is that it left."""
@@ -603,7 +617,9 @@ class Engine:
         own = self._session(session)
         if group not in own.wanted:
             raise NotAMember(f"{own.member} is not in {group!r}")
+        self._check_room(own)
         own.wanted.discard(group)
+        self._directory_bytes -= len(group.encode()) + 1
         self._change(own, Change.LEAVE, group, Reason.LEAVE)
 
     def send(
@@ -680,8 +696,7 @@ class Engine:
             allowed = self._config.max_message_bytes + 16
             if size > allowed:
                 raise MessageTooLarge(f"{size} bytes, at most {self._config.max_message_bytes} are allowed")
-            if not self._outbox.has_room(number):
-                raise QueueFull(f"{session.member} has {self._outbox.session_bytes(number)} bytes waiting")
+            self._check_room(session)
             self._outbox.put(number, frame, len(body))
         self._next_ticket += 1
         return ticket

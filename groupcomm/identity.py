@@ -42,9 +42,11 @@ def checked_node_name(name: str) -> str:
     return name
 
 
-@frozen(order=True)
+@frozen(order=False, cache_hash=True)
 class NodeId:
     """One run of one node: two runs of a name are two nodes.
+
+    Compared and hashed for every packet of a view change, hence without the detours of generated comparisons.
 
     Attributes:
         name: chosen by the operator, unique in the cluster.
@@ -53,6 +55,18 @@ class NodeId:
 
     name: str
     incarnation: int
+
+    def __lt__(self, other: NodeId) -> bool:
+        return (self.name, self.incarnation) < (other.name, other.incarnation)
+
+    def __gt__(self, other: NodeId) -> bool:
+        return (self.name, self.incarnation) > (other.name, other.incarnation)
+
+    def __le__(self, other: NodeId) -> bool:
+        return (self.name, self.incarnation) <= (other.name, other.incarnation)
+
+    def __ge__(self, other: NodeId) -> bool:
+        return (self.name, self.incarnation) >= (other.name, other.incarnation)
 
     def __str__(self) -> str:
         return self.name

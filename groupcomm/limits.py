@@ -43,6 +43,12 @@ MIN_BUDGET_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_BUDGET_BYTES: Final = 128 * 1024 * 1024
 """The byte budget of a node: half for received and not yet delivered data, shared among the senders of the view."""
 
+PACKET_OVERHEAD_BYTES: Final = 200
+"""What holding a packet costs beside its bytes: counted by the windows, so that small packets are bounded too."""
+
+MAX_DIRECTORY_BYTES: Final = 8 * 1024 * 1024
+"""The group names of all sessions of one node together, which go out in one frame; one more join is refused."""
+
 MIN_WINDOW_BYTES: Final = 64 * 1024
 """The send window never falls below this, whatever the loss."""
 

@@ -21,7 +21,7 @@ class Admission:
     Bound: one entry for each foreign view whose nodes are among the peers.
     """
 
-    __slots__ = ("_digest", "_known", "_known_at", "_me", "_merging", "_staging_since", "_timing", "_max_nodes")
+    __slots__ = ("_digest", "_known", "_known_at", "_max_nodes", "_me", "_merging", "_staging_since", "_timing")
 
     def __init__(self, me: NodeId, config: EngineConfig) -> None:
         self._me = me

@@ -148,6 +148,8 @@ def _mutual(
     The one with most missing edges goes first; among equals the one from the smaller old view, then the last in order.
     """
     chosen, removed = set(nodes), set[NodeId]()
+    if all(nodes <= hears[node] | {node} for node in nodes):
+        return chosen, removed
     while True:
         missing = {
             node: sum(other not in hears[node] or node not in hears[other] for other in chosen if other != node)

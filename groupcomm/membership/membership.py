@@ -1,8 +1,8 @@
 """The life of a node among others: seeking, operational, gathering, recovering.
 
 Decides when a change begins, whom it takes in, what is proposed, and when it is installed. It owns no stream: what a
-node holds, what it lacks and how a view ends is asked of its host. The transitions stand in ``doc/design/membership.md``;
-every message is decided in every state: handled, or dropped.
+node holds, what it lacks and how a view ends is asked of its host. The transitions stand in
+``doc/design/membership.md``; every message is decided in every state: handled, or dropped.
 
 The rule everything rests on: from its first answer to a proposal until it installs a view, a node does nothing in its
 old view but what a plan says; it installs a proposal only if that is the last it answered.
@@ -30,6 +30,7 @@ from groupcomm.wire.codec import digest64
 from groupcomm.wire.messages import (
     Answer,
     Beacon,
+    Candidate,
     Install,
     Join,
     Message,
@@ -44,6 +45,7 @@ _CHANGE_TICK_SECONDS = 0.005
 _CALM_TICK_SECONDS = 0.05
 _RTT_PROBE_SECONDS = 1.0
 _MAX_ABANDONED = 8
+_JOIN_SECONDS_PER_CANDIDATE = 0.004
 
 
 class State(enum.Enum):
@@ -255,6 +257,8 @@ class Membership:
         peer = self.peers.heard(beacon.node, source, now)
         peer.beacon = beacon
         self._saw_epoch(beacon.epoch)
+        if self.ready_for is not None and beacon.view == self.ready_for.proposal:
+            self._install_plan(now)
         if beacon.view is not None and beacon.view == self.view:
             self._unconfirmed.discard(beacon.node)
         elif self._has_gone_on(beacon):
@@ -318,10 +322,9 @@ class Membership:
             if peer is None:
                 continue
             silent = now - peer.heard_at
-            busy = now - self._busy_at < 2 * _RTT_PROBE_SECONDS
-            if silent > timing.probe_after:
-                self._probe(peer, now)
-            elif peer.probed_at + _RTT_PROBE_SECONDS < now and (busy or not peer.round_trip.seconds):
+            worth_measuring = now - self._busy_at < 2 * _RTT_PROBE_SECONDS or not peer.round_trip.seconds
+            measured_lately = peer.probed_at + _RTT_PROBE_SECONDS >= now
+            if silent > timing.probe_after or (worth_measuring and not measured_lately):
                 self._probe(peer, now)
             if silent > timing.suspect and node not in self._suspects:
                 self._suspects.add(node)
@@ -396,7 +399,7 @@ class Membership:
         elif self.state is State.RECOVER:
             self._join_while_recovering(join, now)
         else:
-            self._join_while_calm(join, now)
+            self._join_while_calm(join, source, now)
 
     def _abandoned_by(self, join: Join, now: float) -> None:
         """A member of this view that never installed it and never will: the view must go on without it first."""
@@ -406,8 +409,12 @@ class Membership:
         if self._gather is not None:
             self._gather.exclude(join.node)
 
-    def _join_while_calm(self, join: Join, now: float) -> None:
-        if join.attempt <= self._installed_attempt or all(item.node != self._me for item in join.candidates):
+    def _join_while_calm(self, join: Join, source: Address, now: float) -> None:
+        if all(item.node != self._me for item in join.candidates):
+            return
+        if join.attempt <= self._installed_attempt:
+            if join.view != self.view:
+                self._tell_attempt(source)
             return
         if join.node in self.members and join.view != self.view:
             self._suspects.add(join.node)
@@ -420,6 +427,26 @@ class Membership:
         self._begin(now, others[: self._config.max_nodes], join.attempt)
         self._join_while_gathering(join, None, now)
 
+    def _tell_attempt(self, destination: Address) -> None:
+        """To one whose attempt is out of date: ours. It lists nobody but this node, so nobody answers or follows it."""
+        self._serial += 1
+        row = (Candidate(self._me, 0),)
+        join = Join(
+            self._me,
+            self.view,
+            None,
+            False,
+            self.leaving,
+            self._attempt,
+            self._attempt,
+            self._serial,
+            self.epoch,
+            0,
+            row,
+            (),
+        )
+        self.out.append((join, destination))
+
     def _join_while_gathering(self, join: Join, source: Address | None, now: float) -> None:
         gather = self._gather
         assert gather is not None
@@ -429,13 +456,21 @@ class Membership:
             return
         if join.attempt > gather.attempt:
             if all(item.node != self._me for item in join.candidates):
+                if join.node in gather.candidates and self._may_widen(now):
+                    self._attempt += 1
+                    gather.restart(self._attempt, now)
+                    self._agreed = 0
+                    self._join_at = -inf
+                    self._soon()
                 return
             if join.node not in gather.candidates and not self._may_widen(now):
                 return
             gather = self._follow(join, gather, now)
-        if join.node not in gather.candidates:
-            if not self._may_widen(now) or not gather.widen([join.node], self._config.max_nodes):
-                return
+        admitted = join.node in gather.candidates or (
+            self._may_widen(now) and gather.widen([join.node], self._config.max_nodes)
+        )
+        if not admitted:
+            return
         if self._may_widen(now):
             gather.widen(
                 (
@@ -448,7 +483,7 @@ class Membership:
         if gather.heard(join):
             self._suspects.discard(join.node)
             self._ask_about(join)
-            self._look_around(now)
+            self._soon()
 
     def _follow(self, join: Join, gather: Gather, now: float) -> Gather:
         """Go on to the later attempt of another; if that belongs to a change begun since, this one is out of date."""
@@ -524,7 +559,9 @@ class Membership:
             and (last.leaving, last.view, last.answered) == (self.leaving, self.view, self._answered)
         )
         since = now - self._join_at
-        if since < self._timing.join_interval * (0.9 if same else 0.25):
+        interval = max(self._timing.join_interval, _JOIN_SECONDS_PER_CANDIDATE * len(gather.candidates))
+        interval = min(interval, self._timing.silent / 3)
+        if since < interval * (0.9 if same else 0.25):
             return
         if not same:
             self._serial += 1
@@ -544,7 +581,7 @@ class Membership:
             )
             self._last_join = last
         assert last is not None
-        self._join_at = now + self._random.random() * self._timing.join_interval / 5
+        self._join_at = now + self._random.random() * interval / 5
         self.out.append((last, None))
 
     def _go_on_gathering(self, now: float) -> None:
@@ -825,7 +862,8 @@ class Membership:
             return
         if late:
             waiting = self._waiting(change)
-            mute = {node for node in waiting if now - change.heard_at.get(node, -inf) > timing.recover / 2}
+            others = set(change.recover.participants) - {self._me}
+            mute = {node for node in others if now - change.heard_at.get(node, -inf) > timing.recover / 2}
             self._again(mute or waiting, now)
             return
         if now - change.told_at >= timing.retry * (1 if change.plan is None or -1 in change.missing.values() else 4):

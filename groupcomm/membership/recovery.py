@@ -112,7 +112,7 @@ def _stream_plan(holdings: Sequence[tuple[int, Holding]], *, everyone: bool, tur
         end = covered[0].last
         covered = covered[1:]
     segments: list[Segment] = []
-    for count, (first, last, holders) in enumerate(pieces):
+    for count, (first, last, holders) in enumerate(_joined(pieces)):
         if len(holders) == len(holdings):
             continue
         holder = holders[(turn + count) % len(holders)]
@@ -136,6 +136,19 @@ def _pieces(spans: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, list[
         if not covering[node]:
             del covering[node]
     return pieces
+
+
+def _joined(pieces: Sequence[tuple[int, int, list[int]]]) -> list[tuple[int, int, list[int]]]:
+    """Adjacent pieces made one where somebody has all of them; who asks names only what it lacks."""
+    joined: list[tuple[int, int, list[int]]] = []
+    for first, last, holders in pieces:
+        if joined and joined[-1][1] + 1 == first:
+            common = sorted(set(joined[-1][2]) & set(holders))
+            if common:
+                joined[-1] = joined[-1][0], last, common
+                continue
+        joined.append((first, last, holders))
+    return joined
 
 
 def _merge(spans: Iterable[tuple[int, int]]) -> list[Range]:

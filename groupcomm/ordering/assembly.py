@@ -5,7 +5,7 @@ from __future__ import annotations
 from groupcomm.errors import MalformedPacket
 from groupcomm.limits import MAX_FRAME_BYTES
 from groupcomm.ordering.frames import Frame, parse_frames
-from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, STAMP_POSITION, STAMPED
+from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, STAMP_POSITION, STAMPED, Kind
 
 
 def packet_body(packet: bytes) -> bytes:
@@ -81,7 +81,10 @@ class Assembly:
         if first in self._early or last - first > MAX_FRAME_BYTES // 1000:
             return []
         frames = parse_frames(
-            self._stream, first, last, b"".join(packet_body(held[at]) for at in range(first, last + 1))
+            self._stream,
+            first,
+            last,
+            b"".join(packet_body(held[at]) for at in range(first, last + 1) if held[at][1] == Kind.DATA),
         )
         self._early.add(first)
         return frames

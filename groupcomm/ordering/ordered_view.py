@@ -17,7 +17,7 @@ from groupcomm.config import EngineConfig
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Level
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_NACK_RANGES, MAX_RANGES
+from groupcomm.limits import MAX_NACK_RANGES, MAX_RANGES, PACKET_OVERHEAD_BYTES
 from groupcomm.ordering.assembly import Assembly
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing
 from groupcomm.ordering.release import Release
@@ -47,7 +47,6 @@ from groupcomm.wire.packets import (
     Header,
     Kind,
     Nack,
-    Range,
     Stamp,
     Status,
     StatusEntry,
@@ -196,7 +195,9 @@ class OrderedView:
         if accepted is not Accepted.NEW:
             self._counters.up("duplicates" if accepted is Accepted.DUPLICATE else "too_far_ahead")
             return
-        if header.flags & WANTS_STATUS and header.kind == Kind.DATA or header.kind == Kind.STAMP and header.flags:
+        if self.frozen:
+            return
+        if (header.flags & WANTS_STATUS and header.kind == Kind.DATA) or (header.kind == Kind.STAMP and header.flags):
             self._wanted[sender] = max(self._wanted.get(sender, 0), number)
         if self._processed[sender] < stream.contiguous:
             self._advance(sender)
@@ -219,10 +220,11 @@ class OrderedView:
             if frame.level == Level.RELIABLE:
                 self._release.add(frame)
 
-    def _advance(self, sender: int) -> None:
+    def _advance(self, sender: int, until: int | None = None) -> None:
         """Look into the packets that have become part of the contiguous stream."""
         stream, held = self.streams[sender], self.streams[sender].held
-        for number in range(self._processed[sender] + 1, stream.contiguous + 1):
+        end = stream.contiguous if until is None else min(until, stream.contiguous)
+        for number in range(self._processed[sender] + 1, end + 1):
             packet = held[number]
             try:
                 if packet[1] == Kind.DATA:
@@ -231,7 +233,7 @@ class OrderedView:
                     self._control(sender, number, packet)
             except MalformedPacket:
                 self._counters.up("peer_violations")
-        self._processed[sender] = stream.contiguous
+        self._processed[sender] = max(self._processed[sender], end)
 
     def _data(self, sender: int, number: int, packet: bytes) -> None:
         ordered = 0
@@ -323,7 +325,7 @@ class OrderedView:
         stream = self.streams[sender]
         if tail.highest > stream.contiguous + (1 << 31):
             raise MalformedPacket("a tail too far ahead")
-        if tail.highest > stream.highest:
+        if tail.highest > stream.contiguous:
             stream.announce(tail.highest, now, 0.0)
         if tail.wanted >> self.setup.me & 1:
             self._full_wanted = True
@@ -401,7 +403,8 @@ class OrderedView:
                 number = self._emit(Kind.DATA, position + plan.body, plan.flags | STAMPED)
             else:
                 number = self._emit(Kind.DATA, plan.body, plan.flags)
-            self.window.sent(number, len(plan.body), slotted=bool(plan.flags & SLOTTED))
+            size = len(plan.body) + PACKET_OVERHEAD_BYTES
+            self.window.sent(number, size, slotted=bool(plan.flags & SLOTTED))
             self._tickets(plan.ends, number)
             self._advance(self.setup.me)
             if stamped:
@@ -451,6 +454,8 @@ class OrderedView:
             if not sequencing.holds_all_placed:
                 return
             self._emit(Kind.TAKE, Take(self._release.placed + 1).encode())
+            self._ordered_bytes = [0] * len(self.streams)
+            self._handover_at = now + _HANDOVER_SECONDS
             self._advance(me)
             sequencing.read()
         runs = sequencing.unplaced()
@@ -540,12 +545,14 @@ class OrderedView:
                 continue
             wait = self._rtts[index].wait_seconds
             for target, numbers in sorted(self._targets(index, stream.take_due(now, wait)).items()):
-                ranges = join_ranges(numbers)[:MAX_NACK_RANGES]
-                packet = encode(Kind.NACK, self.setup.digest, self.setup.me, 0, Nack(index, ranges).encode())
                 everyone = len(self.streams) > self._config.suppression_nodes and not self.frozen
-                self.out.append((packet, None if everyone and target == index else target))
-                stream.requests += 1
-                self._counters.up("nacks_sent")
+                ranges = join_ranges(numbers)
+                for at in range(0, len(ranges), MAX_NACK_RANGES):
+                    body = Nack(index, ranges[at : at + MAX_NACK_RANGES]).encode()
+                    packet = encode(Kind.NACK, self.setup.digest, self.setup.me, 0, body)
+                    self.out.append((packet, None if everyone and target == index else target))
+                    stream.requests += 1
+                    self._counters.up("nacks_sent")
 
     def _targets(self, index: int, due: list[tuple[int, int]]) -> dict[int, list[int]]:
         """Whom to ask for which packets: the sender first, after two unanswered requests somebody else who has them."""
@@ -724,7 +731,10 @@ class OrderedView:
         """The rest of the view by the plan, None for the transitional signal; nothing can be asked of it afterwards."""
         assert self._plan is not None and not self.missing
         for index, plan in enumerate(self._plan.streams):
-            self._advance(index)
+            stream = self.streams[index]
+            for number in [number for number in stream.held if not self._is_planned(index, number)]:
+                del stream.held[number]
+            self._advance(index, plan.end)
             for item in plan.ranges:
                 for number in range(item.first, item.last + 1):
                     packet = self.streams[index].held.get(number)

@@ -88,7 +88,7 @@ class Release:
         self._runs.append(Run(stream, count, carrier))
 
     def past(self, me: int) -> list[tuple[int, int]]:
-        """What a CAUSAL, AGREED or SAFE frame of node ``me`` must name beyond ``ordered``: what moved since its last."""
+        """What a frame of node ``me`` at CAUSAL or above must name beyond ``ordered``: what moved since its last."""
         moved = []
         for stream, count in enumerate(self.delivered):
             if count > self._implied[stream] and count > self._told[stream] and stream != me:
@@ -137,6 +137,8 @@ class Release:
         if not self.open:
             return
         yield from self._finish_runs()
+        if self._lost_from is None:
+            self._lost_from = self.placed + 1
         unplaced = [frame for queue in self._queues for frame in queue if frame.level >= Level.AGREED]
         unplaced.sort(key=lambda frame: (frame.lamport, frame.stream, frame.last))
         for frame in unplaced:
@@ -215,6 +217,9 @@ class Release:
             self.ordered += 1
             frame.position = self.ordered
             self._implied[stream] = frame.ordinal
+            for other, count in self._past[stream].items():
+                self._cover[other] = max(self._cover[other], self._packets[other].get(count, 0))
+            self._past[stream].clear()
             self._cover[stream] = max(self._cover[stream], frame.last)
             carrier, number = run.carrier
             self._cover[carrier] = max(self._cover[carrier], number)
@@ -235,10 +240,7 @@ class Release:
                 return False
         past = dict(self._past[frame.stream])
         past.update(frame.past)
-        for stream, count in past.items():
-            if stable[stream] < self._packets[stream].get(count, 0):
-                return False
-        return True
+        return all(stable[stream] >= self._packets[stream].get(count, 0) for stream, count in past.items())
 
     def forget(self, stream: int, stable: int) -> None:
         """Frames that end at or before packet ``stable`` need not be remembered for SAFE any more."""

@@ -46,7 +46,6 @@ class Sending:
 
     __slots__ = (
         "_current",
-        "_large_bytes",
         "_me",
         "_outbox",
         "_parts",
@@ -67,7 +66,6 @@ class Sending:
         self._release = release
         self._window = window
         self._room = mtu_bytes - HEADER_BYTES - STAMP_POSITION.size
-        self._large_bytes = min(LARGE_FRAME_BYTES, window.grant_bytes // 2)
         self._current: Outgoing | None = None
         self._parts: list[bytes] = []
         self._peeked: tuple[Outgoing, bytes] | None = None
@@ -76,6 +74,11 @@ class Sending:
         self.group_position = 0
         self.ask_for = 0
         self.granted = False
+
+    @property
+    def _large_bytes(self) -> int:
+        """From which size on a frame needs a slot: it could not be delivered under the grant as it is now."""
+        return min(LARGE_FRAME_BYTES, self._window.grant_bytes // 2)
 
     @property
     def pending(self) -> bool:
@@ -111,7 +114,7 @@ class Sending:
         """
         window = self._window
         if self._parts:
-            return self._next_part() if window.allows(slotted=self._slotted) else None
+            return self._next_part() if window.allows(slotted=True) else None
         if not window.allows(slotted=True):
             return None
         taken = self._next_frame(control_only)

@@ -21,22 +21,31 @@ class _Granted:
 class Slots:
     """Asks and grants of one view, in the order they were read. Bound: one ask at a time per honest node."""
 
-    __slots__ = ("_asks", "_granted", "count")
+    __slots__ = ("_answered", "_asks", "_ended", "_granted", "count")
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._asks: deque[tuple[int, int]] = deque(maxlen=1024)
         self._granted: list[_Granted] = []
+        self._answered: dict[int, int] = {}
+        self._ended: dict[int, deque[int]] = {}
 
     def asked(self, node: int, ask: int) -> None:
         """Packet ``ask`` of ``node`` asks for a slot."""
-        self._asks.append((node, ask))
+        if ask > self._answered.get(node, 0):
+            self._asks.append((node, ask))
 
     def granted(self, node: int, ask: int) -> None:
         """The sequencer has answered that ask."""
         if (node, ask) in self._asks:
             self._asks.remove((node, ask))
-        self._granted.append(_Granted(node, ask))
+        if ask <= self._answered.get(node, 0):
+            return
+        self._answered[node] = ask
+        granted = _Granted(node, ask)
+        if self._ended.get(node):
+            granted.last = self._ended[node].popleft()
+        self._granted.append(granted)
 
     def used(self, node: int, last: int) -> None:
         """The large frame of ``node`` ends in packet ``last`` of its stream."""
@@ -44,6 +53,7 @@ class Slots:
             if granted.node == node and granted.last is None:
                 granted.last = last
                 return
+        self._ended.setdefault(node, deque(maxlen=64)).append(last)
 
     def delivered(self, node: int, number: int) -> None:
         """All have delivered the stream of ``node`` up to ``number``."""

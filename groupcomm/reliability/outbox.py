@@ -37,7 +37,7 @@ class Outbox(Generic[Item]):
         size_bytes: all that waits.
     """
 
-    __slots__ = ("_limit_bytes", "_priority", "_queues", "_turn", "_writable", "size_bytes")
+    __slots__ = ("_forgotten", "_limit_bytes", "_priority", "_queues", "_turn", "_writable", "size_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -45,6 +45,7 @@ class Outbox(Generic[Item]):
         self._queues: dict[int, _Queue[Item]] = {}
         self._turn: deque[int] = deque()
         self._writable: list[int] = []
+        self._forgotten: set[int] = set()
         self.size_bytes = 0
 
     def has_room(self, session: int) -> bool:
@@ -111,6 +112,7 @@ class Outbox(Generic[Item]):
                 turn.rotate(-1)
                 passed += 1
                 continue
+            passed = 0
             if queue.deficit < size:
                 queue.deficit += QUANTUM_BYTES
                 if queue.deficit < size or len(turn) > 1:
@@ -124,6 +126,8 @@ class Outbox(Generic[Item]):
             if not queue.items:
                 queue.deficit = 0
                 turn.popleft()
+                if session in self._forgotten:
+                    self.forget(session)
             return item, size
         return None
 
@@ -138,9 +142,14 @@ class Outbox(Generic[Item]):
         return writable
 
     def forget(self, session: int) -> None:
-        """The session is over and everything it had accepted has left."""
+        """The session is over: its queue goes once everything in it has left."""
+        self._forgotten.discard(session)
         queue = self._queues.get(session)
-        if queue is not None and not queue.items:
+        if queue is None:
+            return
+        if queue.items:
+            self._forgotten.add(session)
+        else:
             del self._queues[session]
 
     def __bool__(self) -> bool:

@@ -41,6 +41,7 @@ class Stream:
     __slots__ = (
         "_ahead_limit",
         "_due_at",
+        "_later",
         "_missing",
         "_tracked",
         "contiguous",
@@ -56,6 +57,7 @@ class Stream:
         self.contiguous = self.highest = self.stable = self._tracked = first
         self.held: dict[int, bytes] = {}
         self._missing: dict[int, tuple[float, int]] = {}
+        self._later: list[int] = []
         self._ahead_limit = ahead_limit
         self._due_at = inf
         self.ever_missing = self.requests = self.repairs = 0
@@ -63,7 +65,7 @@ class Stream:
     @property
     def missing_count(self) -> int:
         """How many missing packets are tracked."""
-        return len(self._missing)
+        return len(self._missing) + len(self._later)
 
     def accept(self, number: int, packet: bytes, now: float, wait_seconds: float) -> Accepted:
         """Take a packet in.
@@ -84,6 +86,8 @@ class Stream:
             gap = self._missing.pop(number, None)
             if gap is not None and gap[1]:
                 self.repairs += 1
+            if self._later and len(self._missing) < MAX_MISSING // 2:
+                self._ask_later(now)
         if number == self.contiguous + 1:
             contiguous = number
             while contiguous + 1 in held:
@@ -151,9 +155,17 @@ class Stream:
             number: (now, self._missing[number][1] if number in self._missing else 0)
             for number in numbers[:MAX_MISSING]
         }
+        self._later = numbers[MAX_MISSING:][::-1]
         self._due_at = now if numbers else inf
         self.highest = max(self.contiguous, *self.held, *numbers, self.contiguous)
         self._tracked = self.highest
+
+    def _ask_later(self, now: float) -> None:
+        while self._later and len(self._missing) < MAX_MISSING:
+            number = self._later.pop()
+            if number > self.contiguous and number not in self.held:
+                self._missing[number] = (now, 0)
+                self._due_at = min(self._due_at, now)
 
     def due_at(self) -> float:
         """When ``take_due`` has something to say; infinite if nothing is missing."""

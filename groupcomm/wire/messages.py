@@ -7,6 +7,7 @@ number, and a repeat of it is the same bytes under the same number, so that part
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import lru_cache
 from typing import TypeAlias
 
 from attrs import frozen
@@ -488,8 +489,16 @@ def decode_message(kind: int, body: bytes) -> Message | None:
     Raises:
         MalformedPacket: the bytes are no such message.
     """
+    if kind == Kind.JOIN:
+        return _decode_join(body)
     decoder = _DECODERS.get(kind)
     return None if decoder is None else decoder.decode(Reader(body))
+
+
+@lru_cache(maxsize=2 * MAX_NODES)
+def _decode_join(body: bytes) -> Join:
+    """A JOIN is repeated many times, and the same at every node of a process."""
+    return Join.decode(Reader(body))
 
 
 def cut(kind: Kind, cluster: int, number: int, body: bytes, mtu_bytes: int) -> list[bytes]:
