@@ -362,6 +362,7 @@ class CommandTests(EngineCase):
             count += 1
         self.assertEqual(count, SESSION_QUEUE_BYTES // (64 * 1024))
         self.assertRaises(QueueFull, self.send, "g")
+        self.assertRaises(QueueFull, self.engine.join, self.session, "g", self.now)
         self.engine.send(other, ["g"], b"\x01x", Level.FIFO, self.now)
         self.start()
         self.run_until(lambda: not self.engine.queued_bytes(self.session))

@@ -11,7 +11,7 @@ from groupcomm.limits import MAX_FRAME_BYTES
 from groupcomm.ordering.assembly import Assembly, packet_body
 from groupcomm.ordering.frames import Frame
 from groupcomm.packing import cut_frame
-from groupcomm.wire.packets import FIRST, LAST, STAMP_POSITION, STAMPED, UNORDERED
+from groupcomm.wire.packets import FIRST, LAST, STAMP_POSITION, STAMPED, UNORDERED, Kind, Stamp, StampRun
 from tests.ordering.made import FIFO, RELIABLE, outgoing, packet
 
 WHOLE = FIRST | LAST
@@ -168,3 +168,12 @@ class AheadTests(SynchronousTestCase):
                     contiguous += 1
                     got += bodies(self.assembly.packet(contiguous, held[contiguous]))
             self.assertEqual(sorted(got), sorted(sent))
+
+    def test_control_packets_between_the_parts_are_no_part(self) -> None:
+        """A stamp that left between two parts of a frame does not get into it."""
+        body = b"A" * 200 + bytes(60)
+        parts = cut_into(body, 100, 1, RELIABLE)
+        stamp = packet(12, Stamp(14, (StampRun(1, 41, 1),)).encode(), 0, Kind.STAMP)
+        self.assertEqual(len(parts), 3)
+        held = {11: parts[1], 12: stamp, 13: parts[2], 14: parts[3]}
+        self.assertEqual(bodies(self.assembly.ahead(14, held)), [body])
