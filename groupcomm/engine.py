@@ -522,10 +522,7 @@ class Engine:
             return
         self._directories_read = True
         tables = {view.setup.members[index]: body for index, body in view.directories.items()}
-        try:
-            self._groups.exchanged(tables)
-        except MalformedPacket:
-            self._counters.up("peer_violations")
+        self._counters.up("peer_violations", self._groups.exchanged(tables))
 
     def _digest(self, view: ViewId, members: tuple[NodeId, ...]) -> int:
         return view_digest(self._config.cluster, view, members)

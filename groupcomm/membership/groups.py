@@ -270,13 +270,22 @@ class Groups:
                 writer.text(name)
         return writer.done()
 
-    def exchanged(self, tables: Mapping[NodeId, bytes]) -> None:
-        """The tables of all members are here: they replace what was known of other nodes' sessions."""
+    def exchanged(self, tables: Mapping[NodeId, bytes]) -> int:
+        """The tables of all members are here: they replace what was known of other nodes' sessions.
+
+        Returns:
+            How many tables are broken: they count as empty, at all nodes alike.
+        """
         assert self._view is not None
         wanted: dict[MemberId, list[str]] = {}
+        broken = 0
         for node in sorted(tables):
-            if node != self._me:
+            if node == self._me:
+                continue
+            try:
                 wanted.update(_read_table(node, tables[node]))
+            except MalformedPacket:
+                broken += 1
         for member in [member for member in self._of_member if member.node != self._me]:
             for name in sorted(self._of_member[member] - set(wanted.get(member, ()))):
                 self._remove(member, name, Reason.LEAVE)
@@ -290,6 +299,7 @@ class Groups:
                     self._of_member.setdefault(member, set()).add(name)
                     self._changed.add(name)
         self._deliver_changed()
+        return broken
 
     # ---- getters -----------------------------------------------------------------------------------------------------
 

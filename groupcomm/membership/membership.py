@@ -167,8 +167,8 @@ class Membership:
         self._suspects: set[NodeId] = set()
         self._beacon_at = -inf
         self._beacons_due: set[Address] = set()
-        self._next_tick = -inf
-        self._seeking_since = 0.0
+        self._next_tick = inf
+        self._seeking_since = inf
         self._installed_at = -inf
         self._install: Install | None = None
         self._unconfirmed: set[NodeId] = set()
@@ -726,9 +726,9 @@ class Membership:
     def _take_plan(self, plan: Plan, now: float) -> None:
         change = self._change
         assert change is not None
+        self._host.apply_plan(plan, now)
         change.plan, change.digest = plan, digest64(plan.encode())
         change.progress_at = now
-        self._host.apply_plan(plan, now)
         self.fetched(now)
 
     def fetched(self, now: float) -> None:

@@ -55,6 +55,7 @@ def make_plan(
         _needs_exchange(members, answers),
         tuple(Departed(node, departed[node]) for node in sorted(departed)),
         tuple(plans),
+        min(answers[node].version for node in participants),
     )
 
 
@@ -144,7 +145,7 @@ def _joined(pieces: Sequence[tuple[int, int, list[int]]]) -> list[tuple[int, int
     for first, last, holders in pieces:
         if joined and joined[-1][1] + 1 == first:
             common = sorted(set(joined[-1][2]) & set(holders))
-            if common:
+            if len(common) >= min(2, len(joined[-1][2]), len(holders)):
                 joined[-1] = joined[-1][0], last, common
                 continue
         joined.append((first, last, holders))

@@ -36,6 +36,7 @@ from groupcomm.wire.codec import Reader
 from groupcomm.wire.messages import Holding, Segment, ViewPlan
 from groupcomm.wire.packets import (
     HEADER_BYTES,
+    LAST_OF_VIEW,
     SLOTTED,
     STAMP_POSITION,
     STAMPED,
@@ -60,6 +61,7 @@ _REORDER_SECONDS = 0.001
 _LEAST_TAIL_SECONDS = 0.005
 _HANDOVER_SECONDS = 1.0
 _HANDOVER_SHARE = 2 / 3
+_KINDS_OF_VIEW = frozenset(kind for kind in Kind if kind <= LAST_OF_VIEW)
 
 
 @frozen
@@ -120,8 +122,8 @@ class OrderedView:
         grant = config.budget_bytes // 2 // size
         self.window = Window(grant, setup.window_bytes, first)
         self._rooms = [grant] * size
-        ahead = 2 * (config.budget_bytes // 2) // 1000
-        self.streams = [Stream(first, ahead) for _ in range(size)]
+        self._ahead_limit = 2 * (config.budget_bytes // 2) // PACKET_OVERHEAD_BYTES
+        self.streams = [Stream(first, self._ahead_limit) for _ in range(size)]
         self._assemblies = [Assembly(index) for index in range(size)]
         self._stability = Stability(size, first)
         self._release = Release(size, first)
@@ -167,6 +169,9 @@ class OrderedView:
         sender, kind = header.sender, header.kind
         if sender >= len(self.streams):
             raise MalformedPacket(f"sender {sender} of {len(self.streams)}")
+        if kind not in _KINDS_OF_VIEW:
+            self._counters.up("unknown_kind")
+            return
         if sender == self.setup.me:
             if kind <= Kind.GRANT and self.frozen and self._plan is None:
                 self._counters.up("own_packets_heard")
@@ -690,6 +695,9 @@ class OrderedView:
         """
         if len(plan.streams) != len(self.streams):
             raise MalformedPacket("a plan for another number of streams")
+        for stream, part in zip(self.streams, plan.streams, strict=True):
+            if max(part.end, part.ranges[-1].last if part.ranges else 0) > stream.contiguous + self._ahead_limit:
+                raise MalformedPacket("a plan too far ahead")
         self._plan = plan
         self._providers = providers
         self._planned = [

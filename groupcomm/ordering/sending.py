@@ -7,7 +7,7 @@ it leaves; a frame that has not left whole when the view ends is taken back and 
 from __future__ import annotations
 
 from groupcomm.events import Level
-from groupcomm.limits import LARGE_FRAME_BYTES
+from groupcomm.limits import LARGE_FRAME_BYTES, PACKET_OVERHEAD_BYTES
 from groupcomm.ordering.frames import FrameType, Outgoing
 from groupcomm.ordering.release import Release
 from groupcomm.packing import cut_frame
@@ -174,6 +174,7 @@ class Sending:
 
     def _wants_status(self, ends: list[Outgoing], size: int) -> int:
         """Ask for a report when somebody waits for it, and four times per window, so that the window can slide."""
+        size += PACKET_OVERHEAD_BYTES
         self._unflagged += size
         window = self._window
         if (

@@ -75,7 +75,7 @@ def _check_delivered_by_all(
         if step is None:
             continue  # S2 says whether that may be
         end = step.next.index if step.next is not None else AT_THE_END
-        if _may_have_left(process, message, end):
+        if _may_have_left(process, message, end) or _came_too_late(process, message, end):
             continue
         history.report.premise("S1")
         if process.member not in got:
@@ -116,6 +116,15 @@ def _may_have_left(process: ProcessRecord, message: MessageRecord, end: int) -> 
     """Whether it asked to leave the message's groups before the end of the view."""
     return any(
         episode.leave_asked_index is not None and episode.leave_asked_index <= end
+        for group in message.sent.groups
+        for episode in process.episodes.get(group, ())
+    )
+
+
+def _came_too_late(process: ProcessRecord, message: MessageRecord, end: int) -> bool:
+    """Whether its join met the end of the view: it hears nothing of a group before its first view of it."""
+    return message.sent.recipient is None and not any(
+        episode.steps and episode.steps[0].index <= end
         for group in message.sent.groups
         for episode in process.episodes.get(group, ())
     )

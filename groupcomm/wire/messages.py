@@ -17,7 +17,7 @@ from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_CONTROL_ASSEMBLIES, MAX_CONTROL_PARTS, MAX_NODES, MAX_RANGES
 from groupcomm.wire.codec import Reader, Writer
-from groupcomm.wire.packets import HEADER_BYTES, NO_SENDER, Header, Kind, Range, encode, read_ranges
+from groupcomm.wire.packets import HEADER_BYTES, NO_SENDER, VERSION, Header, Kind, Range, encode, read_ranges
 
 _MAX_STRANGERS_HEARD = 128
 _MAX_ABANDONED = 8
@@ -242,6 +242,7 @@ class Answer:
         sequencer: index of the one it last followed.
         epoch: the highest it has seen.
         holdings: of each stream, by index.
+        version: the highest of the wire format that the sender speaks, 1 to 64.
     """
 
     node: NodeId
@@ -253,6 +254,7 @@ class Answer:
     sequencer: int
     epoch: int
     holdings: tuple[Holding, ...]
+    version: int = VERSION
 
     kind = Kind.ANSWER
 
@@ -261,7 +263,7 @@ class Answer:
         writer = Writer().node(self.node).view(self.proposal).view(self.view).number(len(self.members))
         for member in self.members:
             writer.node(member)
-        writer.u8(self.leaving | self.synced << 1).number(self.sequencer).number(self.epoch)
+        writer.u8(self.leaving | self.synced << 1 | (self.version - 1) << 2).number(self.sequencer).number(self.epoch)
         for holding in self.holdings:
             writer.number(holding.contiguous).number(holding.contiguous - holding.stable)
             write_ranges(writer, holding.contiguous, holding.ranges)
@@ -279,7 +281,8 @@ class Answer:
             stable = contiguous - reader.number(contiguous)
             holdings.append(Holding(contiguous, stable, read_ranges(reader, contiguous, MAX_RANGES)))
         reader.finish()
-        return cls(node, proposal, view, members, bool(flags & 1), bool(flags & 2), sequencer, epoch, tuple(holdings))
+        leaving, synced, version = bool(flags & 1), bool(flags & 2), (flags >> 2) + 1
+        return cls(node, proposal, view, members, leaving, synced, sequencer, epoch, tuple(holdings), version)
 
 
 def write_ranges(writer: Writer, at: int, ranges: tuple[Range, ...]) -> None:
@@ -347,6 +350,7 @@ class Plan:
         exchange: whether the members must send their directories first.
         departed: who of the old views is gone, and why.
         views: the old views.
+        version: of the wire format in the view: the highest that all participants speak.
     """
 
     proposal: ViewId
@@ -357,6 +361,7 @@ class Plan:
     exchange: bool
     departed: tuple[Departed, ...]
     views: tuple[ViewPlan, ...]
+    version: int = VERSION
 
     kind = Kind.PLAN
 
@@ -370,7 +375,9 @@ class Plan:
         writer = Writer().view(self.proposal).number(self.attempt).number(len(self.participants))
         for node in self.participants:
             writer.node(node)
-        writer.u64(self.leaving).node(self.sequencer).u8(self.exchange).number(len(self.departed))
+        writer.u64(self.leaving).node(self.sequencer).u8(self.exchange | (self.version - 1) << 2).number(
+            len(self.departed)
+        )
         for departed in self.departed:
             writer.node(departed.node).u8(departed.reason)
         writer.number(len(self.views))
@@ -393,11 +400,12 @@ class Plan:
         """The value of a body."""
         proposal, attempt = reader.some_view(), reader.number()
         participants = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
-        leaving, sequencer, exchange = reader.u64(), reader.node(), bool(reader.u8())
+        leaving, sequencer, flags = reader.u64(), reader.node(), reader.u8()
         departed = tuple(Departed(reader.node(), _read_reason(reader)) for _ in range(reader.number(_MAX_DEPARTED)))
         views = tuple(cls._decode_view(reader, len(participants)) for _ in range(reader.number(len(participants))))
         reader.finish()
-        return cls(proposal, attempt, participants, leaving, sequencer, exchange, departed, views)
+        exchange, version = bool(flags & 1), (flags >> 2) + 1
+        return cls(proposal, attempt, participants, leaving, sequencer, exchange, departed, views, version)
 
     @staticmethod
     def _decode_view(reader: Reader, participants: int) -> ViewPlan:
