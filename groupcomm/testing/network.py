@@ -63,6 +63,7 @@ class Network:
         mtu_bytes: the largest datagram.
         counters: what became of the copies.
         observer: told of every copy, for logs.
+        loses: asked about every copy (data, source, receiver): whether exactly this one is lost.
     """
 
     scheduler: Scheduler
@@ -73,6 +74,7 @@ class Network:
     loss_between: dict[tuple[Address, Address], float] = field(factory=dict)
     counters: dict[str, int] = field(factory=dict)
     observer: PacketObserver | None = None
+    loses: Callable[[bytes, Address, Address], bool] | None = None
     _sockets: dict[Address, DatagramSink] = field(factory=dict)
     _cuts: set[tuple[Address, Address]] = field(factory=set)
     _last_arrival: dict[tuple[Address, Address], float] = field(factory=dict)
@@ -141,6 +143,9 @@ class Network:
         conditions = self.conditions
         if source == receiver:  # the loop inside the host: no wire, no fault
             self._arrive_at(departs_at, "deliver", data, source, receiver)
+            return
+        if self.loses is not None and self.loses(data, source, receiver):
+            self._note("drop", source, receiver, data)
             return
         if (source, receiver) in self._cuts:
             self._note("cut", source, receiver, data)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from groupcomm.engine import Engine
 from groupcomm.events import Level
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_CONTROL_ASSEMBLIES, MAX_EPOCH_JUMP, MAX_MISSING, MAX_STRANGERS
+from groupcomm.ordering.ordered_view import OrderedView
 from groupcomm.outputs import Address
 from groupcomm.testing.cluster import Cluster
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
@@ -34,6 +37,18 @@ class AttackCase(SynchronousTestCase):
         self.random = random.Random(11)
 
     @staticmethod
+    def engine(node: SimulatedNode) -> Engine:
+        """The product's engine in a simulated node."""
+        assert isinstance(node.engine, Engine)
+        return node.engine
+
+    def view(self, node: SimulatedNode) -> OrderedView:
+        """The data plane of a node's view."""
+        view = self.engine(node)._view
+        assert view is not None
+        return view
+
+    @staticmethod
     def members(client: SimulatedClient) -> tuple[object, ...]:
         view = client.view("chat")
         return () if view is None else view.members
@@ -45,11 +60,11 @@ class AttackCase(SynchronousTestCase):
     def counter(self, node: SimulatedNode, name: str) -> int:
         return node.status().counters.get(name, 0)
 
-    def talk_while(self, attack: object, rounds: int = 50) -> None:
-        """Messages flow while ``attack`` is called once a round; afterwards all is delivered and every property holds."""
+    def talk_while(self, attack: Callable[[], None], rounds: int = 50) -> None:
+        """Messages flow while ``attack`` is called once a round; then all is delivered and every property holds."""
         before = [node.status().view for node in self.nodes]
         for turn in range(rounds):
-            attack()  # type: ignore[operator]
+            attack()
             for client in self.clients:
                 client.send("chat", b"%d from %s" % (turn, str(client.member).encode()), level=Level.AGREED)
             self.cluster.run(0.01)
@@ -119,8 +134,7 @@ class GarbageTests(AttackCase):
 
 class NumberTests(AttackCase):
     def view_digest(self) -> int:
-        view = self.nodes[0].engine._view
-        return int(view.setup.digest)
+        return self.view(self.nodes[0]).setup.digest
 
     def test_number_far_ahead_makes_no_gaps(self) -> None:
         """A forged packet a million numbers ahead is counted and asks for nothing."""
@@ -139,7 +153,7 @@ class NumberTests(AttackCase):
         data = encode(Kind.TAIL, digest, 1, 0, Tail(50_000, 0).encode())
         self.inject(self.nodes[0], data)
         self.cluster.run(0.5)
-        stream = self.nodes[0].engine._view.streams[1]
+        stream = self.view(self.nodes[0]).streams[1]
         self.assertTrue(0 < stream.missing_count <= MAX_MISSING)
 
     def test_epoch_at_the_end_of_the_number_space_is_refused(self) -> None:
@@ -147,11 +161,11 @@ class NumberTests(AttackCase):
         far = MAX_EPOCH_JUMP * 1000
         beacon = Beacon(NodeId("z", 1), ViewId(far, NodeId("z", 1)), 1, far, False, False, ())
         data = cut(Kind.BEACON, cluster_digest("default"), 1, beacon.encode(), 1400)[0]
-        epoch = self.nodes[0].engine._membership.epoch
+        epoch = self.engine(self.nodes[0])._membership.epoch
         self.inject(self.nodes[0], data)
         self.cluster.run(0.01)
         self.assertEqual(self.counter(self.nodes[0], "refused_epoch"), 1)
-        self.assertEqual(self.nodes[0].engine._membership.epoch, epoch)
+        self.assertEqual(self.engine(self.nodes[0])._membership.epoch, epoch)
 
 
 class FloodTests(AttackCase):
@@ -163,7 +177,7 @@ class FloodTests(AttackCase):
             data = cut(Kind.BEACON, cluster_digest("default"), number, beacon.encode(), 1400)[0]
             self.inject(self.nodes[0], data, ("10.8.0.1", 1000 + number))
         self.cluster.run(0.01)
-        peers = self.nodes[0].engine._membership.peers
+        peers = self.engine(self.nodes[0])._membership.peers
         self.assertLessEqual(len(peers._by_node), MAX_STRANGERS + 3)
         self.assertTrue(all(peers.get(node.identity) is not None for node in self.nodes[1:]))
 
@@ -173,6 +187,6 @@ class FloodTests(AttackCase):
             part = encode(Kind.JOIN, cluster_digest("default"), NO_SENDER, number, b"x" * 1000, part=2)
             self.inject(self.nodes[0], part)
         self.cluster.run(0.01)
-        self.assertTrue(self.nodes[0].engine._assembler._partial)
-        self.assertLessEqual(len(self.nodes[0].engine._assembler._partial), MAX_CONTROL_ASSEMBLIES)
+        self.assertTrue(self.engine(self.nodes[0])._assembler._partial)
+        self.assertLessEqual(len(self.engine(self.nodes[0])._assembler._partial), MAX_CONTROL_ASSEMBLIES)
         self.talk_while(lambda: None, rounds=5)

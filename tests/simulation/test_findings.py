@@ -1,0 +1,180 @@
+"""Interleavings found by reading or by random runs, each of which broke a promise once: they say why code exists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupcomm.config import EngineConfig
+from groupcomm.engine import Engine
+from groupcomm.events import Level
+from groupcomm.limits import MIN_BUDGET_BYTES
+from groupcomm.ordering.ordered_view import OrderedView
+from groupcomm.testing.cluster import Cluster
+from groupcomm.testing.node import SimulatedClient, SimulatedNode
+from groupcomm.testing.oracle import check
+from groupcomm.wire.packets import LAST_OF_VIEW, Header, Kind
+
+NUMBERED = Kind.GRANT
+
+
+class FindingCase(SynchronousTestCase):
+    """A cluster whose every datagram a test may drop."""
+
+    def build(self, *names: str, config: EngineConfig | None = None) -> None:
+        """Nodes in one view, each with a client in one group; packets are dropped where ``self.drop`` says so."""
+        self.cluster = Cluster(1, config=config)
+        self.nodes = self.cluster.add_nodes(*names)
+        self.drop: Callable[[Header, str, str], bool] = lambda header, source, receiver: False
+        names_at = {node.address: node.name for node in self.nodes}
+        self.cluster.network.loses = lambda data, source, receiver: self.drop(
+            Header(data), names_at[source], names_at[receiver]
+        )
+        self.cluster.run_until(self.cluster.converged, 10.0)
+        self.clients = [node.open("c") for node in self.nodes]
+        for client in self.clients:
+            client.join("chat")
+        self.cluster.run(0.5)
+
+    def index(self, name: str) -> int:
+        """A node's index in the view."""
+        return [node.name for node in self.view(self.nodes[0]).setup.members].index(name)
+
+    @staticmethod
+    def view(node: SimulatedNode) -> OrderedView:
+        """The view's data plane."""
+        assert isinstance(node.engine, Engine)
+        assert node.engine._view is not None
+        return node.engine._view
+
+    def hand_over(self, node: SimulatedNode, to: str) -> None:
+        """The sequencer's role goes from ``node`` to another."""
+        node.command(lambda engine, now: self.view(node).hand_over(self.index(to)))
+        self.cluster.run(0.5)
+        self.assertEqual(self.view(node).sequencer, self.index(to))
+
+    def got(self, client: SimulatedClient) -> list[bytes]:
+        """What a client has received, shortened."""
+        return [data[:4] for data in client.messages("chat")]
+
+    def check_all(self, nodes: Sequence[SimulatedNode]) -> None:
+        """Every property holds."""
+        check(self.cluster.trace, settled=[node.identity for node in nodes])
+
+
+class EndOfViewTests(FindingCase):
+    def test_what_depends_on_a_lost_place_is_not_delivered(self) -> None:
+        """A message sent after an ordered one that no survivor has is dropped by all, whatever takes its place."""
+        self.build("r1", "r2", "s", "x")
+        r1, r2, s, x = self.clients
+        self.hand_over(self.nodes[0], "s")
+        self.drop = lambda header, source, receiver: (
+            source == "s" and receiver in ("r1", "r2") and header.kind <= LAST_OF_VIEW
+        )
+        s.send("chat", b"lost")
+        self.cluster.run(0.01)
+        self.assertEqual(self.got(x), [b"lost"])
+        x.send("chat", b"after")
+        r1.send("chat", b"one")
+        r1.send("chat", b"two")
+        self.cluster.run(0.01)
+        self.nodes[2].vanish()
+        self.nodes[3].vanish()
+        self.cluster.run(4.0)
+        self.assertEqual(self.got(r1), [b"one", b"two"])
+        self.assertEqual(self.got(r2), [b"one", b"two"])
+        self.check_all(self.nodes[:2])
+
+    def test_more_gaps_than_can_be_told_end_alike(self) -> None:
+        """A node with more gaps than its answer names delivers nothing of the old view that the other does not."""
+        self.build("a", "b", "d")
+        base = self.view(self.nodes[2]).highest_sent
+
+        def drop(header: Header, source: str, receiver: str) -> bool:
+            number = header.sequence - base
+            if source == "d" and header.kind <= NUMBERED:
+                if receiver == "b" and number <= 80 and number % 2 == 0:
+                    return True
+                if receiver == "a" and number == 81:
+                    return True
+            calm = not self.view(self.nodes[0]).frozen
+            return (header.kind in (Kind.NACK, Kind.TAIL) and calm) or (source == "d" and header.kind == Kind.STATUS)
+
+        self.drop = drop
+        for number in range(1, 82):
+            self.clients[2].send("chat", b"%03d|" % number + bytes(1200), level=Level.FIFO)
+        self.cluster.run(0.01)
+        self.nodes[2].vanish()
+        self.cluster.run(4.0)
+        self.assertEqual(self.got(self.clients[0]), self.got(self.clients[1]))
+        self.assertGreater(len(self.got(self.clients[0])), 32)
+        self.check_all(self.nodes[:2])
+
+
+class SafeTests(FindingCase):
+    def test_what_earlier_messages_depend_on_must_be_stable_too(self) -> None:
+        """SAFE waits until all have the FIFO message that an AGREED one before it follows."""
+        self.build("p", "q", "x", "y", "z")
+        p, q, x, y, z = self.clients
+        of_y = self.index("y")
+        self.drop = lambda header, source, receiver: (
+            receiver in ("q", "z") and header.kind <= NUMBERED and header.sender == of_y
+        )
+        y.send("chat", b"fifo", level=Level.FIFO)
+        self.cluster.run(0.002)
+        self.assertEqual((self.got(x), self.got(q)), ([b"fifo"], []))
+        x.send("chat", b"agreed", level=Level.AGREED)
+        self.cluster.run(0.002)
+        z.send("chat", b"safe", level=Level.SAFE)
+        self.cluster.run(0.6)
+        self.assertEqual(self.got(p), [b"fifo", b"agre"])
+        self.cluster.partition(["q", "z"], ["p", "x", "y"])
+        self.cluster.run(4.0)
+        self.assertIn(b"safe", self.got(p))
+        check(self.cluster.trace)
+
+
+class MembershipTests(FindingCase):
+    def test_a_young_node_merges_with_an_old_cluster(self) -> None:
+        """A node that has seen few changes can still start the merge with a view that has seen many."""
+        cluster = Cluster(3)
+        nodes = cluster.add_nodes("b", "c")
+        cluster.run_until(cluster.converged, 10.0)
+        for node in nodes:
+            assert isinstance(node.engine, Engine)
+            membership = node.engine._membership
+            membership._attempt = membership._installed_attempt = 100
+        young = cluster.add_node("a")
+        cluster.partition(["a"], ["b", "c"])
+        cluster.run(5.0)
+        cluster.heal()
+        cluster.run_until(cluster.converged, 5.0)
+        self.assertLessEqual(len(young.views), 3)
+
+
+class SlotTests(FindingCase):
+    def test_a_slot_is_not_given_twice_for_one_ask(self) -> None:
+        """The next sequencer does not grant an ask that was granted before it read it: large messages keep flowing."""
+        self.build("a", "b", "d", config=EngineConfig(budget_bytes=MIN_BUDGET_BYTES))
+        a, b, d = self.clients
+        of_b, until = self.index("b"), self.cluster.now + 0.05
+        lost: list[int] = []
+
+        def drop(header: Header, source: str, receiver: str) -> bool:
+            of_stream = receiver == "d" and header.kind <= NUMBERED and header.sender == of_b
+            if of_stream and (header.kind == Kind.ASK or lost) and self.cluster.now < until:
+                lost.append(header.sequence)
+                return True
+            return False
+
+        self.drop = drop
+        b.send("chat", bytes(2_000_000), level=Level.FIFO)
+        self.cluster.run(2.0)
+        self.assertTrue(lost)
+        self.assertEqual(len(d.messages("chat")), 1)
+        self.hand_over(self.nodes[0], "d")
+        a.send("chat", bytes(2_000_001), level=Level.FIFO)
+        self.cluster.run(5.0)
+        self.assertEqual(len(d.messages("chat")), 2)
+        self.check_all(self.nodes)
