@@ -148,6 +148,18 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(self.stream.due_at(), inf)
         self.stream.check_invariants()
 
+    def test_more_planned_packets_than_are_tracked_are_all_wanted(self) -> None:
+        """A plan that names more packets than are tracked at once is done only when the last of them is here."""
+        stream = Stream(0, 4 * MAX_MISSING)
+        wanted = list(range(1, MAX_MISSING + 101))
+        stream.want_only(wanted, 0.0)
+        self.assertEqual(stream.missing_count, len(wanted))
+        for number in wanted:
+            stream.accept(number, b"", 0.0, WAIT)
+            self.assertEqual(stream.missing_count, len(wanted) - number)
+            if number % 1000 == 0:
+                stream.check_invariants()
+
     def test_ranges_above_are_bounded(self) -> None:
         """What is held beyond the first gap is told in at most 32 ranges, the lowest first."""
         self.accept(1, *range(3, 3 + 2 * (MAX_RANGES + 5), 2))
