@@ -391,9 +391,6 @@ class Membership:
         if join.node in self._absent and join.view != self.view:
             self._abandoned_by(join, now)
             return
-        if join.ready and self.view is not None and join.answered == self.view and self._install is not None:
-            self.out.append((self._install, source))
-            return
         if self.state is State.GATHER:
             self._join_while_gathering(join, source, now)
         elif self.state is State.RECOVER:
@@ -435,7 +432,6 @@ class Membership:
             self._me,
             self.view,
             None,
-            False,
             self.leaving,
             self._attempt,
             self._attempt,
@@ -569,7 +565,6 @@ class Membership:
                 self._me,
                 self.view,
                 self._answered,
-                False,
                 self.leaving,
                 gather.attempt,
                 gather.begun,

@@ -116,7 +116,6 @@ class Join:
         node: the sender.
         view: the view it is in; None for a newcomer.
         answered: the last proposal it has answered since that view.
-        ready: whether it is READY for that proposal.
         leaving: it takes part in the change but will not be a member.
         attempt: a Lamport number over all attempts of all changes.
         begun: the attempt this sender's change began with.
@@ -130,7 +129,6 @@ class Join:
     node: NodeId
     view: ViewId | None
     answered: ViewId | None
-    ready: bool
     leaving: bool
     attempt: int
     begun: int
@@ -145,7 +143,7 @@ class Join:
     def encode(self) -> bytes:
         """The body."""
         writer = Writer().node(self.node).view(self.view).view(self.answered)
-        writer.u8(self.ready | self.leaving << 1).number(self.attempt).number(self.begun)
+        writer.u8(self.leaving << 1).number(self.attempt).number(self.begun)
         writer.number(self.serial).number(self.epoch).u64(self.agreed).number(len(self.candidates))
         for candidate in self.candidates:
             writer.node(candidate.node).number(candidate.serial)
@@ -167,7 +165,6 @@ class Join:
             node,
             view,
             answered,
-            bool(flags & 1),
             bool(flags & 2),
             attempt,
             begun,

@@ -18,7 +18,7 @@ def join(
 ) -> Join:
     """A JOIN of ``node`` with a row over a, b, c and d, in which those of ``hears`` have been heard."""
     row = tuple(Candidate(other, 1 if other.name in hears else 0) for other in (A, B, C, D))
-    return Join(node, view, None, False, False, attempt, attempt, serial, 1, agreed, row, ())
+    return Join(node, view, None, False, attempt, attempt, serial, 1, agreed, row, ())
 
 
 class RowTests(SynchronousTestCase):

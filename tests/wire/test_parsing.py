@@ -307,7 +307,7 @@ class LimitTests(SynchronousTestCase):
 
         def join(candidates: int, abandoned: int) -> Join:
             row = tuple(Candidate(node, 3) for node in NODES[:candidates])
-            return Join(NODE, None, None, False, False, 1, 1, 1, 1, 0, row, (VIEW,) * abandoned)
+            return Join(NODE, None, None, False, 1, 1, 1, 1, 0, row, (VIEW,) * abandoned)
 
         self.check_body(Join.decode, lambda count: join(count, 0), MAX_NODES)
         self.check_body(Join.decode, lambda count: join(1, count), 8)
