@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -32,11 +34,11 @@ RUN = {"XDG_RUNTIME_DIR": "/run/user/1000"}
 
 
 class Files(SynchronousTestCase):
-    """A directory of the test's own."""
+    """A directory of the test's own, whose path leaves room for that of a socket."""
 
     def setUp(self) -> None:
-        self.directory = Path(self.mktemp()).absolute()
-        self.directory.mkdir(mode=0o700)
+        self.directory = Path(tempfile.mkdtemp(prefix="gc-"))
+        self.addCleanup(shutil.rmtree, self.directory)
 
     def write(self, text: str) -> str:
         path = self.directory / "daemon.toml"
