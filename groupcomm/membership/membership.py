@@ -172,7 +172,7 @@ class Membership:
         self._installed_at = -inf
         self._install: Install | None = None
         self._unconfirmed: set[NodeId] = set()
-        self._install_until = -inf
+        self._install_until = self._install_told_at = -inf
         self._hints: dict[Address, int] = {}
         self._token = 0
         self._probes: dict[int, tuple[NodeId, float]] = {}
@@ -713,8 +713,10 @@ class Membership:
         change = self._change
         if self.state is not State.RECOVER or change is None or change.recover.proposal != plan.proposal:
             return
+        if plan.proposal.proposer == self._me:  # the network brings one's own multicasts back: no progress
+            return
         change.progress_at = now
-        if change.plan is None and plan.proposal.proposer != self._me:
+        if change.plan is None:
             self._take_plan(plan, now)
             self._say_ready(source, now)
 
@@ -800,7 +802,8 @@ class Membership:
         plan = change.plan
         self._install = Install(plan.proposal, change.digest)
         self._install_until = now + self._timing.recover
-        others = {node for node in plan.participants if node != self._me}
+        self._install_told_at = now
+        others = {node for node in plan.members or plan.participants if node != self._me}
         self._unconfirmed = others if plan.proposal.proposer == self._me else set()
         self._installed_attempt = plan.attempt
         self._installed_at = now
@@ -836,7 +839,8 @@ class Membership:
             return
         if now >= self._install_until or self.state is not State.OPERATIONAL:
             self._unconfirmed.clear()
-        else:
+        elif now - self._install_told_at >= self._timing.retry:
+            self._install_told_at = now
             self.out.append((self._install, None))
         if self.view is not None and self._me not in self.members:
             self._leave_when_told(now)

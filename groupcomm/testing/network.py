@@ -19,6 +19,9 @@ from groupcomm.testing.scheduler import Scheduler
 DatagramSink = Callable[[bytes, Address], None]
 """Takes the bytes and the sender's address."""
 
+PacketTap = Callable[[bytes, Address], int | None]
+"""Asked about each datagram and its sender: how many other nodes it may reach, None for all of them."""
+
 PacketObserver = Callable[[str, Address, Address, bytes], None]
 """Told what became of each copy: ``deliver``, ``drop``, ``cut``, ``corrupt`` or ``duplicate``; from, to, bytes."""
 
@@ -64,6 +67,7 @@ class Network:
         counters: what became of the copies.
         observer: told of every copy, for logs.
         loses: asked about every copy (data, source, receiver): whether exactly this one is lost.
+        tap: asked about every datagram before it is on the wire.
     """
 
     scheduler: Scheduler
@@ -75,6 +79,8 @@ class Network:
     counters: dict[str, int] = field(factory=dict)
     observer: PacketObserver | None = None
     loses: Callable[[bytes, Address, Address], bool] | None = None
+    tap: PacketTap | None = None
+    _muted: set[Address] = field(factory=set)
     _sockets: dict[Address, DatagramSink] = field(factory=dict)
     _cuts: set[tuple[Address, Address]] = field(factory=set)
     _last_arrival: dict[tuple[Address, Address], float] = field(factory=dict)
@@ -106,13 +112,27 @@ class Network:
         """
         size = len(datagram.data)
         assert size <= self.mtu_bytes, f"a datagram of {size} bytes on a network with an MTU of {self.mtu_bytes}"
+        if source in self._muted:
+            return
         self._count("sent")
+        reaches = self.tap(datagram.data, source) if self.tap is not None else None
         departs_at = max(self.scheduler.now, self._link_free_at.get(source, 0.0))
         departs_at += size / self.conditions.rate_bytes_per_second
         self._link_free_at[source] = departs_at
         receivers = sorted(self._sockets) if datagram.destination is None else [datagram.destination]
+        if reaches is not None:
+            others = [receiver for receiver in receivers if receiver != source]
+            receivers = self._loss.sample(others, min(reaches, len(others)))
         for receiver in receivers:
             self._send_copy(datagram.data, source, receiver, departs_at)
+
+    def mute(self, source: Address) -> None:
+        """Nothing that ``source`` sends reaches the wire."""
+        self._muted.add(source)
+
+    def unmute(self, source: Address) -> None:
+        """Undo ``mute``."""
+        self._muted.discard(source)
 
     def cut(self, source: Address, destination: Address) -> None:
         """Lose everything from ``source`` to ``destination``; the other direction is not touched."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from groupcomm.errors import MalformedPacket
 from groupcomm.identity import NodeId
+from groupcomm.ordering.frames import FrameType
 from groupcomm.wire.messages import Beacon, Join, decode_message
-from groupcomm.wire.packets import HEADER_BYTES, Header, Kind
+from groupcomm.wire.packets import FIRST, HEADER_BYTES, STAMPED, Header, Kind
 
 
 def packet_label(data: bytes) -> str:
@@ -32,6 +33,18 @@ def packet_label(data: bytes) -> str:
             )
         case _:
             return kind.name
+
+
+def packet_kind(data: bytes) -> str:
+    """The name of a packet's kind, ``DIRECTORY`` for the first packet of a directory; ``?`` if it is none."""
+    try:
+        header = Header(data)
+        kind = Kind(header.kind)
+    except (MalformedPacket, ValueError):
+        return "?"
+    if kind is Kind.DATA and header.flags & FIRST and not header.flags & STAMPED and len(data) > HEADER_BYTES:
+        return "DIRECTORY" if data[HEADER_BYTES] >> 3 & 0x0F == FrameType.DIRECTORY else "DATA"
+    return kind.name
 
 
 def _name(node: NodeId) -> str:

@@ -17,11 +17,14 @@ from attrs import define, field, frozen
 from groupcomm.config import EngineConfig
 from groupcomm.errors import NameInUse, QueueFull
 from groupcomm.events import Level, Reason
+from groupcomm.limits import DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES
+from groupcomm.outputs import Address
 from groupcomm.testing.cluster import Cluster, TimeLimitReached, product_engine
 from groupcomm.testing.interface import EngineFactory
 from groupcomm.testing.network import Conditions, PacketObserver
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
 from groupcomm.testing.oracle import Report, examine
+from groupcomm.testing.packets import packet_kind
 from groupcomm.testing.trace import Trace
 
 CONVERGE_SECONDS = 20.0
@@ -36,6 +39,11 @@ QUIET_LOSS = 0.02
 NAMES = ("ash", "bay", "cob", "dew", "elm", "fir", "gum", "hop", "ivy")
 GROUPS = ("red", "green", "blue")
 LEVELS = tuple(Level)
+AMBUSH_KINDS = (
+    "JOIN", "RECOVER", "ANSWER", "PLAN", "PLAN", "READY", "READY", "INSTALL", "INSTALL", "DIRECTORY", "STAMP",
+    "HANDOVER", "TAKE",
+)  # fmt: skip
+"""The packets before, after or while sending which a node may fall."""
 
 
 @frozen
@@ -56,6 +64,12 @@ class Parameters:
         conditions: of the network.
         mtu_bytes: of the network and the nodes.
         clock_spread: how much the speeds of two clocks differ at most.
+        first_packet_number: where every stream's numbers begin; near 2**32 they wrap in the run.
+        suppression_nodes: views larger than this multicast their NACKs.
+        budget_bytes: of every node.
+        giants: messages of more than a mebibyte, which need a slot, all at about one time.
+        dominant: whether one client after the other sends most of what is ordered: each is given the sequencer's role.
+        ambushes: how many nodes end, stop or vanish at a named step of a view change.
     """
 
     nodes: int
@@ -71,6 +85,12 @@ class Parameters:
     conditions: Conditions
     mtu_bytes: int
     clock_spread: float
+    first_packet_number: int
+    suppression_nodes: int
+    budget_bytes: int
+    giants: int
+    dominant: bool
+    ambushes: int
 
 
 @frozen
@@ -127,6 +147,7 @@ def draw_parameters(seed: str) -> Parameters:
         tail_probability=stream.choice((0.0, 0.0, 0.001, 0.01)),
         tail_seconds=stream.choice((0.01, 0.05)),
     )
+    special = random.Random(f"{seed}/special")
     return Parameters(
         nodes=stream.choice((2, 3, 3, 3, 4, 4, 5, 6, 7)),
         clients=stream.choice((1, 1, 1, 2, 3)),
@@ -141,6 +162,12 @@ def draw_parameters(seed: str) -> Parameters:
         conditions=conditions,
         mtu_bytes=stream.choice((1200, 1400, 1400, 8900)),
         clock_spread=stream.choice((0.0, 0.0, 0.05)),
+        first_packet_number=special.choice((0, 0, (1 << 32) - 100, (1 << 32) - 3, (1 << 31) - 50)),
+        suppression_nodes=special.choice((16, 16, 3, 2)),
+        budget_bytes=special.choice((DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES)),
+        giants=special.choice((0,) * 24 + (3,)),
+        dominant=special.random() < 0.15,
+        ambushes=special.choice((0, 0, 1, 2, 3)),
     )
 
 
@@ -151,6 +178,9 @@ def draw_scenario(seed: str) -> Scenario:
     steps = [*_draw_starts(seed, parameters, names), *_draw_sends(seed, parameters, names)]
     steps += _draw_faults(seed, parameters, names)
     steps += _draw_memberships(seed, parameters, names)
+    steps += _draw_loads(seed, parameters, names)
+    steps += _draw_ambushes(seed, parameters, names)
+    steps += _draw_merges(seed, parameters, names)
     return Scenario(seed, parameters, tuple(sorted(steps, key=lambda step: step.at)))
 
 
@@ -264,6 +294,72 @@ def _draw_memberships(seed: str, parameters: Parameters, names: Sequence[str]) -
     return steps
 
 
+def _draw_loads(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
+    """Giants from several senders at once, and one sender that outweighs all others."""
+    stream = random.Random(f"{seed}/loads")
+    steps = []
+    at = 1.5 + stream.random()
+    for number in range(parameters.giants):
+        size, level = stream.randint(1_050_000, 1_600_000), stream.choice((Level.RELIABLE, Level.FIFO, Level.AGREED))
+        name, slot = stream.choice(names), stream.randrange(parameters.clients)
+        steps.append(Step(at, "send", (name, slot, f"giant{number}", size, level, GROUPS[:1], False, False)))
+        at += stream.random() * 0.02
+    if parameters.dominant:
+        name, at, number, until = stream.choice(names), 1.2, 0, 0.0
+        while at < 1.5 + parameters.seconds:
+            number += 1
+            if at > until:
+                name, until = stream.choice(names), at + 1.0 + stream.random()
+            size, level = stream.randint(500, 5_000), stream.choice((Level.AGREED, Level.AGREED, Level.SAFE))
+            steps.append(Step(at, "send", (name, 0, f"d{number}", size, level, GROUPS[:1], False, False)))
+            at += stream.expovariate(1.0 / 0.012)
+    return steps
+
+
+def _draw_ambushes(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
+    """Nodes that fall at a named step of a change, and a fault that makes a change come about."""
+    stream = random.Random(f"{seed}/ambushes")
+    steps = []
+    for _ in range(parameters.ambushes):
+        at = 1.0 + stream.random() * parameters.seconds
+        kind = stream.choice(AMBUSH_KINDS)
+        when = stream.choice(("before", "after", "partly"))
+        how = stream.choice(("crash", "crash", "vanish", "pause"))
+        back = stream.choice((None, 0.0, 0.3, 1.5))
+        steps.append(Step(at, "ambush", (kind, when, how, back, stream.choice((1, 1, 2, 4)))))
+        provoked = stream.choice(("restart", "crash", "quit", "partition"))
+        if provoked == "quit":
+            for name in stream.sample(names, stream.randint(1, len(names) - 1)):
+                steps += [Step(at, "quit", (name,)), Step(at + 0.5 + stream.random(), "restart", (name,))]
+        elif provoked == "partition":
+            side = tuple(sorted(stream.sample(names, stream.randint(1, len(names) - 1))))
+            steps += [Step(at, "partition", (side,)), Step(at + 1.0 + stream.random(), "heal")]
+        else:
+            steps.append(Step(at, provoked, (stream.choice(names),)))
+        steps += [Step(at + 2.0, "populate", (name,)) for name in names]
+    return steps
+
+
+def _draw_merges(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
+    """Several components, of which first two and, while these merge, all are healed."""
+    stream = random.Random(f"{seed}/merges")
+    if len(names) < 3 or stream.random() >= 0.2:
+        return []
+    at = 1.0 + stream.random() * parameters.seconds
+    count = stream.randint(3, min(5, len(names)))
+    sides: list[list[str]] = [[] for _ in range(count)]
+    for number, name in enumerate(stream.sample(names, len(names))):
+        sides[number if number < count else stream.randrange(count)].append(name)
+    split = tuple(tuple(sorted(side)) for side in sides)
+    together = (split[0] + split[1], *split[2:])
+    first = at + 0.5 + 1.5 * stream.random()
+    return [
+        Step(at, "split", split),
+        Step(first, "split", together),
+        Step(first + stream.choice((0.2, 0.8, 1.0, 1.3)) * (0.7 + 0.6 * stream.random()), "heal"),
+    ]
+
+
 @define(eq=False)
 class Run:
     """A scenario at work."""
@@ -288,7 +384,12 @@ class Run:
         rates = {name: 1.0 + parameters.clock_spread * (stream.random() - 0.5) for name in NAMES}
         cluster = Cluster(
             scenario.seed,
-            config=EngineConfig(mtu_bytes=parameters.mtu_bytes),
+            config=EngineConfig(
+                mtu_bytes=parameters.mtu_bytes,
+                first_packet_number=parameters.first_packet_number,
+                suppression_nodes=parameters.suppression_nodes,
+                budget_bytes=parameters.budget_bytes,
+            ),
             conditions=parameters.conditions,
             check_invariants=check_invariants,
             clock_rates=rates,
@@ -330,6 +431,7 @@ class Run:
         """Heal everything, wait for one view, send once more at every level, and wait until nothing is outstanding."""
         cluster = self.cluster
         cluster.heal()
+        cluster.network.tap = None
         quiet_loss = min(QUIET_LOSS, cluster.network.conditions.loss_probability)
         cluster.network.conditions = Conditions(loss_probability=quiet_loss)
         for node in cluster.live_nodes():
@@ -450,6 +552,41 @@ class Run:
         inside = [name for name in sorted(self.cluster.nodes) if name in side]
         outside = [name for name in sorted(self.cluster.nodes) if name not in side]
         self.cluster.partition(inside, outside)
+
+    def _split(self, *sides: tuple[str, ...]) -> None:
+        self.cluster.heal()
+        self.cluster.partition(*[[name for name in side if name in self.cluster.nodes] for side in sides])
+
+    def _ambush(self, kind: str, when: str, how: str, back: float | None, nth: int) -> None:
+        """The node that sends the ``nth`` packet of this kind falls: before, after, or having reached one node."""
+        seen = 0
+
+        def tap(data: bytes, source: Address) -> int | None:
+            nonlocal seen
+            if packet_kind(data) != kind:
+                return None
+            seen += 1
+            if seen < nth:
+                return None
+            network.tap = None
+            node = next(node for node in self.cluster.nodes.values() if node.address == source)
+            network.mute(source)
+            self.cluster.scheduler.call_later(0.0, lambda: self._fall(node, how, back))
+            return {"before": 0, "after": None, "partly": 1}[when]
+
+        network = self.cluster.network
+        network.tap = tap
+
+    def _fall(self, node: SimulatedNode, how: str, back: float | None) -> None:
+        self.cluster.network.unmute(node.address)
+        if not node.running:
+            return
+        getattr(node, how)()
+        if how == "pause":
+            self.cluster.scheduler.call_later(1.0 if back is None else back, node.resume)
+        elif back is not None:
+            self.cluster.scheduler.call_later(back, lambda: self._restart(node.name))
+            self.cluster.scheduler.call_later(back + 0.5, lambda: self._populate(node.name))
 
     def _heal(self) -> None:
         self.cluster.heal()

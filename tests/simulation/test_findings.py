@@ -152,6 +152,23 @@ class MembershipTests(FindingCase):
         cluster.run_until(cluster.converged, 5.0)
         self.assertLessEqual(len(young.views), 3)
 
+    def test_a_leave_is_told_without_a_flood(self) -> None:
+        """Nobody waits for a leaver in the view that it left: INSTALL goes out a few times, not hundreds."""
+        self.build("a", "b", "c")
+        installs: list[str] = []
+
+        def drop(header: Header, source: str, receiver: str) -> bool:
+            if header.kind == Kind.INSTALL:
+                installs.append(f"{source} to {receiver}")
+            return False
+
+        self.drop = drop
+        self.nodes[2].leave()
+        self.cluster.run(2.0)
+        self.assertEqual([node.name for node in self.cluster.live_nodes()], ["a", "b"])
+        self.assertTrue(installs)
+        self.assertLess(len(installs), 12)
+
 
 class SlotTests(FindingCase):
     def test_a_slot_is_not_given_twice_for_one_ask(self) -> None:
