@@ -443,8 +443,10 @@ class Run:
             for level in LEVELS:
                 self._send(name, slot, f"probe{number}{level.name}", 20, level, GROUPS[:1], False, False)
         cluster.run_until(self._at_rest, REST_SECONDS, every=0.05)
-        cluster.run(1.0)
+        cluster.run(1.0)  # a node that fell late has come back by then
         cluster.run_until(cluster.converged, CONVERGE_SECONDS, every=0.01)
+        cluster.run_until(lambda: cluster.converged() and self._at_rest(), REST_SECONDS, every=0.05)
+        cluster.run(0.5)
 
     def _at_rest(self) -> bool:
         for node in self.cluster.live_nodes():
