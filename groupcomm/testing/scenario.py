@@ -406,7 +406,8 @@ class Run:
         cluster, failure, text = self.cluster, None, ""
         settled = None
         try:
-            cluster.run(until=1.6 + self.scenario.parameters.seconds)
+            last = max((step.at for step in self.scenario.steps), default=0.0)
+            cluster.run(until=max(1.6 + self.scenario.parameters.seconds, last + 0.1))
             self._settle()
             settled = [node.identity for node in cluster.live_nodes()]
         except TimeLimitReached as error:
