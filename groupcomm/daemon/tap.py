@@ -125,12 +125,22 @@ class TwistdService(DaemonService):
                 parent.setComponent(ILogObserver, make_observer(self._options.settings, stream))
 
     def startService(self) -> None:
-        """Start; a machine that does not give what is needed ends the process with one clear line."""
+        """Start; a machine that does not give what is needed ends the process with one clear line.
+
+        Raises:
+            SystemExit: in the foreground.
+            EnvironmentFault, UsageError: in the background, where ``twistd`` tells the waiting parent of an
+                ``Exception`` only: it would wait for ever after a ``SystemExit``.
+        """
         try:
             super().startService()
-        except EnvironmentFault as error:
+        except (EnvironmentFault, UsageError) as error:
             self.remove_sockets()
-            raise SystemExit(f"groupcomm: {error}") from None
+            twistd_options = getattr(self._options, "parent", None)
+            if twistd_options is None or twistd_options["nodaemon"]:
+                raise SystemExit(f"groupcomm: {error}") from None
+            self._log.critical("the daemon cannot start: {reason}", reason=str(error))
+            raise
 
     def _observe(self, news: NodeNews) -> None:
         """A node that has ended by itself leaves nothing to run for."""
