@@ -157,7 +157,9 @@ class GroupHandle:
         """Whether ``Left`` has been given: no event follows."""
         return self._ended
 
-    def send(self, data: bytes, *, level: Level, stable: bool = False, self_discard: bool = False) -> Deferred[None]:
+    def send(
+        self, data: bytes, *, level: Level = Level.AGREED, stable: bool = False, self_discard: bool = False
+    ) -> Deferred[None]:
         """Send one message to the group."""
         if self._ended:
             return fail(NotAMember(f"group {self.name!r} was left"))

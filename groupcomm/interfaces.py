@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
 
+from groupcomm.events import Level
+
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from groupcomm.events import Event, Level, Message, Undeliverable
+    from groupcomm.events import Event, Message, Undeliverable
     from groupcomm.identity import MemberId
 
 
@@ -33,12 +35,14 @@ class IGroup(Interface):
     name = Attribute("The group's name.")
     member = Attribute("This member, as the others see it (a MemberId; over a client connection, its text form).")
 
-    def send(data: bytes, *, level: Level, stable: bool = False, self_discard: bool = False) -> Deferred[None]:
+    def send(
+        data: bytes, *, level: Level = Level.AGREED, stable: bool = False, self_discard: bool = False
+    ) -> Deferred[None]:
         """Send one message to the group.
 
         Args:
             data: at most 16 MiB (UNRELIABLE: what fits one packet).
-            level: the service level.
+            level: the service level; what is not said otherwise has one order at all members (AGREED).
             stable: wait until it is delivered at every node of the view.
             self_discard: this member does not get its own copy.
 
@@ -70,11 +74,18 @@ class IConnection(Interface):
         """
 
     def send(
-        groups: Sequence[str], data: bytes, *, level: Level, stable: bool = False, self_discard: bool = False
+        groups: Sequence[str],
+        data: bytes,
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
     ) -> Deferred[None]:
         """Send one message to several groups (a member or not): each member gets it once, at one place in the order."""
 
-    def send_private(recipient: MemberId | str, data: bytes, *, level: Level, stable: bool = False) -> Deferred[None]:
+    def send_private(
+        recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
+    ) -> Deferred[None]:
         """Send to one member, ``client@node``. If it is gone, an ``Undeliverable`` event follows."""
 
     def private_messages() -> AsyncIterator[Message | Undeliverable]:

@@ -59,13 +59,19 @@ class LocalConnection:
         return joining.addCallbacks(joined, refused)
 
     def send(
-        self, groups: Sequence[str], data: bytes, *, level: Level, stable: bool = False, self_discard: bool = False
+        self,
+        groups: Sequence[str],
+        data: bytes,
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
     ) -> Deferred[None]:
         """Send one message to several groups, member of them or not."""
         return self._session.send(groups, data, level, stable=stable, self_discard=self_discard)
 
     def send_private(
-        self, recipient: MemberId | str, data: bytes, *, level: Level, stable: bool = False
+        self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
     ) -> Deferred[None]:
         """Send to one member; if it is gone, an ``Undeliverable`` event follows among the private messages."""
         return self._session.send_private(recipient, data, level, stable=stable)

@@ -142,7 +142,13 @@ class Node(Service):
         return connection.join(group, listener)
 
     def send(
-        self, groups: Sequence[str], data: bytes, *, level: Level, stable: bool = False, self_discard: bool = False
+        self,
+        groups: Sequence[str],
+        data: bytes,
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
     ) -> Deferred[None]:
         """Send one message to several groups with the node's own session."""
         try:
@@ -152,7 +158,7 @@ class Node(Service):
         return connection.send(groups, data, level=level, stable=stable, self_discard=self_discard)
 
     def send_private(
-        self, recipient: MemberId | str, data: bytes, *, level: Level, stable: bool = False
+        self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
     ) -> Deferred[None]:
         """Send to one member with the node's own session."""
         try:
