@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from groupcomm.cli.running import NO_DAEMON, CommandFailed
-from groupcomm.daemon.control import checked_path, escape, find_control
+from groupcomm.cli.running import NO_DAEMON, USAGE, CommandFailed
+from groupcomm.daemon.control import SeveralDaemons, checked_path, escape, find_control, first_control
 from groupcomm.errors import NotConnected
 
 
@@ -22,9 +22,12 @@ def control_endpoint(given: str | None, environment: Mapping[str, str]) -> str:
         UsageError: a path that no UNIX socket can have.
         CommandFailed: nothing was given, and there is no daemon or more than one; the text lists them.
     """
-    if given is None:
+    given = given or first_control(environment.get("GROUPCOMM_CONTROL", ""))
+    if not given:
         try:
             return find_control(environment, os.geteuid())
+        except SeveralDaemons as error:
+            raise CommandFailed(str(error), USAGE) from None
         except NotConnected as error:
             raise CommandFailed(str(error), NO_DAEMON) from None
     if is_path(given):

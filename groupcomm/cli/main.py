@@ -57,8 +57,8 @@ def run(work: Work) -> int:
 @click.option(
     "--control",
     metavar="ENDPOINT",
-    envvar="GROUPCOMM_CONTROL",
-    help="Where the daemon is: a Twisted client endpoint, or the path of its socket. Default: the only one there.",
+    help="Where the daemon is: a Twisted client endpoint, or the path of its socket. Default: GROUPCOMM_CONTROL, else "
+    "the only one there.",
 )
 @click.version_option(__version__, prog_name="groupcomm", message="%(prog)s %(version)s")
 @click.pass_context
@@ -109,7 +109,7 @@ def send_command(control: Control, words: tuple[str, ...], level: str, name: str
 @click.option("--as", "name", metavar="NAME", help="The client name to log in with.")
 @click.pass_obj
 def chat_command(control: Control, group: str, name: str | None) -> int:
-    """Talk in a group: what others say is printed in its order, what you type is sent."""
+    """Talk in a group: what the group says is printed, your own lines too, and what you type is sent."""
     from groupcomm.cli.chat import chat
 
     return run(lambda reactor: chat(reactor, control, group, name=name))

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from groupcomm.daemon.broker import CLIENT_TYPES, BudgetedBroker
-from groupcomm.daemon.control import find_control
+from groupcomm.daemon.control import client_description, find_control
 from groupcomm.daemon.errors import as_local_error
 from groupcomm.daemon.schema import DeclaredMethods, Method, Parameter
 from groupcomm.errors import GroupcommError, NotConnected, Refused, UsageError
@@ -168,7 +168,8 @@ async def open_link(
 
     Args:
         reactor: what runs it.
-        endpoint: where the daemon is: an endpoint, its description, or None to look for the only one here.
+        endpoint: where the daemon is: an endpoint, its description, the absolute path of a UNIX socket, or None to
+            look for the only one here.
         name: the client's name.
         receive: called with each batch of plain events.
         environ: where ``GROUPCOMM_CONTROL`` and the run directories are looked up.
@@ -179,6 +180,8 @@ async def open_link(
     """
     if endpoint is None:
         endpoint = find_control(environ, os.geteuid())
+    if isinstance(endpoint, str):
+        endpoint = client_description(endpoint)
     where = endpoint if isinstance(endpoint, str) else repr(endpoint)
     if isinstance(endpoint, str):
         try:

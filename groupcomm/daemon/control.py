@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import socket
 import stat
 from collections.abc import Mapping, Sequence
@@ -102,12 +103,13 @@ def checked_path(path: Path) -> Path:
 def parse_control(description: str) -> ControlEndpoint:
     """Check a server endpoint description for the control service.
 
-    Allowed are ``unix:PATH[:mode=600|660]`` and ``tcp:PORT:interface=127.0.0.1`` (or localhost, ::1).
+    Allowed are ``unix:PATH[:mode=600|660]``, the absolute path alone, and ``tcp:PORT:interface=127.0.0.1`` (or
+    localhost, ::1).
 
     Raises:
         UsageError: anything else; the text says what is allowed.
     """
-    words, options = _split(description)
+    words, options = _split(client_description(description))
     kind = words[0]
     if kind == "unix":
         return _parse_unix(description, words, options)
@@ -237,25 +239,40 @@ def is_live(path: Path) -> bool:
     return code in (0, errno.EAGAIN, errno.EINPROGRESS)
 
 
+class SeveralDaemons(NotConnected):
+    """Which daemon is meant must be said."""
+
+
+def first_control(text: str) -> str:
+    """The first of the control endpoints in a list as the environment holds it; empty if there is none."""
+    return next((item for item in re.split(r"[\s,]+", text) if item), "")
+
+
+def client_description(given: str) -> str:
+    """A client endpoint description as it is, or that of the UNIX socket of an absolute path."""
+    return f"unix:{escape(str(checked_path(Path(given))))}" if given.startswith("/") else given
+
+
 def find_control(environ: Mapping[str, str], user: int) -> str:
     """The client endpoint description of the daemon to talk to, when none was given.
 
     Args:
-        environ: the environment: ``GROUPCOMM_CONTROL`` is taken as it is.
+        environ: the environment: of a list in ``GROUPCOMM_CONTROL`` the first item is taken.
         user: the effective user id.
 
     Raises:
-        NotConnected: no daemon's socket is there, or several are; the text lists them.
+        NotConnected: no daemon's socket is there.
+        SeveralDaemons: several are; the text lists them.
     """
-    if given := environ.get("GROUPCOMM_CONTROL"):
-        return given
+    if given := first_control(environ.get("GROUPCOMM_CONTROL", "")):
+        return client_description(given)
     directories = dict.fromkeys((run_directory(environ, user), Path("/run/groupcomm"), _home_directory(environ)))
     found = [path for directory in directories for path in _sockets(directory) if is_live(path)]
     if len(found) == 1:
         return f"unix:{escape(str(found[0]))}"
     if found:
         listing = "\n".join(f"  unix:{escape(str(path))}" for path in found)
-        raise NotConnected(f"several daemons run here, say which with --control or GROUPCOMM_CONTROL:\n{listing}")
+        raise SeveralDaemons(f"several daemons run here, say which with --control or GROUPCOMM_CONTROL:\n{listing}")
     looked = ", ".join(str(directory) for directory in directories)
     raise NotConnected(f"no daemon runs here (looked in {looked}): start one with: twistd groupcomm")
 

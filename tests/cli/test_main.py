@@ -150,12 +150,18 @@ class ControlTests(SynchronousTestCase):
         dead.close()
         self.assertEqual(control_endpoint(None, self.environment), f"unix:{path}")
 
+    def test_environment(self) -> None:
+        """The first of a list in the environment is taken, a path too; an option wins over it."""
+        environment = {**self.environment, "GROUPCOMM_CONTROL": "/run/a.sock, tcp:1"}
+        self.assertEqual(control_endpoint(None, environment), "unix:/run/a.sock")
+        self.assertEqual(control_endpoint("/run/b.sock", environment), "unix:/run/b.sock")
+
     def test_several(self) -> None:
         """Several are listed."""
         paths = [self.listen("default-alpha.sock"), self.listen("default-beta.sock")]
         error = self.assertRaises(CommandFailed, control_endpoint, None, self.environment)
         assert isinstance(error, CommandFailed)
-        self.assertEqual(error.status, 3)
+        self.assertEqual(error.status, 2)
         for path in paths:
             self.assertIn(path, error.text)
 

@@ -233,7 +233,16 @@ class ControlTests(Files):
         self.assertIn("c-n0.sock", message)
         self.assertIn("c-n2.sock", message)
         self.assertNotIn("c-n1.sock", message)
-        self.assertEqual(find_control({**environ, "GROUPCOMM_CONTROL": "tcp:a:1"}, 1000), "tcp:a:1")
+        for given, taken in (
+            ("tcp:a:1", "tcp:a:1"),
+            ("/run/a.sock", "unix:/run/a.sock"),
+            (" unix:/run/a.sock, tcp:1:interface=127.0.0.1", "unix:/run/a.sock"),
+        ):
+            self.assertEqual(find_control({**environ, "GROUPCOMM_CONTROL": given}, 1000), taken)
+
+    def test_path_alone(self) -> None:
+        """An absolute path is a UNIX socket for the daemon too, whatever characters it has."""
+        self.assertEqual(parse_control("/run/a=b/c:d.sock"), parse_control("unix:/run/a\\=b/c\\:d.sock"))
 
 
 class OptionsTests(Files):
