@@ -74,6 +74,10 @@ class Message:
         """Whether it was sent to this member alone."""
         return not self.groups
 
+    def __str__(self) -> str:
+        where = ", ".join(self.groups) or "you alone"
+        return f"{self.sender} to {where}, {self.level.name}: {self.data!r}"
+
 
 @frozen
 class View:
@@ -96,6 +100,14 @@ class View:
     left: tuple[Departure, ...]
     transitional: tuple[MemberId, ...]
     primary: bool
+
+    def __str__(self) -> str:
+        text = f"view {self.id} of {self.group}: {', '.join(map(str, self.members))}"
+        if self.joined:
+            text += f"; joined: {', '.join(map(str, self.joined))}"
+        if self.left:
+            text += f"; left: {', '.join(f'{one.member} ({one.reason.label})' for one in self.left)}"
+        return text
 
 
 @frozen
