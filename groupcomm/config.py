@@ -6,7 +6,7 @@ these is the daemon's business.
 
 from __future__ import annotations
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name
@@ -32,7 +32,7 @@ class Timing:
         between: the least time between two changes for joins or merges; failures are never held back.
         recover: how long a recovery may make no progress.
         retry: how often a recovery message is repeated.
-        blocked: how long a node may be blocked before it goes on with whom it has.
+        blocked: how long a newcomer that hears a view waits to be let in before it founds one of its own.
         leave: how long a leaving node waits for the others.
         status: how long after the last new packet a status is sent at the latest.
         prompt: how long a status that somebody waits for may be delayed.
@@ -110,7 +110,3 @@ class EngineConfig:
             raise UsageError(f"max_message_bytes must be 1 to {MAX_MESSAGE_BYTES}, not {self.max_message_bytes}")
         if not 1 <= self.max_nodes <= MAX_NODES:
             raise UsageError(f"max_nodes must be 1 to {MAX_NODES}, not {self.max_nodes}")
-
-    def with_timing(self, **seconds: float) -> EngineConfig:
-        """The same settings with some times changed."""
-        return evolve(self, timing=evolve(self.timing, **seconds))

@@ -480,6 +480,7 @@ class Engine:
                 plan.sequencer,
             )
         )
+        self._probed.clear()
         self._groups.view_installed(plan.proposal, members, staying, departed, exchange=plan.exchange)
         self._watch(members)
 

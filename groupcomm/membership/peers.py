@@ -93,10 +93,6 @@ class Peers:
         """What is known of ``node``."""
         return self._by_node.get(node)
 
-    def others_named(self, node: NodeId) -> list[Peer]:
-        """Other runs of the same name."""
-        return [peer for other, peer in self._by_node.items() if other.name == node.name and other != node]
-
     def strangers(self) -> list[Peer]:
         """All that are not of the view, in order."""
         return [self._by_node[node] for node in sorted(self._by_node) if node not in self._kept]

@@ -129,6 +129,7 @@ class OrderedView:
         self._release = Release(size, first)
         self._release.open = not setup.exchange
         self._sequencing = Sequencing(size, setup.sequencer, self._release)
+        self._violations_told = 0
         self._slots = Slots(max(1, config.budget_bytes // 4 // config.max_message_bytes))
         self.sending = Sending(setup.me, outbox, self._release, self.window, config.mtu_bytes)
         self._repairs = RepairQueue(now)
@@ -388,6 +389,9 @@ class OrderedView:
         if self.frozen:
             return []
         self._sequencing.read()
+        if self._sequencing.violations > self._violations_told:
+            self._counters.up("peer_violations", self._sequencing.violations - self._violations_told)
+            self._violations_told = self._sequencing.violations
         frames = list(self._release.take(self._stability.stable))
         if frames:
             self._ask_at, self._ask_wait = inf, 0.0

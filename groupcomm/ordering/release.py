@@ -113,11 +113,6 @@ class Release:
         queue = self._queues[self._runs[0].stream]
         return bool(queue) and queue[0].level == Level.SAFE
 
-    @property
-    def anything_waits(self) -> bool:
-        """Whether any frame waits."""
-        return bool(self._early) or any(self._queues)
-
     def take(self, stable: Sequence[int]) -> Iterator[Frame]:
         """Deliver what may be delivered.
 

@@ -32,16 +32,15 @@ class Sequencing:
     Attributes:
         current: the index of the node whose stamps are read now.
         taking: whether the current one has still to say its TAKE.
-        changes: how often the role has moved.
         violations: stamps that contradict the order so far; ignored, alike by all.
     """
 
-    __slots__ = ("_placed", "_records", "_release", "_seen", "_up_to", "changes", "current", "taking", "violations")
+    __slots__ = ("_placed", "_records", "_release", "_seen", "_up_to", "current", "taking", "violations")
 
     def __init__(self, size: int, sequencer: int, release: Release) -> None:
         self.current = sequencer
         self.taking = False
-        self.changes = self.violations = 0
+        self.violations = 0
         self._release = release
         self._records: list[deque[tuple[int, Record]]] = [deque() for _ in range(size)]
         self._seen = [0] * size
@@ -71,7 +70,6 @@ class Sequencing:
                     self.violations += 1
                     continue
                 self.current, self.taking = record.to, True
-                self.changes += 1
             elif record.position != self._release.placed + 1:
                 self.violations += 1
             elif isinstance(record, OwnStamp):

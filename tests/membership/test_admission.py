@@ -248,9 +248,3 @@ class PeerTests(SynchronousTestCase):
         peer = self.peers.heard(B, ("10.0.0.2", 1), 1.0)
         self.peers.excuse(5.0)
         self.assertEqual(peer.heard_at, 6.0)
-
-    def test_other_runs_of_a_name_are_found(self) -> None:
-        """All incarnations of a name but the given one."""
-        again = self.peers.heard(NodeId("b", 2), ("10.0.0.2", 2), 1.0)
-        self.peers.heard(B, ("10.0.0.2", 1), 1.0)
-        self.assertEqual(self.peers.others_named(B), [again])
