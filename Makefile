@@ -2,18 +2,25 @@
 # make test   everything that continuous integration runs
 # make clean  remove what these made
 #
-# Both make their own .venv. PYTHON names the interpreter it is made with: make demo PYTHON=python3.12
+# make campaign SEEDS=FIRST:LAST [JOBS=2]   random runs of whole clusters; goes on where it was interrupted
+#
+# Each makes its own .venv. PYTHON names the interpreter it is made with: make demo PYTHON=python3.12
 
 PYTHON ?= python3
 METADATA := setup.cfg pyproject.toml groupcomm/_version.py
 
-.PHONY: demo test clean
+JOBS ?= 2
+
+.PHONY: demo test campaign clean
 
 demo: .venv/installed
 	@.venv/bin/python -m groupcomm.demo
 
 test: .venv/installed-dev
 	@.venv/bin/python tests/run_parts.py
+
+campaign: .venv/installed
+	@.venv/bin/python -m groupcomm.testing.campaign $(SEEDS) --jobs $(JOBS)
 
 .venv/installed: $(METADATA)
 	@.ci/install "$(PYTHON)"

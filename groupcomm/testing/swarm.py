@@ -1,17 +1,18 @@
-"""Runs many random scenarios and shows those that break a property: ``python -m groupcomm.testing.swarm 1:200``.
+"""One run of the swarm: the scenario of a seed, and what of its outcome a campaign keeps.
 
-``--seed N`` replays one, with ``--verbose`` its trace and every packet by kind, with ``--shrink`` after dropping every
-step of its script that the failure does not need.
+``python -m groupcomm.testing.swarm --seed N`` replays one, with ``--verbose`` its trace and every packet by kind, with
+``--shrink`` after dropping every step of its script that the failure does not need.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from multiprocessing import Pool
+import time
+import traceback
+from collections.abc import Mapping, Sequence
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from groupcomm.outputs import Address
 from groupcomm.testing.packets import packet_label
@@ -25,9 +26,59 @@ EXPECTED_PREMISES = (
 """A campaign in which one of these never had anything to check has proved nothing about it."""
 
 
+LINE_CHARACTERS = 300
+"""What a summary keeps of the text of a failure."""
+
+
+@frozen
+class RunSummary:
+    """What a campaign keeps of a run: small enough to be sent from one process to another.
+
+    Attributes:
+        failure: as in ``Outcome``.
+        line: the first line of what is wrong; empty if all is well.
+        premises: for each property how often there was something to check.
+        nodes: how many took part.
+        cpu_seconds: what the run took, the oracle's part included.
+    """
+
+    seed: str
+    failure: str | None
+    line: str
+    premises: Mapping[str, int]
+    nodes: int
+    cpu_seconds: float
+
+
 def run_seed(seed: str, *, check_invariants: bool = True) -> Outcome:
     """Run the scenario of a seed."""
     return Run.of(draw_scenario(seed), check_invariants=check_invariants).execute()
+
+
+def summarize_seed(seed: str) -> RunSummary:
+    """Run the scenario of a seed and keep only the summary; whatever is raised on the way is a failure of that run."""
+    began = time.process_time()
+    try:
+        outcome = run_seed(seed)
+    except Exception:
+        line = traceback.format_exc().strip().splitlines()[-1][:LINE_CHARACTERS]
+        return RunSummary(seed, "exception", line, {}, 0, time.process_time() - began)
+    return RunSummary(
+        seed,
+        outcome.failure,
+        failure_line(outcome),
+        dict(outcome.report.premises),
+        outcome.scenario.parameters.nodes,
+        time.process_time() - began,
+    )
+
+
+def failure_line(outcome: Outcome) -> str:
+    """What is wrong in one line: the first violation, or the last line of a traceback."""
+    lines = outcome.text.strip().splitlines()
+    if outcome.failure is None or not lines:
+        return ""
+    return lines[-1 if outcome.failure == "exception" else 0][:LINE_CHARACTERS]
 
 
 def shrink(scenario: Scenario, failure: str) -> Scenario:
@@ -46,7 +97,7 @@ def shrink(scenario: Scenario, failure: str) -> Scenario:
         size = max(1, size // 2)
 
 
-def vacuous(premises: dict[str, int]) -> list[str]:
+def vacuous(premises: Mapping[str, int]) -> list[str]:
     """The properties that never had anything to check."""
     return [name for name in EXPECTED_PREMISES if not premises.get(name)]
 
@@ -89,49 +140,17 @@ def replay(scenario: Scenario, *, verbose: bool) -> Outcome:
     return outcome
 
 
-def campaign(seeds: Iterable[str], jobs: int) -> tuple[list[Outcome], dict[str, int]]:
-    """Run many; print those that fail and every fiftieth line of progress.
-
-    Returns:
-        The failed ones, and the sum of all premises.
-    """
-    failed: list[Outcome] = []
-    premises: dict[str, int] = {}
-    outcomes = map(run_seed, seeds) if jobs == 1 else Pool(jobs).imap(run_seed, seeds)
-    for number, outcome in enumerate(outcomes, 1):
-        for name, times in outcome.report.premises.items():
-            premises[name] = premises.get(name, 0) + times
-        if outcome.failure is not None:
-            failed.append(outcome)
-            print(summary_line(outcome))
-            print("   ", outcome.text.strip().splitlines()[0 if outcome.failure != "exception" else -1][:300])
-        elif number % 50 == 0:
-            print(f"{number} runs, {len(failed)} failed")
-    return failed, premises
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status: 0 if nothing failed."""
     parser = argparse.ArgumentParser(prog="python -m groupcomm.testing.swarm", description=__doc__)
-    parser.add_argument("seeds", nargs="?", default="1:50", help="FIRST:LAST, both included")
-    parser.add_argument("--seed", help="replay this one")
+    parser.add_argument("--seed", required=True, help="replay this one")
     parser.add_argument("--verbose", action="store_true", help="print the trace and every packet")
     parser.add_argument("--shrink", action="store_true", help="make the failing script small first")
-    parser.add_argument("--jobs", type=int, default=1, help="processes to use")
     options = parser.parse_args(arguments)
-    if options.seed is not None:
-        scenario = draw_scenario(options.seed)
-        if options.shrink and (failure := Run.of(scenario).execute().failure) is not None:
-            scenario = shrink(scenario, failure)
-        return 1 if replay(scenario, verbose=options.verbose).failure else 0
-    first, _, last = options.seeds.partition(":")
-    seeds = [str(number) for number in range(int(first), int(last or first) + 1)]
-    failed, premises = campaign(seeds, options.jobs)
-    print("checked: " + ", ".join(f"{name} {premises[name]}" for name in sorted(premises)))
-    if nothing := vacuous(premises):
-        print("never checked: " + ", ".join(nothing))
-    print(f"{len(seeds)} runs, {len(failed)} failed: {' '.join(one.scenario.seed for one in failed)}")
-    return 1 if failed else 0
+    scenario = draw_scenario(options.seed)
+    if options.shrink and (failure := Run.of(scenario).execute().failure) is not None:
+        scenario = shrink(scenario, failure)
+    return 1 if replay(scenario, verbose=options.verbose).failure else 0
 
 
 if __name__ == "__main__":
