@@ -88,7 +88,7 @@ class ViewId:
         return f"{self.epoch}-{self.proposer.name}-{self.proposer.incarnation:x}"
 
 
-@frozen(order=True)
+@frozen(order=True, cache_hash=True)
 class MemberId:
     """A client session as the groups know it; two sessions under one name are two members.
 

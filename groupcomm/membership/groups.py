@@ -317,10 +317,10 @@ class Groups:
 
     def check_invariants(self) -> None:
         """Raise ``AssertionError`` if the two directions of the directory differ."""
-        for name, group in self._groups.items():
-            assert all(name in self._of_member[member] for member in group.members), name
         for member, names in self._of_member.items():
             assert names and all(member in self._groups[name].members for name in names), member
+        memberships = sum(len(group.members) for group in self._groups.values())
+        assert memberships == sum(len(names) for names in self._of_member.values())
 
 
 def _read_table(node: NodeId, table: bytes) -> dict[MemberId, list[str]]:

@@ -768,9 +768,7 @@ class OrderedView:
         for index, stream in enumerate(self.streams):
             stream.check_invariants()
             assert self._processed[index] <= stream.contiguous
-            for node in range(len(self.streams)):
-                if node == self.setup.me:
-                    assert self._stability.received_by(node, index) <= stream.contiguous
+            assert self._stability.received_by(self.setup.me, index) <= stream.contiguous
         self._release.check_invariants()
 
 

@@ -187,8 +187,9 @@ class Stream:
         """Raise ``AssertionError`` if the stream contradicts itself."""
         assert self.stable <= self.contiguous <= self.highest, (self.stable, self.contiguous, self.highest)
         assert self.contiguous + 1 not in self.held
-        assert all(self.contiguous < number and number not in self.held for number in self._missing)
-        assert len(self._missing) <= MAX_MISSING
+        if self._missing:
+            assert min(self._missing) > self.contiguous and self.held.keys().isdisjoint(self._missing)
+            assert len(self._missing) <= MAX_MISSING
 
 
 def join_ranges(numbers: Iterable[int]) -> tuple[Range, ...]:
