@@ -15,7 +15,7 @@ PACKAGE = ROOT / "groupcomm"
 
 # From the bottom up: a room imports from rooms of earlier rows and from itself, and from nowhere else in the package.
 ROOMS = (
-    ("_version", "errors", "limits"),
+    ("_version", "errors", "labels", "limits"),
     ("identity",),
     ("events", "config"),
     ("outputs",),

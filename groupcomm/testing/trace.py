@@ -2,8 +2,8 @@
 
 One list in the order in which things happened. Recorders append; the oracle reads. Decides nothing.
 
-A message is known by its label: the text before the first ``|`` of its bytes if that is short and printable, else a
-digest of the bytes. In a checked run every message needs bytes (and a label, if it has one) of its own.
+A message is known by its label, see ``groupcomm.labels``. In a checked run every message needs bytes (and a label, if
+it has one) of its own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from attrs import define, field, fields, frozen
 
 from groupcomm.events import Level, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId
+from groupcomm.labels import message_digest as message_digest
+from groupcomm.labels import message_label as message_label
 from groupcomm.outputs import NodeViewInstalled
-
-LABEL_BYTES = 48
 
 
 @frozen
@@ -195,19 +195,6 @@ TraceEvent: TypeAlias = (
     | NodeSignalSeen
     | Fault
 )
-
-
-def message_label(data: bytes) -> str:
-    """The name a message goes by in traces."""
-    head, bar, _ = data[: LABEL_BYTES + 1].partition(b"|")
-    if head and bar and head.isascii() and (text := head.decode("ascii")).isprintable():
-        return text
-    return hashlib.blake2b(data, digest_size=8).hexdigest()
-
-
-def message_digest(data: bytes) -> str:
-    """Equal for equal bytes only."""
-    return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
 def place_of(event: TraceEvent) -> str:
