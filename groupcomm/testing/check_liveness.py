@@ -1,4 +1,4 @@
-"""What must have happened by the end of a run whose network became quiet: L1, L2, L3.
+"""What must have happened by the end of a run whose network became quiet: L1 to L4.
 
 The time bounds are the caller's: it lets the run go on for as long as the bound and then asks.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from groupcomm.events import Level
 from groupcomm.identity import NodeId
 from groupcomm.testing.check_delivery import addressed
-from groupcomm.testing.history import AT_THE_END, History
+from groupcomm.testing.history import History
+from groupcomm.testing.records import GroupViewKey, MessageRecord, ViewKey
+from groupcomm.testing.report import AT_THE_END
 
 
 def check_liveness(history: History, settled: frozenset[NodeId]) -> None:
@@ -19,55 +21,68 @@ def check_liveness(history: History, settled: frozenset[NodeId]) -> None:
 
 
 def _check_node_view(history: History, settled: frozenset[NodeId]) -> None:
+    report = history.report
+    steps = []
     for identity in sorted(settled):
-        history.report.premise("L1")
+        report.premise("L1")
         step = history.nodes[identity].current
         if step is None or frozenset(step.view.members) != settled:
-            members = "no view" if step is None else f"{step.view.id} of {[str(one) for one in step.view.members]}"
-            history.report.violate("L1", f"node {identity} ends in {members}, not with all that are connected")
-    views = {step.view.id for identity in settled if (step := history.nodes[identity].current) is not None}
+            members = "no view" if step is None else f"{step.key} of {[str(one) for one in step.view.members]}"
+            report.violate("L1", AT_THE_END, f"node {identity} ends in {members}, not with all that are connected")
+        if step is not None:
+            steps.append(step)
+    views = {step.key for step in steps}
     if len(views) > 1:
-        history.report.violate("L1", f"the connected nodes end in {len(views)} views")
+        report.violate("L1", AT_THE_END, f"the connected nodes end in {len(views)} views")
 
 
 def _check_group_views(history: History, settled: frozenset[NodeId]) -> None:
-    last: dict[str, tuple[object, object]] = {}
+    report = history.report
+    last: dict[str, tuple[GroupViewKey, object]] = {}
+    members: dict[str, set[object]] = {}
     for process in history.processes.values():
         if process.closed_index is not None or process.member.node not in settled:
             continue
-        for group, asked in process.join_asked_last.items():
-            left = process.leave_asked.get(group, -1)
-            if left > asked:
+        for group in process.joins:
+            asked = process.join_asked(group)
+            if process.leave_asked.get(group, -1) > asked:
+                report.premise("L1")
+                if group in process.current:
+                    report.violate("L1", AT_THE_END, f"{process.member} asked to leave {group} and is in it still")
                 continue
-            history.report.premise("L1")
-            step = process.current.get(group)
-            if step is None and not any(episode.ended_index for episode in process.episodes.get(group, ())):
-                history.report.violate("L1", f"{process.member} asked to join {group} and never got a view")
+            report.premise("L1")
+            left_at = process.lefts[group][-1][0] if group in process.lefts else -1
+            if group not in process.current and left_at < asked:
+                report.violate("L1", AT_THE_END, f"{process.member} asked to join {group} and never got a view")
         for group, step in process.current.items():
-            found = last.setdefault(group, (step.view.id, step.view.members))
-            if found != (step.view.id, step.view.members):
-                history.report.violate("L1", f"{process.member} ends in view {step.view.id} of {group}, not {found[0]}")
+            members.setdefault(group, set()).add(process.member)
+            found = last.setdefault(group, (step.key, step.view.members))
+            if found != (step.key, step.view.members):
+                report.violate("L1", AT_THE_END, f"{process.member} ends in view {step.key} of {group}, not {found[0]}")
+    for group, (key, listed) in last.items():
+        if set(listed) != members[group]:  # type: ignore[call-overload]
+            report.violate("L1", AT_THE_END, f"the last view {key} of {group} is not of those who are in it")
 
 
 def _check_messages(history: History, settled: frozenset[NodeId]) -> None:
-    final = {step.view.id for identity in settled if (step := history.nodes[identity].current) is not None}
-    live = [
-        process
-        for process in history.processes.values()
-        if process.closed_index is None and process.member.node in settled
-    ]
+    final = {step.key for identity in settled if (step := history.nodes[identity].current) is not None}
+    live = [one for one in history.processes.values() if one.closed_index is None and one.member.node in settled]
     for message in history.numbered:
         if message.level < Level.RELIABLE:
             continue
-        got = {delivery.process.member for delivery in message.deliveries}
         sender = history.processes[message.sender]
-        in_final = message.delivered_in in final or (message.sent_in in final and sender in live)
+        in_final = _belongs_to(message, final) or (message.sent_in in final and sender in live)
         for process in live:
-            own = process is sender and set(message.sent.groups) & set(message.sender_views)
+            own = process is sender and message.own
             if not (own or in_final) or not addressed(process, message, AT_THE_END):
                 continue
-            history.report.premise("L3" if own else "L2")
-            if process.member not in got:
+            name = "L3" if own else "L4" if message.level is Level.SAFE else "L2"
+            history.report.premise(name)
+            if process not in message.got:
                 history.report.violate(
-                    "L3" if own else "L2", f"{process.member} never received {message.label}", message.label
+                    name, AT_THE_END, f"{process.member} never received {message.label}", message.label
                 )
+
+
+def _belongs_to(message: MessageRecord, views: set[ViewKey]) -> bool:
+    return message.delivered_in in views or message.left_in in views

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
+from operator import attrgetter
+from typing import TypeAlias, get_args
 
 from attrs import define, field, fields, frozen
 
@@ -197,6 +198,11 @@ TraceEvent: TypeAlias = (
 )
 
 
+_PLAIN = frozenset((str, float, int, bool, type(None)))
+_FIELDS = {kind: attrgetter(*(one.name for one in fields(kind))) for kind in get_args(TraceEvent)}
+"""The values of an event, in the order of its class: every kind of event has at least two."""
+
+
 def place_of(event: TraceEvent) -> str:
     """The process or node an event happened at, as text; empty for faults."""
     if isinstance(event, Fault):
@@ -271,11 +277,21 @@ class Trace:
 
     def digest(self) -> str:
         """Equal for two runs with the same events at the same times, whatever the hash seed of the interpreter."""
-        summary = hashlib.sha256()
+        texts: dict[int, str] = {}
+        lines = []
         for event in self.events:
-            values = ",".join(repr(getattr(event, attribute.name)) for attribute in fields(type(event)))
-            summary.update(f"{type(event).__name__}({values})\n".encode())
-        return summary.hexdigest()
+            kind = type(event)
+            words = [kind.__name__]
+            for value in _FIELDS[kind](event):
+                if type(value) in _PLAIN:
+                    words.append(repr(value))
+                    continue
+                text = texts.get(id(value))
+                if text is None:  # identities and views stand in many events: each object is spelt once
+                    text = texts[id(value)] = repr(value)
+                words.append(text)
+            lines.append(",".join(words))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def last_events(self, per_place: int = 50) -> str:
         """The last events of every process and node, merged in order: what a failure report shows."""
