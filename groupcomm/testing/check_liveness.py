@@ -72,7 +72,7 @@ def _check_messages(history: History, settled: frozenset[NodeId]) -> None:
             continue
         sender = history.processes[message.sender]
         in_final = _belongs_to(message, final) or (message.sent_in in final and sender in live)
-        for process in live:
+        for process in live if in_final else (sender,) if sender in live else ():
             own = process is sender and message.own
             if not (own or in_final) or not addressed(process, message, AT_THE_END):
                 continue

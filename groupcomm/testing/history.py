@@ -135,6 +135,7 @@ class History:
 
     def _read_left(self, process: ProcessRecord, event: traces.LeftSeen) -> None:
         group = event.group
+        process.group_views.clear()
         if process.current.pop(group, None) is not None:
             process.episodes[group][-1].ended_index = self._index
         else:
@@ -163,6 +164,7 @@ class History:
             previous.next = step
         process.episodes[view.group][-1].steps.append(step)
         process.current[view.group] = step
+        process.group_views.clear()
         known = self._known.get(process.member.node)
         self._known[process.member.node] = key if known is None else max(known, key)
 
@@ -239,9 +241,19 @@ class History:
             step,
             step.key if step else None,
             step is not None and step.signal_index is None,
-            {group: process.current[group].key for group in event.groups if group in process.current},
+            self._group_views(process, event.groups),
         )
         self._file(process, delivery)
+
+    @staticmethod
+    def _group_views(process: ProcessRecord, groups: tuple[str, ...]) -> dict[str, GroupViewKey]:
+        """Its views of the groups: one object for all deliveries between two of its views."""
+        views = process.group_views.get(groups)
+        if views is None:
+            current = process.current
+            views = {group: current[group].key for group in groups if group in current}
+            process.group_views[groups] = views
+        return views
 
     def _file(self, process: ProcessRecord, delivery: Delivery) -> None:
         message, level = delivery.message, delivery.message.level

@@ -207,6 +207,7 @@ class ProcessRecord:
     """One client session.
 
     Attributes:
+        group_views: by the groups of a message, its present view of each that it is in.
         joins: when each group was asked for.
         leave_asked: when each group was last asked to be left.
         lefts: when each group was left, and in which view of the node.
@@ -220,6 +221,7 @@ class ProcessRecord:
     closed_index: int | None = None
     episodes: dict[str, list[Episode]] = field(factory=dict)
     current: dict[str, GroupStep] = field(factory=dict)
+    group_views: dict[tuple[str, ...], dict[str, GroupViewKey]] = field(factory=dict)
     joins: dict[str, list[int]] = field(factory=dict)
     leave_asked: dict[str, int] = field(factory=dict)
     lefts: dict[str, list[tuple[int, ViewKey | None]]] = field(factory=dict)
