@@ -26,7 +26,7 @@ from groupcomm.outputs import Address
 from groupcomm.testing import trace as traces
 from groupcomm.testing.interface import EngineFactory, EngineInterface
 from groupcomm.testing.network import Conditions, Network
-from groupcomm.testing.node import SimulatedNode
+from groupcomm.testing.node import SOCKET_BUFFER_BYTES, TURN_SECONDS, SimulatedNode
 from groupcomm.testing.scheduler import Scheduler
 
 RESET_SECONDS = 0.001
@@ -60,6 +60,8 @@ class Cluster:
         trace: what happened.
         check_invariants: whether every engine checks itself after every step.
         clock_rates: by node name, how fast its clock runs (1.0 is right).
+        turn_seconds: what one turn of a new node takes at least.
+        buffer_bytes: what the socket of a new node holds.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Cluster:
         check_invariants: bool = True,
         clock_rates: Mapping[str, float] | None = None,
         engine_factory: EngineFactory = product_engine,
+        turn_seconds: float = TURN_SECONDS,
+        buffer_bytes: int = SOCKET_BUFFER_BYTES,
     ) -> None:
         self.seed = str(seed)
         self.config = config or EngineConfig()
@@ -80,6 +84,8 @@ class Cluster:
         self.nodes: dict[str, SimulatedNode] = {}
         self.check_invariants = check_invariants
         self.clock_rates = dict(clock_rates or {})
+        self.turn_seconds = turn_seconds
+        self.buffer_bytes = buffer_bytes
         self._engine_factory = engine_factory
         self._hosts: dict[Address, SimulatedNode] = {}
 
@@ -168,8 +174,27 @@ class Cluster:
         self.network.restore(self.nodes[source].address, self.nodes[destination].address)
         self._look_at_all_watches()
 
+    def link(self, *pairs: tuple[str, str]) -> None:
+        """Leave only the paths between the named pairs, both ways; every other one is cut."""
+        self.trace.append(traces.Fault(self.now, "only " + " ".join(f"{one}-{two}" for one, two in pairs)))
+        kept = {frozenset(pair) for pair in pairs}
+        for one in sorted(self.nodes):
+            for two in sorted(self.nodes):
+                if one != two and frozenset((one, two)) not in kept:
+                    self.network.cut(self.nodes[one].address, self.nodes[two].address)
+
+    def clog(self, source: str, destination: str) -> None:
+        """Hold everything from one node to another back, one way."""
+        self.trace.append(traces.Fault(self.now, f"clog {source} -> {destination}"))
+        self.network.clog(self.nodes[source].address, self.nodes[destination].address)
+
+    def unclog(self, source: str, destination: str) -> None:
+        """Let it come, late."""
+        self.trace.append(traces.Fault(self.now, f"unclog {source} -> {destination}"))
+        self.network.unclog(self.nodes[source].address, self.nodes[destination].address)
+
     def heal(self) -> None:
-        """Undo every cut and partition."""
+        """Undo every cut, clog and partition."""
         self.trace.append(traces.Fault(self.now, "heal"))
         self.network.heal()
         self._look_at_all_watches()
@@ -237,7 +262,17 @@ class Cluster:
         local_now = clock_zero + self.now * clock_rate
         stream = random.Random(f"{self.seed}/engine/{name}/{incarnation}")
         engine = self._engine_factory(self.config, identity, stream, local_now)
-        node = SimulatedNode(self, name, address, clock_zero, clock_rate, identity, engine)
+        node = SimulatedNode(
+            self,
+            name,
+            address,
+            clock_zero,
+            clock_rate,
+            identity,
+            engine,
+            turn_seconds=self.turn_seconds,
+            buffer_bytes=self.buffer_bytes,
+        )
         self.nodes[name] = node
         self._hosts[address] = node
         node.begin()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from attrs import define, field, frozen
 
@@ -23,7 +24,10 @@ PacketTap = Callable[[bytes, Address], int | None]
 """Asked about each datagram and its sender: how many other nodes it may reach, None for all of them."""
 
 PacketObserver = Callable[[str, Address, Address, bytes], None]
-"""Told what became of each copy: ``deliver``, ``drop``, ``cut``, ``corrupt`` or ``duplicate``; from, to, bytes."""
+"""Told what became of each copy (``deliver``, ``drop``, ``cut``, ``clog``, ``corrupt``, ...): from, to, bytes."""
+
+CLOG_DATAGRAMS = 1000
+"""What a clogged path holds back at most; more is dropped."""
 
 
 @frozen
@@ -39,7 +43,8 @@ class Conditions:
         jitter_seconds: the mean of what is added to it, exponentially distributed; keeps the order.
         tail_probability: it is held up for up to ``tail_seconds``, and so is what comes after it on that path.
         tail_seconds: the longest such time.
-        corrupt_probability: bits of it are flipped.
+        corrupt_probability: bits of it are flipped: the receiver's UDP checksum finds it and drops it.
+        garbage_probability: before it comes a datagram of random bytes, as a stranger on the port would send.
         rate_bytes_per_second: what a host can send; the rest waits in its queue.
     """
 
@@ -52,6 +57,7 @@ class Conditions:
     tail_probability: float = 0.0
     tail_seconds: float = 0.02
     corrupt_probability: float = 0.0
+    garbage_probability: float = 0.0
     rate_bytes_per_second: float = 125_000_000.0
 
 
@@ -83,6 +89,7 @@ class Network:
     _muted: set[Address] = field(factory=set)
     _sockets: dict[Address, DatagramSink] = field(factory=dict)
     _cuts: set[tuple[Address, Address]] = field(factory=set)
+    _clogs: dict[tuple[Address, Address], list[tuple[str, bytes]]] = field(factory=dict)
     _last_arrival: dict[tuple[Address, Address], float] = field(factory=dict)
     _link_free_at: dict[Address, float] = field(factory=dict)
     _loss: random.Random = field(init=False)
@@ -151,9 +158,20 @@ class Network:
                     self.cut(address, other)
                     self.cut(other, address)
 
+    def clog(self, source: Address, destination: Address) -> None:
+        """Hold everything from ``source`` to ``destination`` back; it comes late, in its order, all at once."""
+        self._clogs.setdefault((source, destination), [])
+
+    def unclog(self, source: Address, destination: Address) -> None:
+        """Let what was held back on a path arrive now."""
+        for fate, data in self._clogs.pop((source, destination), ()):
+            self.scheduler.call_later(0.0, partial(self._arrive, fate, data, source, destination))
+
     def heal(self) -> None:
-        """Undo every cut."""
+        """Undo every cut and clog."""
         self._cuts.clear()
+        for source, destination in sorted(self._clogs):
+            self.unclog(source, destination)
 
     def connected(self, source: Address, destination: Address) -> bool:
         """Whether anything from ``source`` can arrive at ``destination``."""
@@ -167,19 +185,22 @@ class Network:
         if self.loses is not None and self.loses(data, source, receiver):
             self._note("drop", source, receiver, data)
             return
-        if (source, receiver) in self._cuts:
+        if self._cuts and (source, receiver) in self._cuts:
             self._note("cut", source, receiver, data)
             return
-        loss = max(
-            conditions.loss_probability, self.loss_to.get(receiver, 0.0), self.loss_between.get((source, receiver), 0.0)
-        )
+        loss = conditions.loss_probability
+        if self.loss_to or self.loss_between:
+            loss = max(loss, self.loss_to.get(receiver, 0.0), self.loss_between.get((source, receiver), 0.0))
         if self._happens(self._loss, loss):
             self._note("drop", source, receiver, data)
             return
         if self._happens(self._corrupt, conditions.corrupt_probability):
-            data = self._corrupted(data)
             self._note("corrupt", source, receiver, data)
+            return
         arrives_at = self._arrival(source, receiver, departs_at)
+        if self._happens(self._corrupt, conditions.garbage_probability):
+            garbage = self._corrupt.randbytes(self._corrupt.choice((0, 1, 12, 24, 64, len(data))))
+            self._arrive_at(arrives_at, "garbage", garbage, source, receiver)
         self._arrive_at(arrives_at, "deliver", data, source, receiver)
         if self._happens(self._duplicate, conditions.duplicate_probability):
             again_at = arrives_at + self._duplicate.random() * conditions.reorder_seconds
@@ -200,21 +221,20 @@ class Network:
         return arrives_at
 
     def _arrive_at(self, at: float, fate: str, data: bytes, source: Address, receiver: Address) -> None:
-        def arrive() -> None:
-            sink = self._sockets.get(receiver)
-            if sink is None or not self.connected(source, receiver):
-                self._note("cut", source, receiver, data)
-                return
-            self._note(fate, source, receiver, data)
-            sink(data, source)
+        self.scheduler.call_at(at, partial(self._arrive, fate, data, source, receiver))
 
-        self.scheduler.call_at(at, arrive)
-
-    def _corrupted(self, data: bytes) -> bytes:
-        changed = bytearray(data)
-        for _ in range(self._corrupt.randint(1, 3)):
-            changed[self._corrupt.randrange(len(changed))] ^= 1 << self._corrupt.randrange(8)
-        return bytes(changed)
+    def _arrive(self, fate: str, data: bytes, source: Address, receiver: Address) -> None:
+        sink = self._sockets.get(receiver)
+        if sink is None or (self._cuts and not self.connected(source, receiver)):
+            self._note("cut", source, receiver, data)
+            return
+        if self._clogs and (held := self._clogs.get((source, receiver))) is not None:
+            if len(held) < CLOG_DATAGRAMS:
+                held.append((fate, data))
+            self._note("clog", source, receiver, data)
+            return
+        self._note(fate, source, receiver, data)
+        sink(data, source)
 
     @staticmethod
     def _happens(stream: random.Random, probability: float) -> bool:

@@ -47,10 +47,13 @@ BURST_DATAGRAMS = 64
 """Datagrams one turn hands over at most."""
 
 TURN_SECONDS = 0.00005
-"""What one turn takes at least: datagrams that come meanwhile share the next."""
+"""What one turn takes at least unless told otherwise: datagrams that come meanwhile share the next."""
 
 SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
-"""What waits in a node's socket buffer at most; more is dropped, as a kernel does."""
+"""What waits in a node's socket buffer at most unless told otherwise; more is dropped, as a kernel does."""
+
+CLOCK_RESOLUTION_SECONDS = 1e-9
+"""A timer that is early by no more than this is on time."""
 
 BUSY_TIMEOUTS = 20
 """An engine whose deadline does not move in so many timeouts at one instant is in a busy loop."""
@@ -231,6 +234,8 @@ class SimulatedNode:
         stopped: what the engine said when it ended.
         clients: live sessions by number.
         sendings: frames handed over, by session and ticket.
+        turn_seconds: what one turn takes at least; a large one makes a slow receiver.
+        buffer_bytes: what the socket holds while the process is busy.
     """
 
     cluster: Cluster
@@ -250,12 +255,14 @@ class SimulatedNode:
     watched: tuple[tuple[NodeId, Address], ...] = ()
     views: list[NodeViewInstalled] = field(factory=list)
     buffer_drops: int = 0
+    turn_seconds: float = TURN_SECONDS
+    buffer_bytes: int = SOCKET_BUFFER_BYTES
     _buffer: deque[tuple[bytes, Address]] = field(factory=deque)
     _buffered_bytes: int = 0
     _wake: ScheduledCall | None = None
     _burst_end: ScheduledCall | None = None
     _timer: ScheduledCall | None = None
-    _timer_deadline: float | None = None
+    _deadline: float | None = None
     _busy_until: float = 0.0
     _paused_at: float = 0.0
     _local_now: float = 0.0
@@ -318,6 +325,18 @@ class SimulatedNode:
             self._end_burst()
             self._wake_soon()
 
+    def jump_clock(self, seconds: float) -> None:
+        """Its clock leaps, as that of a virtual machine that was moved; the engine's time never goes back."""
+        self.record(traces.Fault(self.cluster.now, f"the clock of {self.name} jumps by {seconds:.3f} s"))
+        self.clock_zero += seconds
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.running:
+            self._set_timer()
+        if self.running and seconds > 0.0:
+            self._input(lambda engine, now: engine.stalled(seconds, now))
+
     def command(self, function: Callable[[EngineInterface, float], T]) -> T:
         """Give the engine one command; the burst that it is part of ends when this instant does."""
         result = function(self.engine, self.local_now())
@@ -366,7 +385,7 @@ class SimulatedNode:
         return self.process_alive and not self.paused
 
     def _datagram_arrived(self, data: bytes, source: Address) -> None:
-        if self._buffered_bytes + len(data) > SOCKET_BUFFER_BYTES:
+        if self._buffered_bytes + len(data) > self.buffer_bytes:
             self.buffer_drops += 1
             return
         self._buffer.append((data, source))
@@ -382,7 +401,7 @@ class SimulatedNode:
         if not self.running:
             return
         now = self.local_now()
-        self._busy_until = self.cluster.now + TURN_SECONDS
+        self._busy_until = self.cluster.now + self.turn_seconds
         for _ in range(min(BURST_DATAGRAMS, len(self._buffer))):
             data, source = self._buffer.popleft()
             self._buffered_bytes -= len(data)
@@ -412,22 +431,24 @@ class SimulatedNode:
             self._set_timer()
 
     def _set_timer(self) -> None:
-        deadline = self.engine.next_deadline()
-        if deadline == self._timer_deadline and self._timer is not None and self._timer.active:
+        self._deadline = deadline = self.engine.next_deadline()
+        if deadline is None:
             return
+        at = (deadline - self.clock_zero) / self.clock_rate
         if self._timer is not None:
+            if self._timer.at <= at:
+                return  # it fires early, and is then set anew
             self._timer.cancel()
-            self._timer = None
-        self._timer_deadline = deadline
-        if deadline is not None:
-            at = (deadline - self.clock_zero) / self.clock_rate
-            self._timer = self.cluster.scheduler.call_at(at, self._timeout)
+        self._timer = self.cluster.scheduler.call_at(at, self._timeout)
 
     def _timeout(self) -> None:
         self._timer = None
-        if not self.running or self._timer_deadline is None:
+        if not self.running or self._deadline is None:
             return
-        self._local_now = max(self.local_now(), self._timer_deadline)
+        if self._deadline > self.local_now() + CLOCK_RESOLUTION_SECONDS:
+            self._set_timer()
+            return
+        self._local_now = max(self._local_now, self._deadline)
         for _ in range(BUSY_TIMEOUTS):
             self._input(lambda engine, now: engine.handle_timeout(now))
             deadline = self.engine.next_deadline() if self.process_alive else None

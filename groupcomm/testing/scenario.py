@@ -1,8 +1,7 @@
-"""One random run: what is done when, drawn from a seed, and its execution on a cluster.
+"""A random run at work: its script on a cluster of real engines, the healing, and what the oracle says.
 
-The script is drawn before the run and knows nothing of it, so a step can be dropped without changing the others: that
-is how a failing run is made small. A step that makes no sense when its time comes (a crash of a dead node) is passed
-over. After the script the network is healed and the cluster has a bounded time to come to rest; then the oracle reads
+A step that makes no sense when its time comes (a crash of a dead node) is passed over. After the script a core of nodes
+is healed and left in peace; it has a bounded time to come to one view with nothing outstanding. Then the oracle reads
 the trace.
 """
 
@@ -10,14 +9,14 @@ from __future__ import annotations
 
 import random
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from groupcomm.config import EngineConfig
 from groupcomm.errors import NameInUse, QueueFull
 from groupcomm.events import Level, Reason
-from groupcomm.limits import DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES
 from groupcomm.outputs import Address
 from groupcomm.testing.cluster import Cluster, TimeLimitReached, product_engine
 from groupcomm.testing.interface import EngineFactory
@@ -25,93 +24,18 @@ from groupcomm.testing.network import Conditions, PacketObserver
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
 from groupcomm.testing.oracle import Report, examine
 from groupcomm.testing.packets import packet_kind
+from groupcomm.testing.parameters import GROUPS, LEVELS, NAMES
+from groupcomm.testing.script import Scenario
 from groupcomm.testing.trace import Trace
 
 CONVERGE_SECONDS = 20.0
-"""From the healing of the network to one view of all."""
+"""From the healing of the network to one view of the core."""
 
 REST_SECONDS = 20.0
 """From there until nothing is outstanding."""
 
 QUIET_LOSS = 0.02
 """The loss that stays after the healing, at most."""
-
-NAMES = ("ash", "bay", "cob", "dew", "elm", "fir", "gum", "hop", "ivy")
-GROUPS = ("red", "green", "blue")
-LEVELS = tuple(Level)
-AMBUSH_KINDS = (
-    "JOIN", "RECOVER", "ANSWER", "PLAN", "PLAN", "READY", "READY", "INSTALL", "INSTALL", "DIRECTORY", "STAMP",
-    "HANDOVER", "TAKE",
-)  # fmt: skip
-"""The packets before, after or while sending which a node may fall."""
-
-
-@frozen
-class Parameters:
-    """What kind of run it is: drawn first, so that runs differ in kind and not only in detail.
-
-    Attributes:
-        nodes: how many.
-        clients: how many on each node.
-        groups: how many groups they use.
-        seconds: of faults and traffic, after all have started.
-        send_interval: between two bursts of one client, on average.
-        burst: messages of one burst at most.
-        levels: how often each level is drawn, from UNRELIABLE on.
-        large_probability: that a message needs many packets.
-        huge_probability: that it is several hundred kilobytes.
-        faults: how many faults.
-        conditions: of the network.
-        mtu_bytes: of the network and the nodes.
-        clock_spread: how much the speeds of two clocks differ at most.
-        first_packet_number: where every stream's numbers begin; near 2**32 they wrap in the run.
-        suppression_nodes: views larger than this multicast their NACKs.
-        budget_bytes: of every node.
-        giants: messages of more than a mebibyte, which need a slot, all at about one time.
-        dominant: whether one client after the other sends most of what is ordered: each is given the sequencer's role.
-        ambushes: how many nodes end, stop or vanish at a named step of a view change.
-    """
-
-    nodes: int
-    clients: int
-    groups: int
-    seconds: float
-    send_interval: float
-    burst: int
-    levels: tuple[int, ...]
-    large_probability: float
-    huge_probability: float
-    faults: int
-    conditions: Conditions
-    mtu_bytes: int
-    clock_spread: float
-    first_packet_number: int
-    suppression_nodes: int
-    budget_bytes: int
-    giants: int
-    dominant: bool
-    ambushes: int
-
-
-@frozen
-class Step:
-    """One thing to do at a time: the name of a method of ``Run`` without its underscore, and its arguments."""
-
-    at: float
-    action: str
-    arguments: tuple[object, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.at:9.6f} {self.action} {' '.join(map(str, self.arguments))}"
-
-
-@frozen
-class Scenario:
-    """A whole run before it is run."""
-
-    seed: str
-    parameters: Parameters
-    steps: tuple[Step, ...]
 
 
 @define(eq=False)
@@ -121,6 +45,11 @@ class Outcome:
     Attributes:
         failure: the first broken property or ``exception`` or ``L1`` (no rest within the bound); None if all is well.
         text: the whole story of it.
+        seconds: of virtual time, all in all.
+        converge_seconds: from the healing to one view of the core; None if there was none.
+        rest_seconds: from there until nothing was outstanding.
+        faults: how often each kind of fault struck.
+        counters: of the engines that lived at the end, added up.
     """
 
     scenario: Scenario
@@ -130,234 +59,11 @@ class Outcome:
     failure: str | None = None
     text: str = ""
     seconds: float = 0.0
+    converge_seconds: float | None = None
+    rest_seconds: float | None = None
     refused_sends: int = 0
+    faults: dict[str, int] = field(factory=dict)
     counters: dict[str, int] = field(factory=dict)
-
-
-def draw_parameters(seed: str) -> Parameters:
-    """The kind of run that belongs to a seed."""
-    stream = random.Random(f"{seed}/parameters")
-    conditions = Conditions(
-        loss_probability=stream.choice((0.0, 0.0, 0.01, 0.05, 0.1, 0.2, 0.25)),
-        duplicate_probability=stream.choice((0.0, 0.0, 0.02, 0.1)),
-        reorder_probability=stream.choice((0.0, 0.0, 0.02, 0.2)),
-        reorder_seconds=stream.choice((0.0005, 0.003, 0.02)),
-        delay_seconds=stream.choice((0.00005, 0.0002, 0.001, 0.005)),
-        jitter_seconds=stream.choice((0.0, 0.00005, 0.0005)),
-        tail_probability=stream.choice((0.0, 0.0, 0.001, 0.01)),
-        tail_seconds=stream.choice((0.01, 0.05)),
-    )
-    special = random.Random(f"{seed}/special")
-    return Parameters(
-        nodes=stream.choice((2, 3, 3, 3, 4, 4, 5, 6, 7)),
-        clients=stream.choice((1, 1, 1, 2, 3)),
-        groups=stream.randint(1, len(GROUPS)),
-        seconds=stream.choice((1.0, 2.0, 3.0)),
-        send_interval=stream.choice((0.02, 0.05, 0.2)),
-        burst=stream.choice((1, 3, 10)),
-        levels=(*(stream.choice((0, 1, 1, 4)) for _ in LEVELS[:-1]), stream.choice((1, 2))),
-        large_probability=stream.choice((0.0, 0.02, 0.1)),
-        huge_probability=stream.choice((0.0, 0.0, 0.002)),
-        faults=stream.choice((0, 1, 2, 4, 7)),
-        conditions=conditions,
-        mtu_bytes=stream.choice((1200, 1400, 1400, 8900)),
-        clock_spread=stream.choice((0.0, 0.0, 0.05)),
-        first_packet_number=special.choice((0, 0, (1 << 32) - 100, (1 << 32) - 3, (1 << 31) - 50)),
-        suppression_nodes=special.choice((16, 16, 3, 2)),
-        budget_bytes=special.choice((DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES)),
-        giants=special.choice((0,) * 24 + (3,)),
-        dominant=special.random() < 0.15,
-        ambushes=special.choice((0, 0, 1, 2, 3)),
-    )
-
-
-def draw_scenario(seed: str) -> Scenario:
-    """The whole run that belongs to a seed."""
-    parameters = draw_parameters(seed)
-    names = NAMES[: parameters.nodes]
-    steps = [*_draw_starts(seed, parameters, names), *_draw_sends(seed, parameters, names)]
-    steps += _draw_faults(seed, parameters, names)
-    steps += _draw_memberships(seed, parameters, names)
-    steps += _draw_loads(seed, parameters, names)
-    steps += _draw_ambushes(seed, parameters, names)
-    steps += _draw_merges(seed, parameters, names)
-    return Scenario(seed, parameters, tuple(sorted(steps, key=lambda step: step.at)))
-
-
-def _draw_starts(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
-    stream = random.Random(f"{seed}/starts")
-    together = stream.random() < 0.5
-    steps = []
-    for name in names:
-        at = 0.0 if together else stream.random() * 1.5
-        steps.append(Step(at, "start", (name,)))
-        steps.append(Step(at + stream.random() * 1.5, "populate", (name,)))
-    return steps
-
-
-def _draw_sends(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
-    stream = random.Random(f"{seed}/sends")
-    number = 0
-    steps = []
-    for name in names:
-        for slot in range(parameters.clients):
-            at = 0.5 + stream.expovariate(1.0 / parameters.send_interval)
-            while at < 1.5 + parameters.seconds:
-                for _ in range(stream.randint(1, parameters.burst)):
-                    number += 1
-                    steps.append(_draw_send(stream, parameters, names, at, name, slot, number))
-                at += stream.expovariate(1.0 / parameters.send_interval) * parameters.burst**0.5
-    return steps
-
-
-def _draw_send(
-    stream: random.Random,
-    parameters: Parameters,
-    names: Sequence[str],
-    at: float,
-    name: str,
-    slot: int,
-    number: int,
-) -> Step:
-    level = stream.choices(LEVELS, parameters.levels)[0]
-    size = stream.choice((0, 10, 100, 300))
-    draw = stream.random()
-    if level is not Level.UNRELIABLE:
-        if draw < parameters.huge_probability:
-            size = stream.randint(200_000, 600_000)
-        elif draw < parameters.huge_probability + parameters.large_probability:
-            size = stream.randint(1_000, 40_000)
-    stable, self_discard, private = (stream.random() < odds for odds in (0.05, 0.05, 0.05))
-    groups = tuple(sorted(stream.sample(GROUPS[: parameters.groups], stream.choice((1, 1, 1, parameters.groups)))))
-    to_node, to_slot = stream.choice(names), stream.randrange(parameters.clients)
-    if private:
-        return Step(at, "send_private", (name, slot, f"m{number}", size, level, to_node, to_slot))
-    return Step(at, "send", (name, slot, f"m{number}", size, level, groups, stable, self_discard))
-
-
-def _draw_faults(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
-    stream = random.Random(f"{seed}/faults")
-    steps = []
-    for _ in range(parameters.faults):
-        at = 1.0 + stream.random() * parameters.seconds
-        until = at + stream.choice((0.02, 0.1, 0.4, 1.0, 2.0)) * (0.5 + stream.random())
-        name = stream.choice(names)
-        kind = stream.choice(
-            (
-                "crash",
-                "crash",
-                "vanish",
-                "restart",
-                "partition",
-                "partition",
-                "isolate",
-                "cut",
-                "pause",
-                "pause",
-                "quit",
-            )
-        )
-        match kind:
-            case "crash" | "vanish":
-                steps.append(Step(at, kind, (name,)))
-                if stream.random() < 0.5:
-                    steps += [Step(until, "restart", (name,)), Step(until + stream.random(), "populate", (name,))]
-            case "restart" | "quit":
-                steps += [Step(at, kind, (name,))]
-                if kind == "quit" and stream.random() < 0.5:
-                    steps.append(Step(until, "restart", (name,)))
-                steps.append(Step(until + stream.random(), "populate", (name,)))
-            case "partition":
-                side = tuple(sorted(stream.sample(names, stream.randint(1, len(names) - 1))))
-                steps += [Step(at, "partition", (side,)), Step(until, "heal")]
-            case "isolate":
-                steps += [Step(at, "partition", ((name,),)), Step(until, "heal")]
-            case "cut":
-                other = stream.choice([one for one in names if one != name])
-                steps += [Step(at, "cut", (name, other)), Step(until, "restore", (name, other))]
-            case "pause":
-                steps += [Step(at, "pause", (name,)), Step(until, "resume", (name,))]
-    return steps
-
-
-def _draw_memberships(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
-    stream = random.Random(f"{seed}/memberships")
-    steps = []
-    for _ in range(stream.choice((0, 2, 6))):
-        at = 1.0 + stream.random() * parameters.seconds
-        name, slot = stream.choice(names), stream.randrange(parameters.clients)
-        group = stream.choice(GROUPS[: parameters.groups])
-        if stream.random() < 0.3:
-            steps += [Step(at, "close", (name, slot)), Step(at + stream.random(), "populate", (name,))]
-        else:
-            steps += [Step(at, "leave", (name, slot, group)), Step(at + stream.random(), "join", (name, slot, group))]
-    return steps
-
-
-def _draw_loads(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
-    """Giants from several senders at once, and one sender that outweighs all others."""
-    stream = random.Random(f"{seed}/loads")
-    steps = []
-    at = 1.5 + stream.random()
-    for number in range(parameters.giants):
-        size, level = stream.randint(1_050_000, 1_600_000), stream.choice((Level.RELIABLE, Level.FIFO, Level.AGREED))
-        name, slot = stream.choice(names), stream.randrange(parameters.clients)
-        steps.append(Step(at, "send", (name, slot, f"giant{number}", size, level, GROUPS[:1], False, False)))
-        at += stream.random() * 0.02
-    if parameters.dominant:
-        name, at, number, until = stream.choice(names), 1.2, 0, 0.0
-        while at < 1.5 + parameters.seconds:
-            number += 1
-            if at > until:
-                name, until = stream.choice(names), at + 1.0 + stream.random()
-            size, level = stream.randint(500, 5_000), stream.choice((Level.AGREED, Level.AGREED, Level.SAFE))
-            steps.append(Step(at, "send", (name, 0, f"d{number}", size, level, GROUPS[:1], False, False)))
-            at += stream.expovariate(1.0 / 0.012)
-    return steps
-
-
-def _draw_ambushes(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
-    """Nodes that fall at a named step of a change, and a fault that makes a change come about."""
-    stream = random.Random(f"{seed}/ambushes")
-    steps = []
-    for _ in range(parameters.ambushes):
-        at = 1.0 + stream.random() * parameters.seconds
-        kind = stream.choice(AMBUSH_KINDS)
-        when = stream.choice(("before", "after", "partly"))
-        how = stream.choice(("crash", "crash", "vanish", "pause"))
-        back = stream.choice((None, 0.0, 0.3, 1.5))
-        steps.append(Step(at, "ambush", (kind, when, how, back, stream.choice((1, 1, 2, 4)))))
-        provoked = stream.choice(("restart", "crash", "quit", "partition"))
-        if provoked == "quit":
-            for name in stream.sample(names, stream.randint(1, len(names) - 1)):
-                steps += [Step(at, "quit", (name,)), Step(at + 0.5 + stream.random(), "restart", (name,))]
-        elif provoked == "partition":
-            side = tuple(sorted(stream.sample(names, stream.randint(1, len(names) - 1))))
-            steps += [Step(at, "partition", (side,)), Step(at + 1.0 + stream.random(), "heal")]
-        else:
-            steps.append(Step(at, provoked, (stream.choice(names),)))
-        steps += [Step(at + 2.0, "populate", (name,)) for name in names]
-    return steps
-
-
-def _draw_merges(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
-    """Several components, of which first two and, while these merge, all are healed."""
-    stream = random.Random(f"{seed}/merges")
-    if len(names) < 3 or stream.random() >= 0.2:
-        return []
-    at = 1.0 + stream.random() * parameters.seconds
-    count = stream.randint(3, min(5, len(names)))
-    sides: list[list[str]] = [[] for _ in range(count)]
-    for number, name in enumerate(stream.sample(names, len(names))):
-        sides[number if number < count else stream.randrange(count)].append(name)
-    split = tuple(tuple(sorted(side)) for side in sides)
-    together = (split[0] + split[1], *split[2:])
-    first = at + 0.5 + 1.5 * stream.random()
-    return [
-        Step(at, "split", split),
-        Step(first, "split", together),
-        Step(first + stream.choice((0.2, 0.8, 1.0, 1.3)) * (0.7 + 0.6 * stream.random()), "heal"),
-    ]
 
 
 @define(eq=False)
@@ -367,7 +73,12 @@ class Run:
     scenario: Scenario
     cluster: Cluster
     refused_sends: int = 0
+    faults: dict[str, int] = field(factory=dict)
+    core: tuple[str, ...] = ()
+    converge_seconds: float | None = None
+    rest_seconds: float | None = None
     _clients: dict[tuple[str, int], SimulatedClient] = field(factory=dict)
+    _returning: int = 0
 
     @classmethod
     def of(
@@ -381,7 +92,7 @@ class Run:
         """Make the cluster and schedule every step."""
         parameters = scenario.parameters
         stream = random.Random(f"{scenario.seed}/clocks")
-        rates = {name: 1.0 + parameters.clock_spread * (stream.random() - 0.5) for name in NAMES}
+        rates = {name: 1.0 + parameters.clock_spread * stream.uniform(-1.0, 1.0) for name in NAMES}
         cluster = Cluster(
             scenario.seed,
             config=EngineConfig(
@@ -394,11 +105,13 @@ class Run:
             check_invariants=check_invariants,
             clock_rates=rates,
             engine_factory=engine_factory,
+            turn_seconds=parameters.turn_seconds,
+            buffer_bytes=parameters.buffer_bytes,
         )
         cluster.network.observer = observer
         run = cls(scenario, cluster)
         for step in scenario.steps:
-            cluster.scheduler.call_at(step.at, run._bound(step))
+            cluster.scheduler.call_at(step.at, partial(getattr(run, f"_{step.action}"), *step.arguments))
         return run
 
     def execute(self) -> Outcome:
@@ -406,10 +119,9 @@ class Run:
         cluster, failure, text = self.cluster, None, ""
         settled = None
         try:
-            last = max((step.at for step in self.scenario.steps), default=0.0)
-            cluster.run(until=max(1.6 + self.scenario.parameters.seconds, last + 0.1))
+            cluster.run(until=max((step.at for step in self.scenario.steps), default=0.0) + 0.01)
             self._settle()
-            settled = [node.identity for node in cluster.live_nodes()]
+            settled = [self.cluster.nodes[name].identity for name in self.core]
         except TimeLimitReached as error:
             failure, text = "L1", str(error)
         except Exception:
@@ -419,17 +131,15 @@ class Run:
             failure = report.violations[0].property
             text = "\n".join(f"{one.property}: {one.text}" for one in report.violations[:10]) + "\n" + text
         outcome = Outcome(self.scenario, cluster.trace, cluster.trace.digest(), report, failure, text, cluster.now)
-        outcome.refused_sends = self.refused_sends
+        outcome.converge_seconds, outcome.rest_seconds = self.converge_seconds, self.rest_seconds
+        outcome.refused_sends, outcome.faults = self.refused_sends, self.faults
         for node in cluster.live_nodes():
             for name, number in node.status().counters.items():
                 outcome.counters[name] = outcome.counters.get(name, 0) + number
         return outcome
 
-    def _bound(self, step: Step) -> Callable[[], None]:
-        return lambda: getattr(self, f"_{step.action}")(*step.arguments)
-
     def _settle(self) -> None:
-        """Heal everything, wait for one view, send once more at every level, and wait until nothing is outstanding."""
+        """Heal a core, wait for its one view, let every client send once, and wait until nothing is outstanding."""
         cluster = self.cluster
         cluster.heal()
         cluster.network.tap = None
@@ -437,28 +147,46 @@ class Run:
         cluster.network.conditions = Conditions(loss_probability=quiet_loss)
         for node in cluster.live_nodes():
             node.resume()
-        if not cluster.live_nodes():
+        while self._returning:  # those who fell in an ambush and are to come back
+            cluster.run(0.05)
+        self._choose_core()
+        if not self.core:
             return
-        cluster.run_until(cluster.converged, CONVERGE_SECONDS, every=0.01)
+        self.converge_seconds = cluster.run_until(self._converged, CONVERGE_SECONDS, every=0.01)
         for number, (name, slot) in enumerate(sorted(self._clients)):
-            for level in LEVELS:
-                self._send(name, slot, f"probe{number}{level.name}", 20, level, GROUPS[:1], False, False)
-        cluster.run_until(self._at_rest, REST_SECONDS, every=0.05)
-        cluster.run(1.0)  # a node that fell late has come back by then
-        cluster.run_until(cluster.converged, CONVERGE_SECONDS, every=0.01)
-        cluster.run_until(lambda: cluster.converged() and self._at_rest(), REST_SECONDS, every=0.05)
-        cluster.run(0.5)
+            self._send(name, slot, f"probe{number}", 20, LEVELS[-1 - number % len(LEVELS)], GROUPS[:1], False, False)
+        self.rest_seconds = cluster.run_until(lambda: self._at_rest() and self._converged(), REST_SECONDS, every=0.02)
+        cluster.run(0.2)
+
+    def _choose_core(self) -> None:
+        live = [node.name for node in self.cluster.live_nodes() if not node.leaving]
+        stream = random.Random(f"{self.scenario.seed}/core")
+        size = self.scenario.parameters.core
+        self.core = tuple(sorted(stream.sample(live, size))) if 0 < size < len(live) else tuple(live)
+        rest = [name for name in sorted(self.cluster.nodes) if name not in self.core]
+        if 0 < size < len(live):
+            self._struck("core")
+            self.cluster.partition(self.core, rest)
+
+    def _converged(self) -> bool:
+        nodes = [self.cluster.nodes[name] for name in self.core]
+        last = {node.views[-1].id if node.views else None for node in nodes}
+        return len(last) == 1 and self.cluster.converged(self.core)
 
     def _at_rest(self) -> bool:
-        for node in self.cluster.live_nodes():
+        for name in self.core:
+            node = self.cluster.nodes[name]
+            if not all(sending.accepted for (session, _), sending in node.sendings.items() if session in node.clients):
+                return False
             status = node.status()
             if status.outstanding_bytes or status.queued_bytes or status.state != "operational":
                 return False
-            if not all(sending.accepted for (session, _), sending in node.sendings.items() if session in node.clients):
-                return False
         return True
 
-    # The steps
+    def _struck(self, kind: str) -> None:
+        self.faults[kind] = self.faults.get(kind, 0) + 1
+
+    # The steps: who comes, sends and goes
 
     def _node(self, name: str) -> SimulatedNode | None:
         node = self.cluster.nodes.get(name)
@@ -535,34 +263,53 @@ class Run:
     def _data(self, label: str, size: int) -> bytes:
         return f"{label}|".encode() + random.Random(f"{self.scenario.seed}/data/{label}").randbytes(size)
 
+    # The steps: faults of hosts
+
     def _crash(self, name: str) -> None:
         if (node := self._node(name)) is not None:
+            self._struck("crash")
             node.crash()
 
     def _vanish(self, name: str) -> None:
         if (node := self._node(name)) is not None:
+            self._struck("vanish")
             node.vanish()
 
     def _restart(self, name: str) -> None:
         if name in self.cluster.nodes:
+            self._struck("restart")
             self.cluster.nodes[name].restart()
 
     def _quit(self, name: str) -> None:
         if (node := self._node(name)) is not None:
+            self._struck("quit")
             node.leave()
 
-    def _partition(self, side: tuple[str, ...]) -> None:
-        inside = [name for name in sorted(self.cluster.nodes) if name in side]
-        outside = [name for name in sorted(self.cluster.nodes) if name not in side]
-        self.cluster.partition(inside, outside)
+    def _pause(self, name: str) -> None:
+        if (node := self._node(name)) is not None:
+            self._struck("pause")
+            node.pause()
 
-    def _split(self, *sides: tuple[str, ...]) -> None:
-        self.cluster.heal()
-        self.cluster.partition(*[[name for name in side if name in self.cluster.nodes] for side in sides])
+    def _resume(self, name: str) -> None:
+        if name in self.cluster.nodes:
+            self.cluster.nodes[name].resume()
 
-    def _ambush(self, kind: str, when: str, how: str, back: float | None, nth: int) -> None:
-        """The node that sends the ``nth`` packet of this kind falls: before, after, or having reached one node."""
-        seen = 0
+    def _slow(self, name: str, factor: int) -> None:
+        if (node := self._node(name)) is not None:
+            self._struck("slow")
+            node.turn_seconds *= factor
+
+    def _jump(self, name: str, seconds: float) -> None:
+        if (node := self._node(name)) is not None:
+            self._struck("jump")
+            node.jump_clock(seconds)
+
+    def _ambush(self, *ambushes: tuple[str, int, str, str, str, float | None]) -> None:
+        """Lie in wait for the first; when it has struck, for the next."""
+        if not ambushes:
+            return
+        (kind, nth, when, who, how, back), *later = ambushes
+        network, seen = self.cluster.network, 0
 
         def tap(data: bytes, source: Address) -> int | None:
             nonlocal seen
@@ -572,40 +319,85 @@ class Run:
             if seen < nth:
                 return None
             network.tap = None
-            node = next(node for node in self.cluster.nodes.values() if node.address == source)
-            network.mute(source)
-            self.cluster.scheduler.call_later(0.0, lambda: self._fall(node, how, back))
-            return {"before": 0, "after": None, "partly": 1}[when]
+            victim = self._victim(source, who)
+            if victim is not None:
+                network.mute(victim.address)
+                self.cluster.scheduler.call_later(0.0, lambda: self._fall(victim, kind, how, back))
+            self._ambush(*later)
+            return {"before": 0, "after": None, "partly": 1}[when] if who == "sender" else None
 
-        network = self.cluster.network
         network.tap = tap
 
-    def _fall(self, node: SimulatedNode, how: str, back: float | None) -> None:
+    def _victim(self, source: Address, who: str) -> SimulatedNode | None:
+        """The node that sends, or another one: a change then begins in the middle of what the packet is about."""
+        nodes = [node for node in self.cluster.live_nodes() if (node.address == source) == (who == "sender")]
+        return nodes[len(nodes) // 2] if nodes else None
+
+    def _fall(self, node: SimulatedNode, kind: str, how: str, back: float | None) -> None:
         self.cluster.network.unmute(node.address)
         if not node.running:
             return
+        self._struck(f"ambush {kind}")
         getattr(node, how)()
         if how == "pause":
-            self.cluster.scheduler.call_later(1.0 if back is None else back, node.resume)
+            self._return(0.8 if back is None else back, node.resume)
         elif back is not None:
-            self.cluster.scheduler.call_later(back, lambda: self._restart(node.name))
-            self.cluster.scheduler.call_later(back + 0.5, lambda: self._populate(node.name))
+            self._return(back, lambda: self._restart(node.name))
+            self._return(back + 0.3, lambda: self._populate(node.name))
+
+    def _return(self, seconds: float, function: Callable[[], object]) -> None:
+        self._returning += 1
+
+        def come() -> None:
+            self._returning -= 1
+            function()
+
+        self.cluster.scheduler.call_later(seconds, come)
+
+    # The steps: faults of the network
+
+    def _split(self, *sides: tuple[str, ...]) -> None:
+        self._struck("split")
+        self.cluster.heal()
+        self.cluster.partition(*[self._existing(side) for side in sides])
+
+    def _links(self, *pairs: tuple[str, str]) -> None:
+        self._struck("links")
+        self.cluster.heal()
+        self.cluster.link(*pairs)
 
     def _heal(self) -> None:
         self.cluster.heal()
 
     def _cut(self, name: str, other: str) -> None:
-        if name in self.cluster.nodes and other in self.cluster.nodes:
+        if len(self._existing((name, other))) == 2:
+            self._struck("cut")
             self.cluster.cut(name, other)
 
     def _restore(self, name: str, other: str) -> None:
-        if name in self.cluster.nodes and other in self.cluster.nodes:
+        if len(self._existing((name, other))) == 2:
             self.cluster.restore(name, other)
 
-    def _pause(self, name: str) -> None:
-        if (node := self._node(name)) is not None:
-            node.pause()
+    def _clog(self, name: str, other: str) -> None:
+        if len(self._existing((name, other))) == 2:
+            self._struck("clog")
+            self.cluster.clog(name, other)
 
-    def _resume(self, name: str) -> None:
-        if name in self.cluster.nodes:
-            self.cluster.nodes[name].resume()
+    def _unclog(self, name: str, other: str) -> None:
+        if len(self._existing((name, other))) == 2:
+            self.cluster.unclog(name, other)
+
+    def _clog_all(self, name: str) -> None:
+        for other in self._existing(NAMES):
+            if other != name and name in self.cluster.nodes:
+                self._clog(name, other)
+                self._clog(other, name)
+
+    def _unclog_all(self, name: str) -> None:
+        for other in self._existing(NAMES):
+            if other != name and name in self.cluster.nodes:
+                self._unclog(name, other)
+                self._unclog(other, name)
+
+    def _existing(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name in self.cluster.nodes]

@@ -72,8 +72,18 @@ class Scheduler:
 
     def run(self, until: float) -> None:
         """Run every call due up to and including ``until``, then set the clock there."""
-        while (at := self.next_time()) is not None and at <= until:
-            self.step()
+        heap = self._heap
+        while heap:
+            at, _, call = heap[0]
+            function = call.function
+            if function is not None and at > until:
+                break
+            heapq.heappop(heap)
+            if function is not None:
+                self.now = at
+                call.function = None
+                self.calls_made += 1
+                function()
         self.now = max(self.now, until)
 
     def run_until(self, predicate: Callable[[], bool], limit: float) -> bool:

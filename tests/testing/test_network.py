@@ -6,7 +6,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.outputs import Address, Datagram
-from groupcomm.testing.network import Conditions, Network
+from groupcomm.testing.network import CLOG_DATAGRAMS, Conditions, Network
 from groupcomm.testing.scheduler import Scheduler
 
 A, B, C = ("10.0.0.1", 1), ("10.0.0.2", 1), ("10.0.0.3", 1)
@@ -94,14 +94,54 @@ class NetworkTests(SynchronousTestCase):
         self.assertNotEqual(arrived, sorted(arrived))
         self.assertEqual(len(arrived), 200)
 
-    def test_duplicates_and_corruption(self) -> None:
-        """With certainty of each, every datagram comes twice and changed."""
-        network = self.build(Conditions(duplicate_probability=1.0, corrupt_probability=1.0))
+    def test_duplicates(self) -> None:
+        """With certainty of it, every datagram comes twice."""
+        network = self.build(Conditions(duplicate_probability=1.0))
+        network.send(Datagram(bytes(100), B), A)
+        network.scheduler.run(1.0)
+        self.assertEqual(self.got, [(A, B, bytes(100))] * 2)
+        self.assertEqual(network.counters["duplicate"], 1)
+
+    def test_corruption_is_found_by_the_checksum(self) -> None:
+        """A datagram whose bits were flipped does not come, and is counted."""
+        network = self.build(Conditions(corrupt_probability=1.0))
+        network.send(Datagram(bytes(100), B), A)
+        network.scheduler.run(1.0)
+        self.assertEqual((self.got, network.counters["corrupt"]), ([], 1))
+
+    def test_garbage_comes_besides(self) -> None:
+        """A stranger's datagram comes with each, and takes nothing away."""
+        network = self.build(Conditions(garbage_probability=1.0))
         network.send(Datagram(bytes(100), B), A)
         network.scheduler.run(1.0)
         self.assertEqual(len(self.got), 2)
-        self.assertNotEqual(self.got[0][2], bytes(100))
-        self.assertEqual((network.counters["corrupt"], network.counters["duplicate"]), (1, 1))
+        self.assertIn((A, B, bytes(100)), self.got)
+        self.assertEqual(network.counters["garbage"], 1)
+
+    def test_clogged_path_delivers_late_and_in_order(self) -> None:
+        """What a clogged path holds back comes when it opens, in its order; the other direction is not touched."""
+        network = self.build()
+        network.clog(A, B)
+        for data in (b"1", b"2", b"3"):
+            network.send(Datagram(data, B), A)
+        network.send(Datagram(b"x", A), B)
+        network.scheduler.run(1.0)
+        self.assertEqual(self.got, [(B, A, b"x")])
+        network.unclog(A, B)
+        network.scheduler.run(2.0)
+        self.assertEqual([data for _, _, data in self.got], [b"x", b"1", b"2", b"3"])
+        self.assertEqual(network.counters["clog"], 3)
+
+    def test_clogged_path_holds_a_limited_number(self) -> None:
+        """Beyond its limit a clogged path loses what comes, and healing opens it."""
+        network = self.build()
+        network.clog(A, B)
+        for _ in range(CLOG_DATAGRAMS + 1):
+            network.send(Datagram(b"x", B), A)
+        network.scheduler.run(1.0)
+        network.heal()
+        network.scheduler.run(2.0)
+        self.assertEqual(len(self.got), CLOG_DATAGRAMS)
 
     def test_cut_is_one_way_and_partition_both(self) -> None:
         """A cut loses one direction, a partition both between its sides, healing undoes both."""

@@ -1,0 +1,146 @@
+"""What goes wrong in a random run, drawn from its seed.
+
+Decides the faults of hosts and networks, the ambushes at named packets of a view change, and the merges of several
+components. How each is carried out is the run's.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from groupcomm.testing.parameters import Parameters
+from groupcomm.testing.steps import TROUBLE_SECONDS, Step
+
+AMBUSH_KINDS = (
+    "JOIN", "RECOVER", "ANSWER", "PLAN", "PLAN", "READY", "READY", "INSTALL", "INSTALL", "DIRECTORY", "STAMP",
+    "HANDOVER", "TAKE",
+)  # fmt: skip
+"""The packets before, after or while sending which a node may fall."""
+
+FAULTS = (
+    "crash", "crash", "vanish", "restart", "halves", "halves", "isolate", "bridge", "ring", "cut", "pause", "pause",
+    "quit", "clog", "swizzle", "jump",
+)  # fmt: skip
+
+
+def draw_faults(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
+    """Faults at any time, each with its end."""
+    stream = random.Random(f"{seed}/faults")
+    steps = []
+    for _ in range(parameters.faults):
+        at = TROUBLE_SECONDS + stream.random() * parameters.seconds
+        until = at + stream.choice((0.02, 0.1, 0.4, 0.8, 1.4)) * (0.5 + stream.random())
+        steps += _fault(stream, stream.choice(FAULTS), names, at, until)
+    for name in stream.sample(names, min(parameters.slow_nodes, len(names))):
+        steps.append(Step(TROUBLE_SECONDS, "slow", (name, stream.choice((20, 60)))))
+    return steps
+
+
+def draw_ambushes(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
+    """Nodes that fall one after the other, each at a named step of a change, and a fault that brings a change about."""
+    stream = random.Random(f"{seed}/ambushes")
+    ambushes = []
+    for _ in range(parameters.ambushes):
+        kind = stream.choice(AMBUSH_KINDS if not parameters.dominant else AMBUSH_KINDS + ("HANDOVER", "TAKE") * 6)
+        when = stream.choice(("before", "after", "partly"))
+        who = stream.choice(("sender", "sender", "sender", "other"))
+        how = stream.choice(("crash", "crash", "vanish", "pause"))
+        back = stream.choice((None, 0.0, 0.3, 0.8))
+        ambushes.append((kind, stream.choice((1, 1, 1, 2, 4)), when, who, how, back))
+    if not ambushes:
+        return []
+    at = TROUBLE_SECONDS + stream.random() * parameters.seconds
+    steps = [Step(at, "ambush", tuple(ambushes))]
+    provoked = stream.choice(("restart", "crash", "quit", "halves", "halves"))
+    if provoked == "quit":
+        for name in stream.sample(names, stream.randint(1, len(names) - 1)):
+            steps += [Step(at, "quit", (name,)), Step(at + 0.5 + 0.7 * stream.random(), "restart", (name,))]
+    elif provoked == "halves":
+        steps += _halves(stream, names, at, at + 0.8 + 0.7 * stream.random())
+    else:
+        steps.append(Step(at, provoked, (stream.choice(names),)))
+    return steps + [Step(at + 1.5, "populate", (name,)) for name in names]
+
+
+def draw_merges(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
+    """Two to five components, of which first two and, while these merge, all are healed."""
+    stream = random.Random(f"{seed}/merges")
+    if stream.random() >= 0.12:
+        return []
+    at = TROUBLE_SECONDS + stream.random() * parameters.seconds
+    count = stream.randint(2, min(5, len(names)))
+    sides: list[list[str]] = [[] for _ in range(count)]
+    for number, name in enumerate(stream.sample(names, len(names))):
+        sides[number if number < count else stream.randrange(count)].append(name)
+    split = tuple(tuple(sorted(side)) for side in sides)
+    first = at + 0.5 + stream.random()
+    steps = [Step(at, "split", split)]
+    if count > 2:
+        steps.append(Step(first, "split", (split[0] + split[1], *split[2:])))
+        first += stream.choice((0.2, 0.8, 1.0, 1.3)) * (0.7 + 0.6 * stream.random())
+    return [*steps, Step(first, "heal")]
+
+
+def _fault(stream: random.Random, kind: str, names: Sequence[str], at: float, until: float) -> list[Step]:
+    name = stream.choice(names)
+    other = stream.choice([one for one in names if one != name])
+    shapes: dict[str, Callable[[], list[Step]]] = {
+        "crash": lambda: _death(stream, kind, name, at, until),
+        "vanish": lambda: _death(stream, kind, name, at, until),
+        "quit": lambda: _death(stream, kind, name, at, until),
+        "restart": lambda: [Step(at, "restart", (name,)), Step(until, "populate", (name,))],
+        "halves": lambda: _halves(stream, names, at, until),
+        "isolate": lambda: [Step(at, "split", ((name,), _others(names, name))), Step(until, "heal")],
+        "bridge": lambda: [Step(at, "links", _bridge(stream, names)), Step(until, "heal")],
+        "ring": lambda: [Step(at, "links", _ring(stream, names)), Step(until, "heal")],
+        "cut": lambda: [Step(at, "cut", (name, other)), Step(until, "restore", (name, other))],
+        "pause": lambda: [Step(at, "pause", (name,)), Step(until, "resume", (name,))],
+        "clog": lambda: [Step(at, "clog", (name, other)), Step(until, "unclog", (name, other))],
+        "swizzle": lambda: _swizzle(stream, names, at, until),
+        "jump": lambda: [Step(at, "jump", (name, stream.choice((-1.0, -0.1, 0.05, 0.4, 1.5, 60.0))))],
+    }
+    return shapes[kind]()
+
+
+def _death(stream: random.Random, kind: str, name: str, at: float, until: float) -> list[Step]:
+    steps = [Step(at, kind, (name,))]
+    if stream.random() < 0.6:
+        steps += [Step(until, "restart", (name,)), Step(until + 0.6 * stream.random(), "populate", (name,))]
+    return steps
+
+
+def _halves(stream: random.Random, names: Sequence[str], at: float, until: float) -> list[Step]:
+    side = tuple(sorted(stream.sample(names, stream.randint(1, len(names) - 1))))
+    return [Step(at, "split", (side, _others(names, *side))), Step(until, "heal")]
+
+
+def _bridge(stream: random.Random, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Two sides that do not hear each other, and one node that both hear."""
+    bridge, *rest = stream.sample(names, len(names))
+    middle = stream.randint(1, max(1, len(rest) - 1))
+    sides = (rest[:middle], rest[middle:])
+    inside = [(one, two) for side in sides for one in side for two in side if one < two]
+    return tuple(sorted([*inside, *((bridge, one) for one in rest)]))
+
+
+def _ring(stream: random.Random, names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Each hears its two neighbours only."""
+    order = stream.sample(names, len(names))
+    return tuple(sorted(zip(order, [*order[1:], order[0]], strict=True)))
+
+
+def _swizzle(stream: random.Random, names: Sequence[str], at: float, until: float) -> list[Step]:
+    """All paths of some nodes clog one node after the other, and open in another order."""
+    chosen = stream.sample(names, stream.randint(1, len(names)))
+    moment = partial(stream.uniform, at, until)
+    steps = []
+    for name in chosen:
+        first, second = sorted((moment(), moment()))
+        steps += [Step(first, "clog_all", (name,)), Step(second, "unclog_all", (name,))]
+    return steps
+
+
+def _others(names: Sequence[str], *excepted: str) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in excepted)
