@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import click
 from twisted.internet.defer import Deferred
@@ -124,3 +124,33 @@ def status_command(control: Control, as_json: bool, settings: bool) -> int:
     from groupcomm.cli.status import status
 
     return run(lambda reactor: status(reactor, control, as_json=as_json, settings=settings))
+
+
+@command.command("simulate", short_help="Make a random run of a simulated cluster again.")
+@click.option("--seed", required=True, help="Of the run, as a campaign or a test names it.")
+@click.option("--nodes", type=click.IntRange(min=2), metavar="N", help="So many nodes instead of the seed's.")
+@click.option(
+    "--svg", type=click.File("w", encoding="utf-8", lazy=False, atomic=True), metavar="FILE", help="Draw the run."
+)
+@click.option("--verbose", is_flag=True, help="Print every event and every packet.")
+@click.option("--shrink", "small", is_flag=True, help="Drop from a failing run what the failure does not need.")
+@click.option("--from", "since", type=float, metavar="S", help="First second to show.")
+@click.option("--to", "until", type=float, metavar="S", help="Last second to show.")
+def simulate_command(
+    seed: str,
+    nodes: int | None,
+    svg: TextIO | None,
+    verbose: bool,
+    small: bool,
+    since: float | None,
+    until: float | None,
+) -> int:
+    """Make the random run of a seed again, on virtual time and without any daemon, and show it.
+
+    Exit status: 0 all properties held, 1 one is broken, 2 usage.
+    """
+    from groupcomm.cli.simulate import simulate
+
+    if since is not None and until is not None and since > until:
+        raise click.BadParameter("ends before it begins", param_hint="'--to'")
+    return simulate(seed, nodes=nodes, svg=svg, verbose=verbose, small=small, since=since, until=until)

@@ -325,7 +325,7 @@ class _Drawing:
         for event in (*self.events, traces.Fault(self.scale.times[-1], "heal")):
             if not isinstance(event, traces.Fault):
                 continue
-            if event.text.startswith("partition") and since is None:
+            if event.text.startswith(("partition", "only")) and since is None:
                 since = event.at
             elif event.text == "heal" and since is not None:
                 x, end = self.scale.x(since), self.scale.x(event.at)
