@@ -221,7 +221,7 @@ def planned_chunks(seeds: str | None, of_commit: int | None, size: int) -> list[
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; its exit status: 0 all is well, 1 something failed or was never checked, 2 usage."""
+    """The command; its exit status: 0 all is well, 1 something failed or was never tried, 2 usage."""
     parser = argparse.ArgumentParser(prog="python -m groupcomm.testing.campaign", description=__doc__)
     parser.add_argument("seeds", nargs="?", metavar="FIRST:LAST", help="numbers, both included")
     parser.add_argument(

@@ -1,7 +1,7 @@
 """What campaigns keep: the result of each finished chunk of seeds, one small file for each, and their sum.
 
-Decides which seeds make a chunk, what of a chunk is written down, when a result is red (a run failed, or a property
-never had anything to check), and how the sum is told.
+Decides which seeds make a chunk, what of a chunk is written down, when a result is red (a run failed, a property
+never had anything to check, or a kind of fault never struck), and how the sum is told.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from groupcomm.testing.swarm import EXPECTED_PREMISES, RunSummary, vacuous
+from groupcomm.testing.swarm import EXPECTED_PREMISES, RunSummary, never_struck, vacuous
 
 CHUNK_SEEDS = 250
 """Seeds of a chunk: some minutes of work."""
@@ -108,8 +108,8 @@ class Result:
 
     @property
     def red(self) -> bool:
-        """Whether a run failed or a property was never checked."""
-        return bool(self.failures or vacuous(self.premises))
+        """Whether a run failed, a property was never checked or a kind of fault never struck."""
+        return bool(self.failures or vacuous(self.premises) or never_struck(self.faults))
 
 
 def chunks_of(first: int, last: int, *, size: int = CHUNK_SEEDS, prefix: str = "") -> list[Chunk]:
@@ -189,6 +189,8 @@ def report_lines(total: Result, *, colour: bool = False) -> Iterator[str]:
         yield red(f"seed {failed.seed}: {failed.property}: {failed.line}")
     if nothing := vacuous(total.premises):
         yield red(f"never checked: {', '.join(nothing)}")
+    if nothing := never_struck(total.faults):
+        yield red(f"never struck: {', '.join(nothing)}")
     yield (
         f"{total.runs:,} runs, {len(total.failures)} failed, {total.cpu_seconds:,.0f} s of processor time, "
         f"{total.runs / max(total.cpu_seconds, 0.001):.1f} runs per second of one processor"

@@ -11,9 +11,16 @@ from collections.abc import Mapping
 
 from attrs import frozen
 
+from groupcomm.testing.faults import AMBUSH_KINDS
 from groupcomm.testing.oracle import EXPECTED_PREMISES as EXPECTED_PREMISES
 from groupcomm.testing.scenario import Outcome, Run
 from groupcomm.testing.script import draw_scenario
+
+EXPECTED_FAULTS = (
+    "clog", "core", "crash", "cut", "jump", "links", "pause", "quit", "restart", "slow", "split", "vanish",
+    *(f"ambush {kind}" for kind in sorted(set(AMBUSH_KINDS))),
+)  # fmt: skip
+"""A campaign in which one of these never struck has proved nothing about it either."""
 
 LINE_CHARACTERS = 300
 """What a summary keeps of the text of a failure."""
@@ -81,6 +88,11 @@ def failure_line(outcome: Outcome) -> str:
 def vacuous(premises: Mapping[str, int]) -> list[str]:
     """The properties that never had anything to check."""
     return [name for name in EXPECTED_PREMISES if not premises.get(name)]
+
+
+def never_struck(faults: Mapping[str, int]) -> list[str]:
+    """The kinds of fault that never struck."""
+    return [name for name in EXPECTED_FAULTS if not faults.get(name)]
 
 
 def summary_line(outcome: Outcome) -> str:

@@ -14,9 +14,10 @@ from groupcomm.testing import swarm as swarm_module
 from groupcomm.testing.campaign import main, planned_chunks, run_campaign, seed_range
 from groupcomm.testing.oracle import EXPECTED_PREMISES
 from groupcomm.testing.results import CampaignError, Result, chunks_of, read_result, report_lines
-from groupcomm.testing.swarm import RunSummary, summarize_seed
+from groupcomm.testing.swarm import EXPECTED_FAULTS, RunSummary, summarize_seed
 
 ALL_PREMISES = dict.fromkeys(EXPECTED_PREMISES, 1)
+ALL_FAULTS = dict.fromkeys(EXPECTED_FAULTS, 2)
 
 
 class CampaignTests(SynchronousTestCase):
@@ -35,7 +36,7 @@ class CampaignTests(SynchronousTestCase):
     def summarize(self, seed: str) -> RunSummary:
         self.ran.append(seed)
         failure = "D5" if seed in self.bad else None
-        return RunSummary(seed, failure, "x" if failure else "", ALL_PREMISES, {"cut": 2}, {"rest": 1.5}, 3, 0.5)
+        return RunSummary(seed, failure, "x" if failure else "", ALL_PREMISES, ALL_FAULTS, {"rest": 1.5}, 3, 0.5)
 
     def run_range(self, first: int, last: int, *, seconds: float | None = None, at_least: int = 0) -> Result:
         chunks = chunks_of(first, last, size=3)
@@ -49,7 +50,7 @@ class CampaignTests(SynchronousTestCase):
         self.assertEqual((total.runs, total.cpu_seconds), (7, 3.5))
         self.assertEqual([failed.seed for failed in total.failures], ["2", "7"])
         self.assertEqual(set(total.premises.values()), {7})
-        self.assertEqual((dict(total.faults), dict(total.nodes), total.slowest), ({"cut": 14}, {3: 7}, {"rest": 1.5}))
+        self.assertEqual((total.faults["cut"], dict(total.nodes), total.slowest), (14, {3: 7}, {"rest": 1.5}))
         self.assertIn("FAILED seed 2: D5: x", self.output.getvalue())
         self.assertIn("groupcomm simulate --seed 2", self.output.getvalue())
 
@@ -99,7 +100,7 @@ class CampaignTests(SynchronousTestCase):
             self.run_range(1, 3)
 
     def test_status(self) -> None:
-        """The command fails if a run failed or a property never had anything to check."""
+        """The command fails if a run failed, a property never had anything to check or a kind of fault never struck."""
         arguments = ["1:4", "--chunk", "2", "--reports", "0", "--results"]
         self.assertEqual(main([*arguments, str(self.folder / "a")]), 0)
         self.assertIn("4 runs, 0 failed", self.output.getvalue())
@@ -108,7 +109,11 @@ class CampaignTests(SynchronousTestCase):
         self.bad = set()
         self.patch(sys.modules[__name__], "ALL_PREMISES", {**ALL_PREMISES, EXPECTED_PREMISES[0]: 0})
         self.assertEqual(main([*arguments, str(self.folder / "c")]), 1)
-        self.assertIn(f"never checked: {EXPECTED_PREMISES[0]}", self.output.getvalue())
+        self.assertIn(f"never checked: {EXPECTED_PREMISES[0]}\n", self.output.getvalue())
+        self.patch(sys.modules[__name__], "ALL_PREMISES", dict.fromkeys(EXPECTED_PREMISES, 1))
+        self.patch(sys.modules[__name__], "ALL_FAULTS", {**ALL_FAULTS, EXPECTED_FAULTS[0]: 0})
+        self.assertEqual(main([*arguments, str(self.folder / "d")]), 1)
+        self.assertIn(f"never struck: {EXPECTED_FAULTS[0]}\n", self.output.getvalue())
 
 
 class ReportTests(SynchronousTestCase):
@@ -118,6 +123,7 @@ class ReportTests(SynchronousTestCase):
         """An expected property that was never checked is red; another that was never checked is not."""
         total = Result(runs=1)
         total.premises.update({**ALL_PREMISES, EXPECTED_PREMISES[1]: 0, "extra": 0})
+        total.faults.update(ALL_FAULTS)
         lines = list(report_lines(total, colour=True))
         red = [line for line in lines if "\x1b[31m" in line]
         self.assertEqual(len(red), 2)
