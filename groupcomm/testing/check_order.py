@@ -72,7 +72,9 @@ def _check_causal(history: History, process: ProcessRecord, by_sender: dict[obje
 
 
 def _hole(process: ProcessRecord, earlier: MessageRecord, delivery: Delivery) -> bool:
-    """Whether ``earlier`` should have come before this delivery: both belong to one view and to this process."""
+    """Whether ``earlier`` should have come before this delivery and never does: one that comes late is overtaken."""
+    if process in earlier.got:
+        return False
     view = earlier.delivered_in or earlier.left_in or earlier.sent_in
     return view is not None and view == delivery.node_view and addressed(process, earlier, delivery.index)
 
