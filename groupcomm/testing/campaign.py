@@ -54,6 +54,7 @@ def seeds_runner(jobs: int) -> Iterator[Callable[[Sequence[str]], Iterator[RunSu
     if jobs == 1:
         yield lambda seeds: map(guarded_run, seeds)
         return
+    terminated = signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the workers would be left behind
     pool = ProcessPoolExecutor(jobs, initializer=_leave_interrupts_to_the_parent)
     try:
         yield lambda seeds: pool.map(guarded_run, seeds, chunksize=2)
@@ -63,6 +64,7 @@ def seeds_runner(jobs: int) -> Iterator[Callable[[Sequence[str]], Iterator[RunSu
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        signal.signal(signal.SIGTERM, terminated)
 
 
 def guarded_run(seed: str) -> RunSummary:
@@ -89,6 +91,7 @@ def processor_time_limit() -> Iterator[None]:
 
 def _leave_interrupts_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @define

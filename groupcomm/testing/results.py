@@ -154,8 +154,8 @@ def read_result(folder: Path, chunk: Chunk) -> Result | None:
             runs=found["runs"],
             failures=[FailedRun(one["seed"], one["property"], one["line"]) for one in found["failures"]],
             premises=Counter(found["premises"]),
-            faults=Counter(found["faults"]),
-            slowest=found["slowest"],
+            faults=Counter(found.get("faults", {})),  # not in the files of the first campaigns
+            slowest=found.get("slowest", {}),
             nodes=Counter({int(nodes): runs for nodes, runs in found["nodes"].items()}),
             cpu_seconds=found["cpu_seconds"],
         )

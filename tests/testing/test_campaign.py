@@ -10,11 +10,26 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.testing import campaign as campaign_module
+from groupcomm.testing import scenario as scenario_module
 from groupcomm.testing import swarm as swarm_module
-from groupcomm.testing.campaign import main, planned_chunks, run_campaign, seed_range
+from groupcomm.testing.campaign import failure_reports, main, planned_chunks, run_campaign, seed_range
 from groupcomm.testing.oracle import EXPECTED_PREMISES
+from groupcomm.testing.report import Report
 from groupcomm.testing.results import CampaignError, Result, chunks_of, read_result, report_lines
+from groupcomm.testing.shrinking import shrink
 from groupcomm.testing.swarm import EXPECTED_FAULTS, RunSummary, summarize_seed
+from groupcomm.testing.trace import Delivered, Trace
+
+
+def no_delivery(trace: Trace, *, settled: object = None) -> Report:
+    """An oracle to whom the first message that is delivered is wrong."""
+    report = Report()
+    for index, event in enumerate(trace):
+        if isinstance(event, Delivered):
+            report.violate("G1", index, "nothing may be delivered", event.message)
+            break
+    return report
+
 
 ALL_PREMISES = dict.fromkeys(EXPECTED_PREMISES, 1)
 ALL_FAULTS = dict.fromkeys(EXPECTED_FAULTS, 2)
@@ -117,7 +132,33 @@ class CampaignTests(SynchronousTestCase):
 
 
 class ReportTests(SynchronousTestCase):
-    """The table at the end."""
+    """What is told at the end."""
+
+    def test_failed_run(self) -> None:
+        """The first failed run is made again and small, and told with seed, commit, parameters, script and picture."""
+        output = io.StringIO()
+        self.patch(sys, "stdout", output)
+        self.patch(scenario_module, "examine", no_delivery)
+        self.patch(campaign_module, "shrink", lambda outcome: shrink(outcome, most_runs=4))
+        self.assertEqual(main(["3:4", "--results", self.mktemp()]), 1)
+        text = output.getvalue()
+        report = text[text.index("seed 3 fails with G1 at commit ") :]
+        for words in (
+            "again: groupcomm simulate --seed 3 --shrink\n",
+            "parameters: nodes ",
+            "steps after 4 runs (there may be a smaller one",
+            " start ash\n",
+            "what is wrong:\n  G1: nothing may be delivered\n",
+            "the last events of every process and node, up to the one that shows what is wrong:\n",
+            "*starts",
+        ):
+            self.assertIn(words, report)
+        self.assertNotIn("seed 4 fails with", text)
+        self.assertIn("seed 4: G1: nothing may be delivered", text)
+
+    def test_well_again(self) -> None:
+        """Of a seed that failed at an earlier commit and is well now, only this is said."""
+        self.assertEqual(list(failure_reports(["3"])), ["", "seed 3 failed at another commit, and is well at this one"])
 
     def test_vacuity(self) -> None:
         """An expected property that was never checked is red; another that was never checked is not."""
