@@ -6,16 +6,36 @@ these is the daemon's business.
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name
 from groupcomm.limits import DEFAULT_BUDGET_BYTES, DEFAULT_MTU_BYTES, MAX_MESSAGE_BYTES, MAX_NODES, MIN_BUDGET_BYTES
 
+_UNHURRIED_NODES = 64
+_GROWING_TIMES = (
+    "heartbeat",
+    "probe_after",
+    "suspect",
+    "join_interval",
+    "silent",
+    "admit",
+    "merge",
+    "recover",
+    "retry",
+    "blocked",
+    "leave",
+)
+
+
+def stretch(nodes: int) -> float:
+    """How many times as long as in a small view the times are among so many nodes."""
+    return max(1.0, nodes / _UNHURRIED_NODES)
+
 
 @frozen
 class Timing:
-    """Times in seconds; ``check`` holds them to each other.
+    """Times in seconds, among up to 64 nodes; ``check`` holds them to each other.
 
     Attributes:
         heartbeat: how often a node that says nothing else says that it lives; also the beacon's period.
@@ -57,6 +77,15 @@ class Timing:
     status: float = 0.05
     prompt: float = 0.002
 
+    def for_nodes(self, nodes: int) -> Timing:
+        """The times among so many nodes: what each says to all is said more rarely in large views.
+
+        Up to 64 nodes the times are what they are; then they grow with the nodes, so that what one node hears in a
+        second stays the same.
+        """
+        factor = stretch(nodes)
+        return evolve(self, **{name: getattr(self, name) * factor for name in _GROWING_TIMES}) if factor > 1 else self
+
     def check(self) -> None:
         """Raise ``UsageError`` naming the first relation that does not hold."""
         relations = (
@@ -85,9 +114,10 @@ class EngineConfig:
         mtu_bytes: the largest datagram sent, 1,200 to 65,000 bytes.
         budget_bytes: the byte budget of the node, at least 64 MiB.
         max_message_bytes: the largest message accepted from a session, at most 16 MiB.
-        max_nodes: the largest view, at most 64.
+        max_nodes: the largest view, at most 512.
         first_packet_number: packets of a view are numbered from the next one on; equal at all nodes.
-        suppression_nodes: views larger than this multicast their NACKs and suppress each other's.
+        suppression_nodes: views larger than this multicast their NACKs and suppress each other's, report to one node
+            that sums the reports up, and name their candidates by a digest.
     """
 
     cluster: str = "default"

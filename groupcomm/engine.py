@@ -60,6 +60,7 @@ from groupcomm.wire.messages import (
     Probe,
     Ready,
     Recover,
+    Who,
     cut,
     decode_message,
 )
@@ -75,14 +76,16 @@ class _Session:
     Attributes:
         member: as the groups know it.
         wanted: the groups it is in or has asked to be in.
+        changes: how many of its group changes have not come back in the order yet.
         closing: it is over once its last frame is delivered.
     """
 
-    __slots__ = ("closing", "member", "wanted")
+    __slots__ = ("changes", "closing", "member", "wanted")
 
     def __init__(self, member: MemberId) -> None:
         self.member = member
         self.wanted: set[str] = set()
+        self.changes = 0
         self.closing = False
 
 
@@ -189,6 +192,8 @@ class Engine:
             membership.probe_received(message, source, now)
         elif isinstance(message, Join):
             membership.join_received(message, source, now)
+        elif isinstance(message, Who):
+            membership.who_received(message, source)
         elif isinstance(message, Recover):
             membership.recover_received(message, source, now)
         elif isinstance(message, Answer):
@@ -349,6 +354,8 @@ class Engine:
         body = self._groups.changed(sender, frame)
         if sender != self._node:
             return
+        if body.session in self._sessions:
+            self._sessions[body.session].changes -= 1
         if body.change is Change.DISCONNECT:
             self._forget_session(body.session)
 
@@ -412,7 +419,7 @@ class Engine:
         """See ``ViewHost``."""
         view = self._view
         if view is None:
-            return Answer(self._node, proposal, None, (), leaving, True, 0, epoch, ())
+            return Answer(self._node, proposal, None, (), leaving, True, 0, epoch, (), silent=self._silent)
         setup = view.setup
         return Answer(
             self._node,
@@ -424,7 +431,14 @@ class Engine:
             view.sequencer,
             epoch,
             view.holdings(),
+            silent=self._silent,
         )
+
+    @property
+    def _silent(self) -> bool:
+        """Whether no session is in a group, or will be at the end of the view by a change that is under way."""
+        sessions = self._sessions.values()
+        return not any(session.changes or self._groups.groups_of(session.member) for session in sessions)
 
     def apply_plan(self, plan: Plan, now: float) -> None:
         """See ``ViewHost``."""
@@ -506,14 +520,14 @@ class Engine:
             members.index(self._node),
             members.index(plan.sequencer),
             self._digest(plan.proposal, members),
-            plan.exchange,
+            frozenset(members.index(node) for node in plan.speakers),
             self._window_bytes,
         )
         round_trips = [RoundTrip() if peer is None else peer.round_trip for peer in peers]
         self._view = OrderedView(setup, self._config, self._outbox, round_trips, self._random, self._counters, now)
         self._outbox.drop_control(lambda frame: frame.type is FrameType.DIRECTORY)
         self._directories_read = not plan.exchange
-        if plan.exchange:
+        if self._node in plan.speakers:
             body = self._groups.own_table()
             self._outbox.put_control(Outgoing(0, 0, FrameType.DIRECTORY, Level.FIFO, body), len(body))
 
@@ -579,6 +593,7 @@ class Engine:
         member = session.member
         body = ChangeBody(change, member.session, member.client, group, reason).encode()
         frame = Outgoing(member.session, 0, FrameType.CHANGE, Level.AGREED, body)
+        session.changes += 1
         self._outbox.put(member.session, frame, len(body))
 
     def _session(self, number: int) -> _Session:

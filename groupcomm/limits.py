@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-MAX_NODES: Final = 64
-"""Nodes in one view: a member set fits one 64-bit map. More are left waiting at the gate."""
+MAX_NODES: Final = 512
+"""Nodes in one view: a member set is a map of 64 bytes. More are left waiting at the gate."""
 
 MAX_NODE_NAME_BYTES: Final = 64
-"""A node name: so that 64 candidates fit three packets."""
+"""A node name: so that a list of ``MAX_NODES`` fits a membership message, at the longest names too."""
 
 MAX_NAME_BYTES: Final = 255
 """A group, client or cluster name: the length is one byte on the wire. Longer is refused to the caller."""
@@ -85,13 +85,16 @@ MAX_MISSING: Final = 8192
 MAX_STREAM_PACKETS: Final = 65_536
 """How far ahead of the contiguous number a packet may be; farther is dropped and counted."""
 
-MAX_CONTROL_PARTS: Final = 64
+MAX_CONTROL_PARTS: Final = 128
 """Datagrams one membership message may be cut into."""
 
-MAX_CONTROL_ASSEMBLIES: Final = 128
-"""Membership messages half received: the oldest is dropped when full."""
+MAX_CONTROL_ASSEMBLIES: Final = 2 * MAX_NODES
+"""Membership messages half received, the answers of a whole view among them: the oldest is dropped when full."""
 
-MAX_STRANGERS: Final = 256
+MAX_CONTROL_ASSEMBLY_BYTES: Final = 16 * 1024 * 1024
+"""Their bytes together: the oldest is dropped when full."""
+
+MAX_STRANGERS: Final = MAX_NODES
 """Nodes outside the view that are remembered from their beacons: the longest silent is forgotten when full."""
 
 MAX_EPOCH_JUMP: Final = 1 << 48

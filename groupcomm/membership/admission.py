@@ -7,10 +7,10 @@ a one-way link cannot make them merge and part for ever.
 
 from __future__ import annotations
 
-from groupcomm.config import EngineConfig
+from groupcomm.config import EngineConfig, stretch
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.membership.peers import Peer, Peers
-from groupcomm.wire.codec import node_digest
+from groupcomm.wire.codec import view_id_digest
 
 _MAX_HEARD = 128
 
@@ -19,14 +19,17 @@ class Admission:
     """What a node knows about those outside its view.
 
     Bound: one entry for each foreign view whose nodes are among the peers.
+
+    Attributes:
+        timing: the times among as many nodes as are known; the membership sets it.
     """
 
-    __slots__ = ("_digest", "_known", "_known_at", "_max_nodes", "_me", "_merging", "_staging_since", "_timing")
+    __slots__ = ("_heartbeat", "_known", "_known_at", "_max_nodes", "_me", "_merging", "_staging_since", "timing")
 
     def __init__(self, me: NodeId, config: EngineConfig) -> None:
         self._me = me
-        self._digest = node_digest(me)
-        self._timing = config.timing
+        self._heartbeat = config.timing.heartbeat
+        self.timing = config.timing
         self._max_nodes = config.max_nodes
         self._known: set[NodeId] = set()
         self._known_at = 0.0
@@ -34,12 +37,29 @@ class Admission:
         self._merging: dict[ViewId, float] = {}
 
     def _fresh(self, peer: Peer, now: float) -> bool:
-        """Whether it was heard lately: six heartbeats, so that loss alone does not hide it."""
-        return now - peer.heard_at <= 6 * self._timing.heartbeat and peer.beacon is not None
+        """Whether it was heard lately: six heartbeats, its own or ours, so that loss alone does not hide it."""
+        if peer.beacon is None:
+            return False
+        own, its = self.timing.heartbeat, self._heartbeat * stretch(peer.beacon.size)
+        return now - peer.heard_at <= 6 * max(own, its)
 
-    def heard(self, peers: Peers, now: float) -> tuple[int, ...]:
-        """Whom to name in the beacon: those outside the view that are heard."""
-        return tuple(peer.digest for peer in peers.strangers() if self._fresh(peer, now))[:_MAX_HEARD]
+    def known(self, peers: Peers, now: float) -> int:
+        """How many nodes outside the view are heard."""
+        return sum(self._fresh(peer, now) for peer in peers.strangers())
+
+    def heard(self, peers: Peers, view: ViewId | None, now: float) -> tuple[int, ...]:
+        """What to name in the beacon: the other views of which every node is heard."""
+        foreign = self._foreign(peers, view, now)
+        whole = [other for other in sorted(foreign) if _is_whole(foreign[other])]
+        return tuple(view_id_digest(other) for other in whole[:_MAX_HEARD])
+
+    def _foreign(self, peers: Peers, view: ViewId | None, now: float) -> dict[ViewId, list[Peer]]:
+        """The nodes of other views that are heard."""
+        foreign: dict[ViewId, list[Peer]] = {}
+        for peer in peers.strangers():
+            if peer.view is not None and peer.view != view and self._fresh(peer, now):
+                foreign.setdefault(peer.view, []).append(peer)
+        return foreign
 
     def _newcomers(self, peers: Peers, now: float) -> list[NodeId]:
         return [peer.node for peer in peers.strangers() if self._fresh(peer, now) and peer.view is None]
@@ -51,8 +71,8 @@ class Admission:
         if set(nodes) - self._known:
             self._known_at = now
         self._known = set(nodes)
-        quiet = now - self._known_at >= self._timing.stage_quiet
-        return quiet or now - self._staging_since >= self._timing.stage
+        quiet = now - self._known_at >= self.timing.stage_quiet
+        return quiet or now - self._staging_since >= self.timing.stage
 
     def founders(self, peers: Peers, waited: float, now: float) -> list[NodeId] | None:
         """With whom a newcomer founds a view; None as long as it should wait for a gate.
@@ -63,11 +83,11 @@ class Admission:
             now: the time.
         """
         established = any(self._fresh(peer, now) and peer.view is not None for peer in peers.strangers())
-        if established and waited < self._timing.blocked:
+        if established and waited < self.timing.blocked:
             return None
         nodes = self._newcomers(peers, now)
         lowest = not nodes or self._me < nodes[0]
-        if not lowest and waited < 2 * self._timing.first:
+        if not lowest and waited < 2 * self.timing.first:
             return None
         if not self._collected(nodes, now):
             return None
@@ -82,7 +102,7 @@ class Admission:
             member = peers.get(old) if old is not None else None
             if old is None or member is None or old >= peer.node or not self._fresh(peer, now):
                 continue
-            if now - member.heard_at > self._timing.probe_after:
+            if now - member.heard_at > self.timing.probe_after:
                 gone.append(old)
         return gone
 
@@ -102,35 +122,36 @@ class Admission:
 
     def _mergeable(self, peers: Peers, members: tuple[NodeId, ...], view: ViewId | None, now: float) -> list[NodeId]:
         """The nodes of all views that hear and are heard by all of ours long enough, if this is the lowest of all."""
-        foreign: dict[ViewId, list[Peer]] = {}
-        for peer in peers.strangers():
-            if peer.view is not None and peer.view != view and self._fresh(peer, now):
-                foreign.setdefault(peer.view, []).append(peer)
+        foreign = self._foreign(peers, view, now)
         for other in list(self._merging):
             if other not in foreign:
                 del self._merging[other]
         chosen: list[NodeId] = []
         for other in sorted(foreign):
-            if not self._both_ways(foreign[other], peers, members, now):
+            if view is None or not self._both_ways(foreign[other], other, peers, members, view):
                 self._merging.pop(other, None)
                 continue
             since = self._merging.setdefault(other, now)
-            if now - since >= self._timing.merge:
+            if now - since >= self.timing.merge:
                 chosen += [peer.node for peer in foreign[other]]
         return sorted(chosen) if chosen and self._me < min(chosen) and self._me == members[0] else []
 
-    def _both_ways(self, foreign: list[Peer], peers: Peers, members: tuple[NodeId, ...], now: float) -> bool:
-        digests = [peer.digest for peer in foreign]
-        if any(peer.beacon is None or peer.beacon.size != len(foreign) for peer in foreign):
+    def _both_ways(
+        self, foreign: list[Peer], other: ViewId, peers: Peers, members: tuple[NodeId, ...], view: ViewId
+    ) -> bool:
+        """Whether every node of view ``other`` hears all of ours, and every one of ours all of it."""
+        ours, theirs = view_id_digest(view), view_id_digest(other)
+        if not _is_whole(foreign):
+            return False
+        if any(peer.beacon is None or ours not in peer.beacon.heard for peer in foreign):
             return False
         for node in members:
-            if node == self._me:
-                ours = self._digest
-            else:
-                member = peers.get(node)
-                if member is None or member.beacon is None or not set(digests) <= set(member.beacon.heard):
-                    return False
-                ours = member.digest
-            if any(peer.beacon is None or ours not in peer.beacon.heard for peer in foreign):
+            member = peers.get(node)
+            if node != self._me and (member is None or member.beacon is None or theirs not in member.beacon.heard):
                 return False
         return True
+
+
+def _is_whole(peers: list[Peer]) -> bool:
+    """Whether these are all nodes of the view that they say they are in."""
+    return all(peer.beacon is not None and peer.beacon.size == len(peers) for peer in peers)

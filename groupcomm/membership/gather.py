@@ -2,15 +2,19 @@
 
 Decides the members of a change from the rows of the candidates, and when all agree. It is only about agreement being
 likely and quick; that views are safe is the recovery's business. Rows are evidence of their own sender alone.
+
+Rows are bit maps over a list of candidates. As a rule all name the same list, and then a row costs one comparison: the
+lists of others are looked into only where they differ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.wire.codec import Writer, digest64
-from groupcomm.wire.messages import Candidate, Join
+from groupcomm.wire.codec import Writer, digest64, list_digest
+from groupcomm.wire.messages import Join
 
 
 class Gather:
@@ -27,16 +31,30 @@ class Gather:
         candidates: all who may be in the next view.
         rows: the last JOIN of each candidate in this attempt.
         out: who is out of this change, whatever it says.
+        listed: the candidates who are not out, in order: what this node's own row is a map of.
+        digest: of that list.
+        heard_map: this node's own row: who was heard in this attempt.
+        leaving: who of those with a row leaves with this change.
     """
 
     __slots__ = (
-        "_first_serials",
+        "_announcement",
+        "_computed",
+        "_full_rows",
+        "_index_of",
+        "_lists",
         "_me",
+        "_partial_rows",
+        "_runs",
         "_view",
         "attempt",
         "begun",
         "begun_at",
         "candidates",
+        "digest",
+        "heard_map",
+        "leaving",
+        "listed",
         "out",
         "rows",
         "started_at",
@@ -49,20 +67,72 @@ class Gather:
         self.attempt = self.begun = attempt
         self.started_at = self.begun_at = now
         self.tries = 1
-        self.candidates = {me, *candidates}
+        self.candidates: set[NodeId] = set()
         self.rows: dict[NodeId, Join] = {}
-        self._first_serials: dict[NodeId, int] = {}
         self.out: set[NodeId] = set()
+        self.listed: tuple[NodeId, ...] = ()
+        self.digest = self.heard_map = 0
+        self.leaving: set[NodeId] = set()
+        self._announcement: tuple[tuple[NodeId, ...], int] = ((), 0)
+        self._lists: dict[int, Sequence[NodeId]] = {}
+        self._runs: dict[str, list[NodeId]] = {}
+        self._index_of: dict[NodeId, int] = {}
+        self._full_rows: set[NodeId] = set()
+        self._partial_rows: set[NodeId] = set()
+        self._computed: dict[bool, tuple[NodeId, ...] | None] = {}
+        for node in sorted({me, *candidates}):
+            self._add(node)
+        self._relist()
 
-    def heard(self, join: Join) -> bool:
-        """Take a JOIN of this attempt from a candidate in; True if it says something new."""
+    def _add(self, node: NodeId) -> None:
+        self.candidates.add(node)
+        self._runs.setdefault(node.name, []).append(node)
+
+    def _relist(self) -> None:
+        """The list has changed: all that is said in terms of it is said anew."""
+        self.listed = tuple(sorted(self.candidates - self.out))
+        self.digest = list_digest(self.listed)
+        self._lists[self.digest] = self.listed
+        self._index_of = {node: index for index, node in enumerate(self.listed)}
+        self.heard_map = sum(1 << self._index_of[node] for node in self.rows if node in self._index_of)
+        self._full_rows.clear()
+        self._partial_rows.clear()
+        for join in self.rows.values():
+            self._sort_in(join)
+        self._computed.clear()
+
+    def _sort_in(self, join: Join) -> None:
+        """A row that is a map of this node's own list is full or partial at a glance; others are neither."""
+        node = join.node
+        self._full_rows.discard(node)
+        self._partial_rows.discard(node)
+        if join.listed == self.digest and node in self._index_of:
+            full = join.heard | 1 << self._index_of[node] == (1 << len(self.listed)) - 1
+            (self._full_rows if full else self._partial_rows).add(node)
+
+    def heard(self, join: Join, names: Sequence[NodeId]) -> bool:
+        """Take a JOIN of this attempt from a candidate in; True if it says something new.
+
+        Args:
+            join: what it says.
+            names: the candidates that its row is a map of.
+        """
         before = self.rows.get(join.node)
         if join.node in self.out or (before is not None and before.serial >= join.serial):
             return False
         self.rows[join.node] = join
-        for older in [node for node in self.candidates if node.name == join.node.name and node < join.node]:
-            self.exclude(older)
-        self._first_serials.setdefault(join.node, join.serial)
+        self._lists[join.listed] = names
+        if join.leaving:
+            self.leaving.add(join.node)
+        else:
+            self.leaving.discard(join.node)
+        if before is None:
+            for older in [node for node in self._runs.get(join.node.name, ()) if node < join.node]:
+                self.exclude(older)
+        if join.node in self._index_of:
+            self.heard_map |= 1 << self._index_of[join.node]
+        self._sort_in(join)
+        self._computed.clear()
         return True
 
     def restart(self, attempt: int, now: float) -> None:
@@ -70,35 +140,42 @@ class Gather:
         self.attempt = attempt
         self.started_at = now
         self.rows.clear()
-        self._first_serials.clear()
+        self.leaving.clear()
+        self._announcement = (), 0
+        self._lists.clear()
+        self._relist()
 
     def exclude(self, node: NodeId) -> None:
         """This node is out of this change."""
         if node != self._me:
             self.out.add(node)
             self.rows.pop(node, None)
-            self._first_serials.pop(node, None)
+            self.leaving.discard(node)
+            self._relist()
 
     def widen(self, nodes: Iterable[NodeId], limit: int) -> bool:
         """More candidates; True if any was new. Those who are out stay out."""
         before = len(self.candidates)
-        for node in sorted(nodes):
+        for node in sorted(node for node in nodes if node not in self.candidates):
             if len(self.candidates) < limit and node not in self.out and not self._is_outdated(node):
-                self.candidates.add(node)
-        return len(self.candidates) > before
+                self._add(node)
+        if len(self.candidates) == before:
+            return False
+        self._relist()
+        return True
 
     def _is_outdated(self, node: NodeId) -> bool:
         """Whether a later run of its name is here."""
-        return any(other.name == node.name and other > node for other in self.rows)
+        return any(other > node and other in self.rows for other in self._runs.get(node.name, ()))
 
     def waited_for(self) -> set[NodeId]:
         """The candidates that have not been heard in this attempt."""
         return self.candidates - self.out - self.rows.keys() - {self._me}
 
-    def row(self) -> tuple[Candidate, ...]:
-        """This node's own row: it changes when somebody is heard for the first time, not with every JOIN."""
-        serials = self._first_serials
-        return tuple(Candidate(node, serials.get(node, 0)) for node in sorted(self.candidates - self.out))
+    @property
+    def complete(self) -> bool:
+        """Whether all candidates have been heard in this attempt."""
+        return (self.heard_map | 1 << self._index_of[self._me]) == (1 << len(self.listed)) - 1
 
     def members(self, *, settled: bool) -> tuple[NodeId, ...] | None:
         """The members of the next view as this node computes them.
@@ -109,58 +186,90 @@ class Gather:
         Returns:
             In order; None as long as it cannot be told.
         """
-        present = {self._me, *self.rows}
-        if not settled and self.waited_for():
-            return None
-        hears = {node: {item.node for item in join.candidates if item.serial} for node, join in self.rows.items()}
-        hears[self._me] = set(self.rows)
-        chosen, removed = _mutual(present, hears, self._sizes())
-        if removed and not settled:
-            return None
-        while self._me in removed:
-            chosen, removed = _mutual(removed, hears, self._sizes())
-        return tuple(sorted(chosen))
+        if settled not in self._computed:
+            self._computed[settled] = self._compute(settled=settled)
+        return self._computed[settled]
 
-    def _sizes(self) -> dict[NodeId, int]:
-        """For each node that has a row, how many others come from the same old view."""
+    def _compute(self, *, settled: bool) -> tuple[NodeId, ...] | None:
+        if not settled and (not self.complete or self._partial_rows):
+            return None
+        if self.complete and len(self._full_rows) == len(self.listed) - 1:
+            return self.listed
+        present = self.heard_map | 1 << self._index_of[self._me]
+        lacks = self._missing_edges(present)
+        if not settled and lacks:
+            return None
+        chosen, removed = _mutual(present, lacks, self._sizes())
+        while removed >> self._index_of[self._me] & 1:
+            chosen, removed = _mutual(removed, lacks, self._sizes())
+        return tuple(node for index, node in enumerate(self.listed) if chosen >> index & 1)
+
+    def _missing_edges(self, present: int) -> dict[int, int]:
+        """For each index, the map of those of ``present`` with whom it does not hear both ways, if there are any."""
+        lacks: dict[int, int] = {}
+        for node, join in self.rows.items():
+            if node in self._full_rows:
+                continue
+            index = self._index_of[node]
+            missing = present & ~self._translated(join) & ~(1 << index)
+            if missing:
+                lacks[index] = lacks.get(index, 0) | missing
+            while missing:
+                lowest = missing & -missing
+                other = lowest.bit_length() - 1
+                lacks[other] = lacks.get(other, 0) | 1 << index
+                missing ^= lowest
+        return lacks
+
+    def _translated(self, join: Join) -> int:
+        """The row as a map of this node's own list."""
+        if join.listed == self.digest:
+            return join.heard
+        index_of, translated = self._index_of, 0
+        for index, node in enumerate(self._lists[join.listed]):
+            if join.heard >> index & 1 and node in index_of:
+                translated |= 1 << index_of[node]
+        return translated
+
+    def _sizes(self) -> list[int]:
+        """For each index, how many have a row and come from the same old view."""
         views = {node: join.view for node, join in self.rows.items() if join.view is not None}
         if self._view is not None:
             views[self._me] = self._view
-        return {node: sum(other == view for other in views.values()) for node, view in views.items()}
+        counts = Counter(views.values())
+        return [counts[views[node]] if node in views else 0 for node in self.listed]
+
+    def announcement(self, members: tuple[NodeId, ...]) -> int:
+        """The ``agreement`` on ``members`` in this attempt."""
+        if self._announcement[0] is not members:
+            self._announcement = members, agreement(self.attempt, members)
+        return self._announcement[1]
 
     def agreed(self, members: tuple[NodeId, ...]) -> bool:
         """Whether all of ``members`` have announced the same."""
-        digest = agreement(self.attempt, members)
+        digest = self.announcement(members)
         return all(self.rows[node].agreed == digest for node in members if node != self._me)
 
     def dissenter(self, members: tuple[NodeId, ...]) -> NodeId | None:
         """Who stands between ``members`` and agreement: the last in order that announces something else."""
-        digest = agreement(self.attempt, members)
+        digest = self.announcement(members)
         others = [node for node in members if node != self._me and self.rows[node].agreed != digest]
         return others[-1] if others else None
 
 
-def _mutual(
-    nodes: set[NodeId], hears: Mapping[NodeId, set[NodeId]], sizes: Mapping[NodeId, int]
-) -> tuple[set[NodeId], set[NodeId]]:
-    """Split nodes into a set in which all hear each other both ways, and the rest.
+def _mutual(nodes: int, lacks: Mapping[int, int], sizes: Sequence[int]) -> tuple[int, int]:
+    """Split a map of nodes into a set in which all hear each other both ways, and the rest.
 
     The one with most missing edges goes first; among equals the one from the smaller old view, then the last in order.
     """
-    chosen, removed = set(nodes), set[NodeId]()
-    if all(nodes <= hears[node] | {node} for node in nodes):
-        return chosen, removed
+    chosen, removed = nodes, 0
     while True:
-        missing = {
-            node: sum(other not in hears[node] or node not in hears[other] for other in chosen if other != node)
-            for node in sorted(chosen)
-        }
-        most = max(missing.values())
-        if not most:
+        missing = {index: (lacking & chosen).bit_count() for index, lacking in lacks.items() if chosen >> index & 1}
+        worst = max(missing, key=lambda index: (missing[index], -sizes[index], index), default=None)
+        if worst is None or not missing[worst]:
             return chosen, removed
-        worst = max(sorted(chosen), key=lambda node: (missing[node], -sizes.get(node, 0), node))
-        chosen.discard(worst)
-        removed.add(worst)
+        chosen ^= 1 << worst
+        removed |= 1 << worst
 
 
 def agreement(attempt: int, members: tuple[NodeId, ...]) -> int:

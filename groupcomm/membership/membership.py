@@ -16,21 +16,22 @@ from math import inf
 from random import Random
 from typing import Protocol, TypeAlias
 
+from attrs import evolve
+
 from groupcomm.config import EngineConfig
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_EPOCH_JUMP
 from groupcomm.membership.admission import Admission
-from groupcomm.membership.gather import Gather, agreement
+from groupcomm.membership.gather import Gather
 from groupcomm.membership.peers import Peer, Peers
 from groupcomm.membership.recovery import make_plan
 from groupcomm.outputs import Address
 from groupcomm.reliability.counters import Counters
-from groupcomm.wire.codec import digest64
+from groupcomm.wire.codec import digest64, list_digest
 from groupcomm.wire.messages import (
     Answer,
     Beacon,
-    Candidate,
     Install,
     Join,
     Message,
@@ -39,13 +40,16 @@ from groupcomm.wire.messages import (
     ProbeAck,
     Ready,
     Recover,
+    Who,
 )
 
 _CHANGE_TICK_SECONDS = 0.005
 _CALM_TICK_SECONDS = 0.05
 _RTT_PROBE_SECONDS = 1.0
+_RTT_PROBES = 16
 _MAX_ABANDONED = 8
 _JOIN_SECONDS_PER_CANDIDATE = 0.004
+_MAX_LISTS = 32
 
 
 class State(enum.Enum):
@@ -140,6 +144,7 @@ class Membership:
         self._me = me
         self._config = config
         self._timing = config.timing
+        self._paced_for = 1
         self._host = host
         self._random = random
         self._counters = counters
@@ -177,6 +182,12 @@ class Membership:
         self._token = 0
         self._probes: dict[int, tuple[NodeId, float]] = {}
         self._busy_at = -inf
+        self._measured = 0
+        self._measuring_since = -inf
+        self._lists: dict[int, tuple[NodeId, ...]] = {}
+        self._unlisted: dict[NodeId, tuple[Join, Address]] = {}
+        self._asked_who: tuple[int, float] = (0, -inf)
+        self._names_all = 0
 
     # ---- time ----------------------------------------------------------------------------------------------------
 
@@ -194,6 +205,7 @@ class Membership:
         """Whatever time has brought."""
         if self.state is State.STOPPED or now < self._next_tick:
             return
+        self._pace(now)
         if now >= self._beacon_at + self._timing.heartbeat:
             self._beacon(now)
         self._repeat_install(now)
@@ -206,7 +218,21 @@ class Membership:
         elif self.state is State.RECOVER:
             self._go_on_recovering(now)
         calm = self.state in (State.SEEKING, State.OPERATIONAL) and not self._unconfirmed
-        self._next_tick = now + (_CALM_TICK_SECONDS if calm else _CHANGE_TICK_SECONDS)
+        slower = self._timing.heartbeat / self._config.timing.heartbeat
+        self._next_tick = now + slower * (_CALM_TICK_SECONDS if calm else _CHANGE_TICK_SECONDS)
+
+    def _pace(self, now: float) -> None:
+        """Hold to the times among as many nodes as there are."""
+        nodes = len(self.members)
+        if self._gather is not None:
+            nodes = max(nodes, len(self._gather.candidates))
+        elif now >= self._beacon_at + self._config.timing.heartbeat:
+            nodes = max(nodes, 1) + self._admission.known(self.peers, now)
+        else:
+            return
+        if nodes != self._paced_for:
+            self._paced_for = nodes
+            self._timing = self._admission.timing = self._config.timing.for_nodes(nodes)
 
     def _soon(self) -> None:
         self._next_tick = -inf
@@ -240,7 +266,7 @@ class Membership:
             self.epoch,
             bool(self.members) and self.members[0] == self._me,
             reply,
-            self._admission.heard(self.peers, now),
+            self._admission.heard(self.peers, self.view, now),
         )
 
     def hint(self, address: Address) -> None:
@@ -317,14 +343,22 @@ class Membership:
         if self._me not in self.members:
             return
         timing = self._timing
-        for node in self.members:
+        busy = now - self._busy_at < 2 * _RTT_PROBE_SECONDS
+        again = _RTT_PROBE_SECONDS * max(1.0, (len(self.members) - 1) / _RTT_PROBES)
+        if now - self._measuring_since >= _RTT_PROBE_SECONDS:
+            self._measuring_since, self._measured = now, 0
+        mine = self.members.index(self._me)
+        for node in self.members[mine:] + self.members[:mine]:
             peer = self.peers.get(node)
             if peer is None:
                 continue
             silent = now - peer.heard_at
-            worth_measuring = now - self._busy_at < 2 * _RTT_PROBE_SECONDS or not peer.round_trip.seconds
-            measured_lately = peer.probed_at + _RTT_PROBE_SECONDS >= now
-            if silent > timing.probe_after or (worth_measuring and not measured_lately):
+            worth_measuring = busy or not peer.round_trip.seconds
+            measured_lately = peer.probed_at + again >= now or self._measured >= _RTT_PROBES
+            if silent > timing.probe_after:
+                self._probe(peer, now)
+            elif worth_measuring and not measured_lately:
+                self._measured += 1
                 self._probe(peer, now)
             if silent > timing.suspect and node not in self._suspects:
                 self._suspects.add(node)
@@ -391,12 +425,52 @@ class Membership:
         if join.node in self._absent and join.view != self.view:
             self._abandoned_by(join, now)
             return
+        names = self._names_of(join)
+        if names is None:
+            self._ask_who(join, source, now)
+            return
+        self._unlisted.pop(join.node, None)
         if self.state is State.GATHER:
-            self._join_while_gathering(join, source, now)
+            self._join_while_gathering(join, names, source, now)
         elif self.state is State.RECOVER:
-            self._join_while_recovering(join, now)
+            self._join_while_recovering(join, names, now)
         else:
-            self._join_while_calm(join, source, now)
+            self._join_while_calm(join, names, source, now)
+        if join.candidates is not None and self._unlisted:
+            for waiting, address in [entry for entry in self._unlisted.values() if entry[0].listed == join.listed]:
+                self.join_received(waiting, address, now)
+
+    def _names_of(self, join: Join) -> tuple[NodeId, ...] | None:
+        """The candidates that a JOIN's row is a map of; None if they have not been named here."""
+        if join.candidates is not None:
+            self._lists.pop(join.listed, None)
+            if len(self._lists) >= _MAX_LISTS:
+                del self._lists[next(iter(self._lists))]
+            self._lists[join.listed] = join.candidates
+            return join.candidates
+        if self._gather is not None and join.listed == self._gather.digest:
+            return self._gather.listed
+        return self._lists.get(join.listed)
+
+    def _ask_who(self, join: Join, source: Address, now: float) -> None:
+        """Keep a JOIN until its candidates are known, and ask for them, one node at a time."""
+        if len(self._unlisted) < 2 * self._config.max_nodes or join.node in self._unlisted:
+            self._unlisted[join.node] = join, source
+        digest, asked_at = self._asked_who
+        if join.listed != digest or now - asked_at >= self._config.timing.join_interval:
+            self._asked_who = join.listed, now
+            self.out.append((Who(self._me, join.listed), source))
+
+    def who_received(self, who: Who, source: Address) -> None:
+        """A node does not know whom this node's JOIN is about: it is told, if that is still so."""
+        if self._last_join is not None and self._last_join.listed == who.listed:
+            self.out.append((self._last_join, source))
+
+    def _without_names(self, join: Join) -> Join:
+        """What is sent of a JOIN: the candidates are left out of a large one if another has named them already."""
+        if join.count <= self._config.suppression_nodes or join.listed not in self._lists:
+            return join
+        return evolve(join, candidates=None)
 
     def _abandoned_by(self, join: Join, now: float) -> None:
         """A member of this view that never installed it and never will: the view must go on without it first."""
@@ -406,8 +480,8 @@ class Membership:
         if self._gather is not None:
             self._gather.exclude(join.node)
 
-    def _join_while_calm(self, join: Join, source: Address, now: float) -> None:
-        if all(item.node != self._me for item in join.candidates):
+    def _join_while_calm(self, join: Join, names: tuple[NodeId, ...], source: Address, now: float) -> None:
+        if self._me not in names:
             return
         if join.attempt <= self._installed_attempt:
             if join.view != self.view:
@@ -420,14 +494,13 @@ class Membership:
         known = self.view is not None and join.view == self.view
         if not known and now - self._installed_at < self._timing.between:
             return
-        others = [item.node for item in join.candidates if item.node not in self._suspects]
+        others = [node for node in names if node not in self._suspects]
         self._begin(now, others[: self._config.max_nodes], join.attempt)
-        self._join_while_gathering(join, None, now)
+        self._join_while_gathering(join, names, None, now)
 
     def _tell_attempt(self, destination: Address) -> None:
         """To one whose attempt is out of date: ours. It lists nobody but this node, so nobody answers or follows it."""
         self._serial += 1
-        row = (Candidate(self._me, 0),)
         join = Join(
             self._me,
             self.view,
@@ -438,20 +511,23 @@ class Membership:
             self._serial,
             self.epoch,
             0,
-            row,
+            list_digest((self._me,)),
+            1,
+            0,
+            (self._me,),
             (),
         )
         self.out.append((join, destination))
 
-    def _join_while_gathering(self, join: Join, source: Address | None, now: float) -> None:
+    def _join_while_gathering(self, join: Join, names: tuple[NodeId, ...], source: Address | None, now: float) -> None:
         gather = self._gather
         assert gather is not None
         if join.attempt < gather.attempt:
             if source is not None and self._last_join is not None and join.node in gather.candidates:
-                self.out.append((self._last_join, source))
+                self.out.append((self._without_names(self._last_join), source))
             return
         if join.attempt > gather.attempt:
-            if all(item.node != self._me for item in join.candidates):
+            if self._me not in names:
                 if join.node in gather.candidates and self._may_widen(now):
                     self._attempt += 1
                     gather.restart(self._attempt, now)
@@ -461,30 +537,26 @@ class Membership:
                 return
             if join.node not in gather.candidates and not self._may_widen(now):
                 return
-            gather = self._follow(join, gather, now)
+            gather = self._follow(join, names, gather, now)
         admitted = join.node in gather.candidates or (
             self._may_widen(now) and gather.widen([join.node], self._config.max_nodes)
         )
         if not admitted:
             return
-        if self._may_widen(now):
+        if join.listed != gather.digest and self._may_widen(now):
             gather.widen(
-                (
-                    item.node
-                    for item in join.candidates
-                    if item.node not in self._suspects and item.node not in self._absent
-                ),
+                (node for node in names if node not in self._suspects and node not in self._absent),
                 self._config.max_nodes,
             )
-        if gather.heard(join):
+        if gather.heard(join, names):
             self._suspects.discard(join.node)
-            self._ask_about(join)
+            self._ask_about(join, names)
             self._soon()
 
-    def _follow(self, join: Join, gather: Gather, now: float) -> Gather:
+    def _follow(self, join: Join, names: tuple[NodeId, ...], gather: Gather, now: float) -> Gather:
         """Go on to the later attempt of another; if that belongs to a change begun since, this one is out of date."""
         if join.begun > gather.attempt:
-            gather = self._gather = self._new_gather((item.node for item in join.candidates), join.attempt, now)
+            gather = self._gather = self._new_gather(names, join.attempt, now)
             gather.begun = join.begun
         else:
             gather.restart(join.attempt, now)
@@ -498,10 +570,13 @@ class Membership:
             gather.exclude(node)
         return gather
 
-    def _ask_about(self, join: Join) -> None:
+    def _ask_about(self, join: Join, names: tuple[NodeId, ...]) -> None:
         """Whoever of this view the other leaves out may be dead: look for evidence of our own."""
-        named = {item.node for item in join.candidates}
-        if join.view != self.view:
+        if join.view != self.view or join.listed == self._names_all:
+            return
+        named = set(names)
+        if named.issuperset(self.members):
+            self._names_all = join.listed
             return
         for node in self.members:
             peer = self.peers.get(node)
@@ -519,13 +594,13 @@ class Membership:
             return
         settled = now - gather.started_at >= self._timing.silent
         members = gather.members(settled=settled)
-        self._agreed = 0 if members is None else agreement(gather.attempt, members)
+        self._agreed = 0 if members is None else gather.announcement(members)
         self._say_join(now)
-        if members is None or not gather.agreed(members):
+        if members is None or self._proposer(members) != self._me or not gather.agreed(members):
             return
         if members == (self._me,) and self.view is None and len(gather.candidates) > 1:
             self._seek_again(now)
-        elif self._proposer(members) == self._me:
+        else:
             self._propose(members, now)
 
     def _seek_again(self, now: float) -> None:
@@ -539,25 +614,26 @@ class Membership:
         """The lowest member that stays; the lowest of all if none does."""
         gather = self._gather
         assert gather is not None
-        leaving = {node for node, join in gather.rows.items() if join.leaving}
-        if self.leaving:
-            leaving.add(self._me)
+        leaving = gather.leaving | {self._me} if self.leaving else gather.leaving
         return next((node for node in members if node not in leaving), members[0])
 
     def _say_join(self, now: float) -> None:
         """Multicast this node's JOIN: at its time, and sooner (but not too soon) if it says something new."""
         gather = self._gather
         assert gather is not None
-        row, last = gather.row(), self._last_join
-        same = (
+        last = self._last_join
+        alike = (
             last is not None
-            and (last.attempt, last.agreed, last.candidates) == (gather.attempt, self._agreed, row)
+            and (last.attempt, last.agreed, last.listed) == (gather.attempt, self._agreed, gather.digest)
             and (last.leaving, last.view, last.answered) == (self.leaving, self.view, self._answered)
         )
+        same = alike and last is not None and last.heard == gather.heard_map
+        few = len(gather.listed) <= self._config.suppression_nodes
+        news = not same and (few or not alike or gather.complete)
         since = now - self._join_at
         interval = max(self._timing.join_interval, _JOIN_SECONDS_PER_CANDIDATE * len(gather.candidates))
         interval = min(interval, self._timing.silent / 3)
-        if since < interval * (0.9 if same else 0.25):
+        if since < interval * (0.25 if news else 0.9):
             return
         if not same:
             self._serial += 1
@@ -571,13 +647,16 @@ class Membership:
                 self._serial,
                 self.epoch,
                 self._agreed,
-                row,
+                gather.digest,
+                len(gather.listed),
+                gather.heard_map,
+                gather.listed,
                 tuple(self._abandoned[-_MAX_ABANDONED:]),
             )
             self._last_join = last
         assert last is not None
         self._join_at = now + self._random.random() * interval / 5
-        self.out.append((last, None))
+        self.out.append((self._without_names(last), None))
 
     def _go_on_gathering(self, now: float) -> None:
         gather = self._gather
@@ -659,7 +738,7 @@ class Membership:
         )
         if not expected:
             if self._last_join is not None:
-                self.out.append((self._last_join, source))
+                self.out.append((self._without_names(self._last_join), source))
             return
         self._answer(recover, now)
         assert self._change is not None
@@ -812,6 +891,8 @@ class Membership:
         self._abandoned = []
         self._absent.clear()
         self._suspects.clear()
+        self._unlisted.clear()
+        self._names_all = 0
         self.state = State.OPERATIONAL
         self.view, self.members = plan.proposal, plan.members
         self._dead = {node: reason for node, reason in self._dead.items() if node in plan.participants}
@@ -826,8 +907,17 @@ class Membership:
         self._host.install(plan, now)
         if self._me not in plan.members:
             self._leave_when_told(now)
-        self._beacon_at = -inf
+        self._confirm(plan.proposal.proposer, now)
         self._soon()
+
+    def _confirm(self, proposer: NodeId, now: float) -> None:
+        """Say that this node is in the view: to all in a small one; in a large one first to who waits to hear it."""
+        peer = self.peers.get(proposer)
+        if len(self.members) <= self._config.suppression_nodes or peer is None:
+            self._beacon_at = -inf
+            return
+        self._beacon_at = now - self._random.random() * self._timing.heartbeat
+        self.out.append((self._own_beacon(now, reply=False), peer.address))
 
     def _leave_when_told(self, now: float) -> None:
         if not self._unconfirmed:
@@ -875,22 +965,22 @@ class Membership:
             return set(change.recover.participants) - change.answers.keys()
         return {node for node, missing in change.missing.items() if missing}
 
-    def _join_while_recovering(self, join: Join, now: float) -> None:
+    def _join_while_recovering(self, join: Join, names: tuple[NodeId, ...], now: float) -> None:
         """Somebody has given this attempt up: so does this node, and stays frozen."""
         change, gather = self._change, self._gather
         assert change is not None and gather is not None
         if join.attempt <= gather.attempt or join.node not in change.recover.participants:
             return
-        if all(item.node != self._me for item in join.candidates):
+        if self._me not in names:
             return
         self._counters.up("attempts_failed")
         self._give_up()
         gather.tries += 1
-        self._follow(join, gather, now)
+        self._follow(join, names, gather, now)
         self._join_at = -inf
         self.state = State.GATHER
         self._soon()
-        self._join_while_gathering(join, None, now)
+        self._join_while_gathering(join, names, None, now)
 
     # ---- the rest --------------------------------------------------------------------------------------------------
 

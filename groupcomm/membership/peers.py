@@ -6,7 +6,6 @@ from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_STRANGERS
 from groupcomm.outputs import Address
 from groupcomm.reliability.rtt import RoundTrip
-from groupcomm.wire.codec import node_digest
 from groupcomm.wire.messages import Beacon
 
 
@@ -15,7 +14,6 @@ class Peer:
 
     Attributes:
         node: which.
-        digest: 64 bits that stand for it.
         address: its own socket.
         heard_at: when its last authentic packet came.
         seen_at: when it was first heard.
@@ -24,11 +22,10 @@ class Peer:
         probed_at: when it was last probed.
     """
 
-    __slots__ = ("address", "beacon", "digest", "heard_at", "node", "probed_at", "round_trip", "seen_at")
+    __slots__ = ("address", "beacon", "heard_at", "node", "probed_at", "round_trip", "seen_at")
 
     def __init__(self, node: NodeId, address: Address, now: float) -> None:
         self.node = node
-        self.digest = node_digest(node)
         self.address = address
         self.heard_at = self.seen_at = now
         self.beacon: Beacon | None = None
@@ -47,16 +44,18 @@ class Peers:
     Bound: the view's members and ``MAX_STRANGERS`` more; the longest silent stranger is forgotten when full.
     """
 
-    __slots__ = ("_by_address", "_by_node", "_kept")
+    __slots__ = ("_by_address", "_by_node", "_kept", "_strangers")
 
     def __init__(self) -> None:
         self._by_node: dict[NodeId, Peer] = {}
         self._by_address: dict[Address, Peer] = {}
         self._kept: frozenset[NodeId] = frozenset()
+        self._strangers: list[Peer] | None = None
 
     def keep(self, members: tuple[NodeId, ...]) -> None:
         """These are the view's: they are never forgotten."""
         self._kept = frozenset(members)
+        self._strangers = None
 
     def heard(self, node: NodeId, address: Address, now: float) -> Peer:
         """A message that names its sender came from ``address``."""
@@ -66,6 +65,7 @@ class Peers:
                 self._forget_one()
             peer = self._by_node[node] = Peer(node, address, now)
             self._by_address[address] = peer
+            self._strangers = None
         elif peer.address != address:
             if self._by_address.get(peer.address) is peer:
                 del self._by_address[peer.address]
@@ -82,6 +82,7 @@ class Peers:
     def forget(self, node: NodeId) -> None:
         """Nothing is known of this node any more."""
         peer = self._by_node.pop(node, None)
+        self._strangers = None
         if peer is not None and self._by_address.get(peer.address) is peer:
             del self._by_address[peer.address]
 
@@ -95,7 +96,9 @@ class Peers:
 
     def strangers(self) -> list[Peer]:
         """All that are not of the view, in order."""
-        return [self._by_node[node] for node in sorted(self._by_node) if node not in self._kept]
+        if self._strangers is None:
+            self._strangers = [self._by_node[node] for node in sorted(self._by_node.keys() - self._kept)]
+        return self._strangers
 
     def excuse(self, seconds: float) -> None:
         """This node did not run for so long: others have not been silent in that time."""

@@ -37,6 +37,7 @@ def make_plan(
         if answer.view is not None:
             views.setdefault(answer.view, []).append(answer)
     leaving = sum(1 << index_of[node] for node in participants if answers[node].leaving)
+    silent = sum(1 << index_of[node] for node in participants if answers[node].silent)
     members = [node for node in participants if not answers[node].leaving]
     departed: dict[NodeId, Reason] = {node: Reason.NODE_LEAVE for node in participants if answers[node].leaving}
     plans = []
@@ -55,6 +56,7 @@ def make_plan(
         _needs_exchange(members, answers),
         tuple(Departed(node, departed[node]) for node in sorted(departed)),
         tuple(plans),
+        silent,
         min(answers[node].version for node in participants),
     )
 

@@ -25,7 +25,7 @@ from twisted.internet.protocol import ClientFactory, Protocol, ServerFactory, co
 from twisted.python.failure import Failure
 
 from groupcomm.identity import NodeId
-from groupcomm.limits import MAX_NODE_NAME_BYTES, MAX_NODES
+from groupcomm.limits import MAX_NODE_NAME_BYTES
 from groupcomm.net.reactor import IWatchReactor
 from groupcomm.outputs import Address
 
@@ -41,7 +41,10 @@ BANNER_SECONDS: Final = 2.0
 RETRY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0)
 """The waits before further attempts when one said nothing; the last one repeats."""
 
-MAX_ACCEPTED: Final = 4 * MAX_NODES
+MAX_PROBES: Final = 64
+"""Nodes whose death is looked into at once; the occasion for others comes again."""
+
+MAX_ACCEPTED: Final = 256
 """Watch connections served at once; more are closed on arrival.
 
 An enemy who takes all of them only slows down what the others' watches find out."""
@@ -216,9 +219,9 @@ class NeighbourWatch:
                 watcher.start()
 
     def probe(self, node: NodeId, address: Address) -> None:
-        """Find out whether this process has died, by connection attempts alone; at most ``MAX_NODES`` at once."""
+        """Find out whether this process has died, by connection attempts alone; at most ``MAX_PROBES`` at once."""
         target = _Target(node, address)
-        if target in self._probes or len(self._probes) >= MAX_NODES:
+        if target in self._probes or len(self._probes) >= MAX_PROBES:
             return
         watcher = _Watcher(target, self._conclude_probe, self, trusted=True, lasting=False)
         self._probes[target] = watcher

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 from random import Random
+from typing import TypeVar
 
 from attrs import frozen
 
@@ -49,8 +50,11 @@ from groupcomm.wire.packets import (
     Kind,
     Nack,
     Stamp,
+    StampRun,
     Status,
     StatusEntry,
+    Summary,
+    SummaryEntry,
     Tail,
     Take,
     encode,
@@ -61,6 +65,12 @@ _REORDER_SECONDS = 0.001
 _LEAST_TAIL_SECONDS = 0.005
 _HANDOVER_SECONDS = 1.0
 _HANDOVER_SHARE = 2 / 3
+_REPORTING_NODES = 16
+_STAMP_RUNS = 64
+_EMPTY_DIRECTORY = b"\0"
+_LARGEST_HEAD_BYTES = HEADER_BYTES + 12
+_LARGEST_ENTRY_BYTES = 22
+_Entry = TypeVar("_Entry", StatusEntry, SummaryEntry)
 _KINDS_OF_VIEW = frozenset(kind for kind in Kind if kind <= LAST_OF_VIEW)
 
 
@@ -74,7 +84,7 @@ class ViewSetup:
         me: the index of this node.
         sequencer: the index of the first sequencer.
         digest: what its packets carry.
-        exchange: whether the members send their directories first.
+        speakers: the indices of the members that send their directories first; the other directories are empty.
         window_bytes: where the send window starts.
     """
 
@@ -83,7 +93,7 @@ class ViewSetup:
     me: int
     sequencer: int
     digest: int
-    exchange: bool
+    speakers: frozenset[int]
     window_bytes: int
 
 
@@ -122,12 +132,19 @@ class OrderedView:
         grant = config.budget_bytes // 2 // size
         self.window = Window(grant, setup.window_bytes, first)
         self._rooms = [grant] * size
+        self._summed = size > config.suppression_nodes
+        self._collector = size - 1
+        self._collects = self._summed and setup.me == self._collector
+        slower = max(1.0, size / _REPORTING_NODES) if self._summed else 1.0
+        self._status_seconds = self._timing.status * slower
+        self._prompt_seconds = self._timing.prompt * slower
+        self._rarely = self._timing.for_nodes(size).heartbeat
         self._ahead_limit = 2 * (config.budget_bytes // 2) // PACKET_OVERHEAD_BYTES
         self.streams = [Stream(first, self._ahead_limit) for _ in range(size)]
         self._assemblies = [Assembly(index) for index in range(size)]
-        self._stability = Stability(size, first)
+        self._stability = Stability(size, first, rows=not self._summed or self._collects)
         self._release = Release(size, first)
-        self._release.open = not setup.exchange
+        self._release.open = not setup.speakers
         self._sequencing = Sequencing(size, setup.sequencer, self._release)
         self._violations_told = 0
         self._slots = Slots(max(1, config.budget_bytes // 4 // config.max_message_bytes))
@@ -138,12 +155,25 @@ class OrderedView:
         self._safe_unplaced = False
         self._ordered_bytes = [0] * size
         self._handover_at = now + _HANDOVER_SECONDS
-        self.directories: dict[int, bytes] = {}
+        self.directories = {index: _EMPTY_DIRECTORY for index in range(size) if index not in setup.speakers}
         self.out: list[tuple[bytes, int | None]] = []
         self.accepted: list[tuple[int, int, bool]] = []
         self._awaiting: list[tuple[int, int, int]] = []
         self._wanted: dict[int, int] = {}
         self._reported = [(first, first)] * size
+        self._touched: set[int] = set()
+        self._moved: set[int] = set()
+        self._rose: set[int] = set()
+        self._gapped: set[int] = set()
+        self._stamped: list[StampRun] = []
+        self._prompt = False
+        self._unstable: set[int] = set()
+        self._again_at = inf
+        self._again_wait = 0.0
+        self._to_tell: set[int] = set()
+        self._awaited: dict[int, int] = {}
+        self._summary_at = inf
+        self._last_summary_at = -inf
         self._status_at = inf
         self._last_status_at = -inf
         self._full_wanted = False
@@ -187,6 +217,8 @@ class OrderedView:
             self._status_came(sender, header.flags, Status.decode(Reader(packet, HEADER_BYTES)), now)
         elif kind == Kind.TAIL:
             self._tail_came(sender, Tail.decode(Reader(packet, HEADER_BYTES)), now)
+        elif kind == Kind.SUMMARY:
+            self._summary_came(sender, Summary.decode(Reader(packet, HEADER_BYTES)))
         elif kind == Kind.UNRELIABLE:
             self._unreliable_came(sender, header.sequence, packet)
 
@@ -201,14 +233,34 @@ class OrderedView:
         if accepted is not Accepted.NEW:
             self._counters.up("duplicates" if accepted is Accepted.DUPLICATE else "too_far_ahead")
             return
+        self._look_for_gaps(sender)
         if self.frozen:
             return
+        self._touched.add(sender)
         if (header.flags & WANTS_STATUS and header.kind == Kind.DATA) or (header.kind == Kind.STAMP and header.flags):
             self._wanted[sender] = max(self._wanted.get(sender, 0), number)
+            if self._collects:
+                self._awaited[sender] = max(self._awaited.get(sender, 0), number)
         if self._processed[sender] < stream.contiguous:
             self._advance(sender)
+            if self._stamped:
+                self._look_for_stamped(now)
         elif header.flags & UNORDERED and header.kind == Kind.DATA and stream.missing_count < MAX_RANGES:
             self._take_early(sender, number)
+
+    def _look_for_gaps(self, index: int) -> None:
+        if self.streams[index].due_at() != inf:
+            self._gapped.add(index)
+
+    def _look_for_stamped(self, now: float) -> None:
+        """The sequencer has what it places: what of it is not here is missing."""
+        for run in self._stamped:
+            if run.stream < len(self.streams) and run.stream != self.setup.me:
+                stream = self.streams[run.stream]
+                if run.up_to > stream.highest:
+                    stream.announce(run.up_to, now, self._reorder_wait(run.stream) * 2)
+                    self._look_for_gaps(run.stream)
+        self._stamped.clear()
 
     def _reorder_wait(self, sender: int) -> float:
         size = len(self.streams)
@@ -230,6 +282,7 @@ class OrderedView:
         """Look into the packets that have become part of the contiguous stream."""
         stream, held = self.streams[sender], self.streams[sender].held
         end = stream.contiguous if until is None else min(until, stream.contiguous)
+        self._touched.add(sender)
         for number in range(self._processed[sender] + 1, end + 1):
             packet = held[number]
             try:
@@ -264,7 +317,7 @@ class OrderedView:
                 self._sequencing.record_came(sender, number, OwnStamp(position, ordered))
 
     def _directory(self, sender: int, frame: Frame) -> None:
-        if sender in self.directories or not self.setup.exchange:
+        if sender in self.directories:
             raise MalformedPacket("a directory that is not the first")
         self.directories[sender] = frame.body
         if len(self.directories) == len(self.streams):
@@ -273,7 +326,9 @@ class OrderedView:
     def _control(self, sender: int, number: int, packet: bytes) -> None:
         kind, reader = packet[1], Reader(packet, HEADER_BYTES)
         if kind == Kind.STAMP:
-            self._sequencing.record_came(sender, number, Stamp.decode(reader))
+            stamp = Stamp.decode(reader)
+            self._sequencing.record_came(sender, number, stamp)
+            self._stamped.extend(stamp.runs)
         elif kind == Kind.HANDOVER:
             self._sequencing.record_came(sender, number, Handover.decode(reader))
         elif kind == Kind.TAKE:
@@ -289,14 +344,15 @@ class OrderedView:
                 self.sending.granted = True
 
     def _nacked(self, asker: int, nack: Nack, now: float) -> None:
-        if nack.stream >= len(self.streams):
+        if max(nack.stream, nack.asked) >= len(self.streams):
             raise MalformedPacket(f"stream {nack.stream} of {len(self.streams)}")
         self._counters.up("nacks_received")
         stream, rtt = self.streams[nack.stream], self._rtts[asker].or_initial
+        if nack.asked != self.setup.me:
+            stream.postpone(nack.ranges, now + rtt)
+            return
         if nack.stream == self.setup.me and not self.frozen:
             self.window.lost(now, rtt)
-        elif len(self.streams) > self._config.suppression_nodes:
-            stream.postpone(nack.ranges, now + rtt)
         self._repairs.ask(asker, nack.stream, nack.ranges, stream.held.__contains__, now, rtt)
 
     def _status_came(self, sender: int, flags: int, status: Status, now: float) -> None:
@@ -307,10 +363,15 @@ class OrderedView:
                 raise MalformedPacket(f"a status about {entry}")
             if entry.stream == me and entry.received > self.streams[me].contiguous:
                 raise MalformedPacket("a status about packets never sent")
-            self._stability.report(sender, entry)
+            if self._stability.report(sender, entry):
+                self._rose.add(entry.stream)
+                self._tell(entry.stream, now)
+            elif self._collects and self._stability.covers(entry):
+                self._tell(entry.stream, now)
             stream = self.streams[entry.stream]
             if entry.received > stream.highest:
                 stream.announce(entry.received, now, self._reorder_wait(entry.stream) * 2)
+                self._look_for_gaps(entry.stream)
         if flags & WANTS_STATUS:
             self._full_wanted = True
         if status.room_bytes != self._rooms[sender]:
@@ -318,6 +379,33 @@ class OrderedView:
             self.window.grant_bytes = max(1024, min(self._rooms))
         if before != (self._stability.stable[me], self._stability.delivered[me]):
             self._acknowledge()
+
+    def _tell(self, stream: int, now: float) -> None:
+        """The collector's: what all have of this stream goes into the next summary, soon if somebody waits for it."""
+        if not self._collects:
+            return
+        self._to_tell.add(stream)
+        awaited = self._awaited.get(stream)
+        due = now + self._status_seconds / 2
+        if awaited is not None and self._stability.stable[stream] >= awaited:
+            due = max(now, self._last_summary_at + self._prompt_seconds)
+            if self._stability.delivered[stream] >= awaited:
+                del self._awaited[stream]
+        self._summary_at = min(self._summary_at, due)
+
+    def _summary_came(self, sender: int, summary: Summary) -> None:
+        """What the reports of all nodes together say."""
+        if sender != self._collector or not self._summed:
+            raise MalformedPacket("a summary of one who sums nothing up")
+        me = self.setup.me
+        for entry in summary.entries:
+            if entry.stream >= len(self.streams) or entry.stable > self.streams[entry.stream].contiguous:
+                raise MalformedPacket(f"a summary about {entry}")
+            if self._stability.sum_came(entry):
+                self._rose.add(entry.stream)
+                if entry.stream == me:
+                    self._acknowledge()
+        self.window.grant_bytes = max(1024, summary.room_bytes)
 
     def _acknowledge(self) -> None:
         stable, delivered = self._stability.stable, self._stability.delivered[self.setup.me]
@@ -333,6 +421,7 @@ class OrderedView:
             raise MalformedPacket("a tail too far ahead")
         if tail.highest > stream.contiguous:
             stream.announce(tail.highest, now, 0.0)
+            self._look_for_gaps(sender)
         if tail.wanted >> self.setup.me & 1:
             self._full_wanted = True
 
@@ -394,6 +483,7 @@ class OrderedView:
             self._violations_told = self._sequencing.violations
         frames = list(self._release.take(self._stability.stable))
         if frames:
+            self._touched.update(frame.stream for frame in frames)
             self._ask_at, self._ask_wait = inf, 0.0
             self._counters.up("frames_delivered", len(frames))
         return frames
@@ -425,6 +515,8 @@ class OrderedView:
         self._advance(self.setup.me)
         self._order(now)
         self._tail_wait = max(2 * max((rtt.or_initial for rtt in self._rtts), default=0.0), _LEAST_TAIL_SECONDS)
+        if self._summed:
+            self._tail_wait = max(self._tail_wait, self._status_seconds / 2)
         self._tail_at = now + self._tail_wait
         return True
 
@@ -435,6 +527,7 @@ class OrderedView:
         number = stream.contiguous + 1
         packet = encode(kind, self.setup.digest, me, number, body, flags=flags)
         stream.accept(number, packet, 0.0, 0.0)
+        self._touched.add(me)
         self.out.append((packet, None))
         self._counters.up("packets_sent")
         if kind != Kind.DATA:
@@ -470,10 +563,11 @@ class OrderedView:
         runs = sequencing.unplaced()
         if runs and self.open:
             wanted = WANTS_STATUS if self._safe_unplaced else 0
-            self._emit(Kind.STAMP, Stamp(self._release.placed + 1, runs).encode(), wanted)
+            for at in range(0, len(runs), _STAMP_RUNS):
+                self._emit(Kind.STAMP, Stamp(self._release.placed + 1, runs[at : at + _STAMP_RUNS]).encode(), wanted)
+                self._advance(me)
+                sequencing.read()
             self._safe_unplaced = False
-            self._advance(me)
-            sequencing.read()
         grant = self._slots.next_grant()
         while grant is not None:
             self._emit(Kind.GRANT, Grant(*grant).encode())
@@ -521,13 +615,19 @@ class OrderedView:
             return
         self._report(now)
         self._send_tail(now)
+        if now >= self._again_at:
+            self._report_again(now)
+        if now >= self._summary_at:
+            self._send_summary(now)
         if self._release.safe_waits and self._ask_at == inf:
-            self._ask_wait = max(rtt.wait_seconds for rtt in self._rtts)
+            self._ask_wait = max(2 * self._prompt_seconds, *(rtt.wait_seconds for rtt in self._rtts))
             self._ask_at = now + self._ask_wait
         if now >= self._ask_at:
-            self._ask_wait = min(2 * self._ask_wait, self._timing.heartbeat)
+            self._ask_wait = min(2 * self._ask_wait, self._rarely)
             self._ask_at = now + self._ask_wait if self._release.safe_waits else inf
-            if self._release.safe_waits:
+            if self._release.safe_waits and self._summed:
+                self._report_again(now)
+            elif self._release.safe_waits:
                 self._send_status(now, full=True, flags=WANTS_STATUS)
 
     def _repair(self, now: float) -> None:
@@ -541,7 +641,7 @@ class OrderedView:
             packet = self.streams[stream].held.get(number)
             if packet is None:
                 continue
-            alone = not everyone and not askers & (askers - 1)
+            alone = not askers & (askers - 1) and not (everyone and stream == self.setup.me)
             self.out.append((packet, askers.bit_length() - 1 if alone else None))
             self._counters.up("repairs_sent" if stream == self.setup.me else "repairs_for_others")
 
@@ -549,15 +649,18 @@ class OrderedView:
         return len(self.streams[stream].held.get(number, b""))
 
     def _request(self, now: float) -> None:
-        for index, stream in enumerate(self.streams):
+        for index in sorted(self._gapped):
+            stream = self.streams[index]
             if now < stream.due_at():
+                if stream.due_at() == inf:
+                    self._gapped.discard(index)
                 continue
             wait = self._rtts[index].wait_seconds
             for target, numbers in sorted(self._targets(index, stream.take_due(now, wait)).items()):
                 everyone = len(self.streams) > self._config.suppression_nodes and not self.frozen
                 ranges = join_ranges(numbers)
                 for at in range(0, len(ranges), MAX_NACK_RANGES):
-                    body = Nack(index, ranges[at : at + MAX_NACK_RANGES]).encode()
+                    body = Nack(index, target, ranges[at : at + MAX_NACK_RANGES]).encode()
                     packet = encode(Kind.NACK, self.setup.digest, self.setup.me, 0, body)
                     self.out.append((packet, None if everyone and target == index else target))
                     stream.requests += 1
@@ -582,32 +685,34 @@ class OrderedView:
 
     def _report(self, now: float) -> None:
         """Send a status if somebody waits for it, or something moved and its time has come."""
-        moved = prompt = False
-        for index, stream in enumerate(self.streams):
-            received, delivered = stream.contiguous, self._delivered_through(index)
+        for index in sorted(self._touched):
+            received, delivered = self.streams[index].contiguous, self._delivered_through(index)
             if (received, delivered) == self._reported[index]:
                 continue
-            moved = True
+            self._moved.add(index)
             wanted = self._wanted.get(index)
-            if (
-                wanted is not None
-                and (received, delivered) != self._reported[index]
-                and self._reported[index][1] < wanted
-            ):
-                prompt = True
-            if self._stability.report(self.setup.me, StatusEntry(index, received, delivered)):
-                self._acknowledge()
-        if prompt or self._full_wanted:
-            due = self._last_status_at + self._timing.prompt
+            if wanted is not None and self._reported[index][1] < wanted:
+                self._prompt = True
+            self._report_own(StatusEntry(index, received, delivered), now)
+        self._touched.clear()
+        if (self._prompt and self._moved) or self._full_wanted:
+            due = self._last_status_at + self._prompt_seconds
             if now >= due:
                 self._send_status(now, full=self._full_wanted)
                 return
             self._status_at = min(self._status_at, due)
-        elif moved:
-            self._status_at = min(self._status_at, now + self._timing.status)
+        elif self._moved:
+            self._status_at = min(self._status_at, now + self._status_seconds)
         if now >= self._status_at:
             self._send_status(now, full=False)
         self._free()
+
+    def _report_own(self, entry: StatusEntry, now: float) -> None:
+        """What this node has counts like what the others report."""
+        if self._stability.report(self.setup.me, entry):
+            self._rose.add(entry.stream)
+            self._tell(entry.stream, now)
+            self._acknowledge()
 
     def _delivered_through(self, index: int) -> int:
         waiting = self._release.waiting_from(index)
@@ -618,34 +723,74 @@ class OrderedView:
 
     def _send_status(self, now: float, *, full: bool, flags: int = 0) -> None:
         entries = []
-        for index, stream in enumerate(self.streams):
-            received, delivered = stream.contiguous, self._delivered_through(index)
+        for index in range(len(self.streams)) if full else sorted(self._moved | self._touched):
+            received, delivered = self.streams[index].contiguous, self._delivered_through(index)
             if full or (received, delivered) != self._reported[index]:
                 entries.append(StatusEntry(index, received, delivered))
                 self._reported[index] = received, delivered
                 if self._wanted.get(index, inf) <= delivered:
                     del self._wanted[index]
-                if self._stability.report(self.setup.me, entries[-1]):
-                    self._acknowledge()
+                self._report_own(entries[-1], now)
+        self._moved.clear()
+        self._prompt = False
         self._status_at = inf
         self._full_wanted = False
         self._last_status_at = now
-        if len(self.streams) == 1:
-            self._free()
-            return
-        room = self._config.budget_bytes // 2 // len(self.streams)
-        body = Status(room, tuple(entries)).encode()
-        self.out.append((encode(Kind.STATUS, self.setup.digest, self.setup.me, 0, body, flags=flags), None))
-        self._counters.up("statuses_sent")
+        if self._summed:
+            self._unstable.update(entry.stream for entry in entries)
+            self._again_wait = 2 * self._status_seconds
+            self._again_at = now + self._again_wait
+        if len(self.streams) > 1 and not self._collects:
+            self._put_status(entries, flags)
         self._free()
 
+    def _put_status(self, entries: list[StatusEntry], flags: int = 0) -> None:
+        """To all; in a large view to the one who sums up."""
+        room = self._config.budget_bytes // 2 // len(self.streams)
+        for part in _in_packets(entries, self._config.mtu_bytes):
+            body = Status(room, tuple(part)).encode()
+            packet = encode(Kind.STATUS, self.setup.digest, self.setup.me, 0, body, flags=flags)
+            self.out.append((packet, self._collector if self._summed else None))
+            self._counters.up("statuses_sent")
+
+    def _report_again(self, now: float) -> None:
+        """In a large view: repeat what no summary has covered; the report, or the summary, may be lost."""
+        stability, entries = self._stability, []
+        for index in sorted(self._unstable):
+            entry = StatusEntry(index, *self._reported[index])
+            if stability.covers(entry):
+                self._unstable.discard(index)
+            else:
+                entries.append(entry)
+        self._again_at = inf
+        if entries:
+            self._again_wait = min(2 * self._again_wait, max(self._rarely, 2 * self._status_seconds))
+            self._again_at = now + self._again_wait
+            if not self._collects:
+                self._put_status(entries)
+
+    def _send_summary(self, now: float) -> None:
+        """The collector's: what all nodes together have."""
+        stable, delivered = self._stability.stable, self._stability.delivered
+        entries = [SummaryEntry(index, stable[index], delivered[index]) for index in sorted(self._to_tell)]
+        self._to_tell.clear()
+        self._summary_at = inf
+        self._last_summary_at = now
+        for part in _in_packets(entries, self._config.mtu_bytes):
+            body = Summary(min(self._rooms), tuple(part)).encode()
+            self.out.append((encode(Kind.SUMMARY, self.setup.digest, self.setup.me, 0, body), None))
+            self._counters.up("summaries_sent")
+
     def _free(self) -> None:
-        for index, stream in enumerate(self.streams):
+        for index in sorted(self._rose):
+            stream = self.streams[index]
             stable = min(self._stability.stable[index], self._processed[index])
             if stable > stream.stable:
                 stream.free(stable)
                 self._release.forget(index, stable)
             self._slots.delivered(index, self._stability.delivered[index])
+            if stable == self._stability.stable[index]:
+                self._rose.discard(index)
 
     def _send_tail(self, now: float) -> None:
         if now < self._tail_at:
@@ -655,18 +800,19 @@ class OrderedView:
         if not short:
             self._tail_at = inf
             return
-        self._tail_wait = min(2 * self._tail_wait, self._timing.heartbeat)
+        self._tail_wait = min(2 * self._tail_wait, self._rarely)
         self._tail_at = now + self._tail_wait
-        packet = encode(Kind.TAIL, self.setup.digest, me, 0, Tail(highest, short).encode())
+        packet = encode(Kind.TAIL, self.setup.digest, me, 0, Tail(highest, 0 if self._summed else short).encode())
         self.out.append((packet, short.bit_length() - 1 if not short & (short - 1) else None))
         self._counters.up("tails_sent")
 
     def next_deadline(self) -> float:
         """When ``maintain`` has something to do; infinite if never."""
-        deadline = min(min(stream.due_at() for stream in self.streams), self._repairs.due_at())
+        deadline = min((self.streams[index].due_at() for index in self._gapped), default=inf)
+        deadline = min(deadline, self._repairs.due_at())
         if self.frozen:
             return deadline
-        return min(deadline, self._status_at, self._tail_at, self._ask_at)
+        return min(deadline, self._status_at, self._tail_at, self._ask_at, self._again_at, self._summary_at)
 
     # ---- the end of the view -------------------------------------------------------------------------------------
 
@@ -718,6 +864,7 @@ class OrderedView:
             lacks += sorted(number for number in beyond if number > stream.contiguous and number not in stream.held)
             missing += len(lacks)
             stream.want_only(lacks, now)
+        self._gapped.update(range(len(self.streams)))
         return missing
 
     @property
@@ -770,6 +917,12 @@ class OrderedView:
             assert self._processed[index] <= stream.contiguous
             assert self._stability.received_by(self.setup.me, index) <= stream.contiguous
         self._release.check_invariants()
+
+
+def _in_packets(entries: list[_Entry], mtu_bytes: int) -> list[list[_Entry]]:
+    """Entries in as many lists as have room in a packet each."""
+    count = (mtu_bytes - _LARGEST_HEAD_BYTES) // _LARGEST_ENTRY_BYTES
+    return [entries[at : at + count] for at in range(0, max(1, len(entries)), count)]
 
 
 def _segment_of(segments: tuple[Segment, ...], number: int) -> Segment | None:

@@ -45,6 +45,7 @@ class Release:
     """
 
     __slots__ = (
+        "_busy",
         "_cover",
         "_early",
         "_implied",
@@ -66,6 +67,7 @@ class Release:
         self.delivered = [0] * size
         self.open = False
         self._queues: list[deque[Frame]] = [deque() for _ in range(size)]
+        self._busy: set[int] = set()
         self._early: list[Frame] = []
         self._runs: deque[Run] = deque()
         self._implied = [0] * size
@@ -81,6 +83,7 @@ class Release:
             self._early.append(frame)
         else:
             self._queues[frame.stream].append(frame)
+            self._busy.add(frame.stream)
 
     def place(self, stream: int, count: int, carrier: tuple[int, int]) -> None:
         """The next ``count`` ordered frames of ``stream`` take the next places."""
@@ -172,10 +175,13 @@ class Release:
                 if ready:
                     self._early = [frame for frame in self._early if not self._reaches(frame.group_position)]
                     yield from ready
-            for queue in self._queues:
+            for stream in sorted(self._busy):
+                queue = self._queues[stream]
                 while queue and self._may_go(queue[0], safe):
                     progress = True
                     yield self._delivered(queue.popleft())
+                if not queue:
+                    self._busy.discard(stream)
 
     def _reaches(self, position: int) -> bool:
         return position <= self.ordered and (self._lost_from is None or position < self._lost_from)

@@ -26,7 +26,8 @@ def packet_label(data: bytes) -> str:
         case Beacon():
             return f"BEACON of {_name(message.node)} view {message.view} size {message.size} hears {len(message.heard)}"
         case Join():
-            row = " ".join(f"{_name(one.node)}:{one.serial}" for one in message.candidates)
+            names = [f"{message.listed:x}"] if message.candidates is None else map(_name, message.candidates)
+            row = f"{' '.join(names)} heard {message.heard:b}"
             return (
                 f"JOIN of {_name(message.node)} view {message.view} attempt {message.attempt} serial {message.serial} "
                 f"agreed {message.agreed:x} answered {message.answered} row {{{row}}}"

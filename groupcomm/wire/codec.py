@@ -73,6 +73,10 @@ class Writer:
             return self.u64(0)
         return self.u64(view.epoch).node(view.proposer)
 
+    def bits(self, bits: int, count: int) -> Writer:
+        """A map of ``count`` bits, in as many bytes as these need; bit 0 is the lowest of the first byte."""
+        return self.raw(bits.to_bytes(-(-count // 8), "little"))
+
     def raw(self, data: bytes) -> Writer:
         """Bytes as they are."""
         self._parts.append(data)
@@ -157,6 +161,13 @@ class Reader:
             raise MalformedPacket("a view id is missing")
         return view
 
+    def bits(self, count: int) -> int:
+        """A map of ``count`` bits."""
+        bits = int.from_bytes(self.raw(-(-count // 8)), "little")
+        if bits >> count:
+            raise MalformedPacket(f"a map of {bits.bit_length()} bits where {count} are allowed")
+        return bits
+
     def raw(self, size: int) -> bytes:
         """``size`` bytes."""
         at = self._at
@@ -199,6 +210,14 @@ def view_digest(cluster: str, view: ViewId, members: tuple[NodeId, ...]) -> int:
     return digest64(b"groupcomm view", cluster.encode("utf-8"), writer.done())
 
 
-def node_digest(node: NodeId) -> int:
-    """64 bits that stand for a node where its name would be too long."""
-    return digest64(b"groupcomm node", Writer().node(node).done())
+def view_id_digest(view: ViewId) -> int:
+    """64 bits that stand for a view where its id would be too long."""
+    return digest64(b"groupcomm view id", Writer().view(view).done())
+
+
+def list_digest(nodes: tuple[NodeId, ...]) -> int:
+    """64 bits that stand for a list of candidates where it would be too long."""
+    writer = Writer()
+    for node in nodes:
+        writer.node(node)
+    return digest64(b"groupcomm candidates", writer.done())

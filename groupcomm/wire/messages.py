@@ -15,11 +15,17 @@ from attrs import frozen
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_CONTROL_ASSEMBLIES, MAX_CONTROL_PARTS, MAX_NODES, MAX_RANGES
-from groupcomm.wire.codec import Reader, Writer
+from groupcomm.limits import (
+    MAX_CONTROL_ASSEMBLIES,
+    MAX_CONTROL_ASSEMBLY_BYTES,
+    MAX_CONTROL_PARTS,
+    MAX_NODES,
+    MAX_RANGES,
+)
+from groupcomm.wire.codec import Reader, Writer, list_digest
 from groupcomm.wire.packets import HEADER_BYTES, NO_SENDER, VERSION, Header, Kind, Range, encode, read_ranges
 
-_MAX_STRANGERS_HEARD = 128
+_MAX_VIEWS_HEARD = 128
 _MAX_ABANDONED = 8
 _MAX_SEGMENTS = 4096
 _MAX_DEPARTED = 2 * MAX_NODES
@@ -27,7 +33,7 @@ _MAX_DEPARTED = 2 * MAX_NODES
 
 @frozen
 class Beacon:
-    """A node says that it lives, in which view, and whom else it hears.
+    """A node says that it lives, in which view, and which other views it hears.
 
     Attributes:
         node: the sender.
@@ -36,7 +42,7 @@ class Beacon:
         epoch: the highest it has seen.
         gate: whether it admits newcomers for its view.
         reply: whether the receiver is asked to answer with a beacon of its own, by unicast.
-        heard: ``node_digest`` of the nodes outside its view that it has heard lately, at most 128.
+        heard: ``view_id_digest`` of the other views of which it has heard every node lately, at most 128.
     """
 
     node: NodeId
@@ -67,7 +73,7 @@ class Beacon:
             reader.number(),
             reader.u8(),
         )
-        heard = tuple(reader.u64() for _ in range(reader.number(_MAX_STRANGERS_HEARD)))
+        heard = tuple(reader.u64() for _ in range(reader.number(_MAX_VIEWS_HEARD)))
         reader.finish()
         return cls(node, view, size, epoch, bool(flags & 1), bool(flags & 2), heard)
 
@@ -101,14 +107,6 @@ class ProbeAck(Probe):
 
 
 @frozen
-class Candidate:
-    """One row entry of a JOIN: a candidate, and the serial of its first JOIN heard in this attempt (0: none)."""
-
-    node: NodeId
-    serial: int
-
-
-@frozen
 class Join:
     """A gathering node's word on who should be in the next view.
 
@@ -122,7 +120,10 @@ class Join:
         serial: grows with each JOIN of this sender.
         epoch: the highest it has seen.
         agreed: the hash of the members it computed; 0 until it could.
-        candidates: all it considers, itself included, in order; also its row of the matrix of who hears whom.
+        listed: ``list_digest`` of its candidates.
+        count: how many these are.
+        heard: its row of the matrix of who hears whom: the map of the candidates heard in this attempt.
+        candidates: all it considers, itself included, in order; None where ``listed`` has to say enough.
         abandoned: proposals it was READY for and gave up, since its view.
     """
 
@@ -135,7 +136,10 @@ class Join:
     serial: int
     epoch: int
     agreed: int
-    candidates: tuple[Candidate, ...]
+    listed: int
+    count: int
+    heard: int
+    candidates: tuple[NodeId, ...] | None
     abandoned: tuple[ViewId, ...]
 
     kind = Kind.JOIN
@@ -143,10 +147,14 @@ class Join:
     def encode(self) -> bytes:
         """The body."""
         writer = Writer().node(self.node).view(self.view).view(self.answered)
-        writer.u8(self.leaving << 1).number(self.attempt).number(self.begun)
-        writer.number(self.serial).number(self.epoch).u64(self.agreed).number(len(self.candidates))
-        for candidate in self.candidates:
-            writer.node(candidate.node).number(candidate.serial)
+        writer.u8(self.leaving << 1 | (self.candidates is not None) << 2).number(self.attempt).number(self.begun)
+        writer.number(self.serial).number(self.epoch).u64(self.agreed)
+        writer.number(self.count).bits(self.heard, self.count)
+        if self.candidates is None:
+            writer.u64(self.listed)
+        else:
+            for node in self.candidates:
+                writer.node(node)
         writer.number(len(self.abandoned))
         for view in self.abandoned:
             writer.view(view)
@@ -158,7 +166,14 @@ class Join:
         node, view, answered, flags = reader.node(), reader.view(), reader.view(), reader.u8()
         attempt, begun, serial = reader.number(), reader.number(), reader.number()
         epoch, agreed = reader.number(), reader.u64()
-        candidates = tuple(Candidate(reader.node(), reader.number()) for _ in range(reader.number(MAX_NODES)))
+        count = reader.number(MAX_NODES)
+        heard = reader.bits(count)
+        candidates = None
+        if flags & 4:
+            candidates = tuple(reader.node() for _ in range(count))
+            listed = list_digest(candidates)
+        else:
+            listed = reader.u64()
         abandoned = tuple(reader.some_view() for _ in range(reader.number(_MAX_ABANDONED)))
         reader.finish()
         return cls(
@@ -171,9 +186,33 @@ class Join:
             serial,
             epoch,
             agreed,
+            listed,
+            count,
+            heard,
             candidates,
             abandoned,
         )
+
+
+@frozen
+class Who:
+    """A node has a JOIN of the receiver and does not know the candidates that ``listed`` stands for."""
+
+    node: NodeId
+    listed: int
+
+    kind = Kind.WHO
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().node(self.node).u64(self.listed).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Who:
+        """The value of a body."""
+        node, listed = reader.node(), reader.u64()
+        reader.finish()
+        return cls(node, listed)
 
 
 @frozen
@@ -236,6 +275,7 @@ class Answer:
         members: of that view, in order; empty for a newcomer.
         leaving: it goes with this change.
         synced: it has seen every member's directory in that view.
+        silent: it has no session in a group or about to be: its directory will be empty.
         sequencer: index of the one it last followed.
         epoch: the highest it has seen.
         holdings: of each stream, by index.
@@ -251,6 +291,7 @@ class Answer:
     sequencer: int
     epoch: int
     holdings: tuple[Holding, ...]
+    silent: bool = False
     version: int = VERSION
 
     kind = Kind.ANSWER
@@ -260,7 +301,8 @@ class Answer:
         writer = Writer().node(self.node).view(self.proposal).view(self.view).number(len(self.members))
         for member in self.members:
             writer.node(member)
-        writer.u8(self.leaving | self.synced << 1 | (self.version - 1) << 2).number(self.sequencer).number(self.epoch)
+        writer.u8(self.leaving | self.synced << 1 | (self.version - 1) << 2).u8(self.silent)
+        writer.number(self.sequencer).number(self.epoch)
         for holding in self.holdings:
             writer.number(holding.contiguous).number(holding.contiguous - holding.stable)
             write_ranges(writer, holding.contiguous, holding.ranges)
@@ -271,7 +313,8 @@ class Answer:
         """The value of a body."""
         node, proposal, view = reader.node(), reader.some_view(), reader.view()
         members = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
-        flags, sequencer, epoch = reader.u8(), reader.number(MAX_NODES), reader.number()
+        flags, silent = reader.u8(), reader.u8()
+        sequencer, epoch = reader.number(MAX_NODES), reader.number()
         holdings = []
         for _ in members:
             contiguous = reader.number()
@@ -279,7 +322,9 @@ class Answer:
             holdings.append(Holding(contiguous, stable, read_ranges(reader, contiguous, MAX_RANGES)))
         reader.finish()
         leaving, synced, version = bool(flags & 1), bool(flags & 2), (flags >> 2) + 1
-        return cls(node, proposal, view, members, leaving, synced, sequencer, epoch, tuple(holdings), version)
+        return cls(
+            node, proposal, view, members, leaving, synced, sequencer, epoch, tuple(holdings), bool(silent & 1), version
+        )
 
 
 def write_ranges(writer: Writer, at: int, ranges: tuple[Range, ...]) -> None:
@@ -343,6 +388,7 @@ class Plan:
         attempt: the attempt it was agreed in.
         participants: in order.
         leaving: map of the participants that are not members.
+        silent: map of the participants whose directory is empty and not sent.
         sequencer: who orders first, by name and incarnation; ignored when there are no members.
         exchange: whether the members must send their directories first.
         departed: who of the old views is gone, and why.
@@ -358,6 +404,7 @@ class Plan:
     exchange: bool
     departed: tuple[Departed, ...]
     views: tuple[ViewPlan, ...]
+    silent: int = 0
     version: int = VERSION
 
     kind = Kind.PLAN
@@ -367,14 +414,22 @@ class Plan:
         """The members of the view to come, in order."""
         return tuple(node for index, node in enumerate(self.participants) if not self.leaving >> index & 1)
 
+    @property
+    def speakers(self) -> tuple[NodeId, ...]:
+        """The members that send their directories, in order."""
+        absent = self.leaving | self.silent
+        if not self.exchange:
+            return ()
+        return tuple(node for index, node in enumerate(self.participants) if not absent >> index & 1)
+
     def encode(self) -> bytes:
         """The body."""
         writer = Writer().view(self.proposal).number(self.attempt).number(len(self.participants))
         for node in self.participants:
             writer.node(node)
-        writer.u64(self.leaving).node(self.sequencer).u8(self.exchange | (self.version - 1) << 2).number(
-            len(self.departed)
-        )
+        count = len(self.participants)
+        writer.bits(self.leaving, count).bits(self.silent, count).node(self.sequencer)
+        writer.u8(self.exchange | (self.version - 1) << 2).number(len(self.departed))
         for departed in self.departed:
             writer.node(departed.node).u8(departed.reason)
         writer.number(len(self.views))
@@ -397,12 +452,13 @@ class Plan:
         """The value of a body."""
         proposal, attempt = reader.some_view(), reader.number()
         participants = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
-        leaving, sequencer, flags = reader.u64(), reader.node(), reader.u8()
+        leaving, silent = reader.bits(len(participants)), reader.bits(len(participants))
+        sequencer, flags = reader.node(), reader.u8()
         departed = tuple(Departed(reader.node(), _read_reason(reader)) for _ in range(reader.number(_MAX_DEPARTED)))
         views = tuple(cls._decode_view(reader, len(participants)) for _ in range(reader.number(len(participants))))
         reader.finish()
         exchange, version = bool(flags & 1), (flags >> 2) + 1
-        return cls(proposal, attempt, participants, leaving, sequencer, exchange, departed, views, version)
+        return cls(proposal, attempt, participants, leaving, sequencer, exchange, departed, views, silent, version)
 
     @staticmethod
     def _decode_view(reader: Reader, participants: int) -> ViewPlan:
@@ -473,19 +529,20 @@ class Install:
         return cls(proposal, plan)
 
 
-Message: TypeAlias = Beacon | Probe | ProbeAck | Join | Recover | Answer | Plan | Ready | Install
+Message: TypeAlias = Beacon | Probe | ProbeAck | Join | Who | Recover | Answer | Plan | Ready | Install
 _DECODERS: dict[
     int,
     type[Beacon]
     | type[Probe]
     | type[ProbeAck]
     | type[Join]
+    | type[Who]
     | type[Recover]
     | type[Answer]
     | type[Plan]
     | type[Ready]
     | type[Install],
-] = {cls.kind: cls for cls in (Beacon, Probe, ProbeAck, Join, Recover, Answer, Plan, Ready, Install)}
+] = {cls.kind: cls for cls in (Beacon, Probe, ProbeAck, Join, Who, Recover, Answer, Plan, Ready, Install)}
 
 
 def decode_message(kind: int, body: bytes) -> Message | None:
@@ -494,16 +551,22 @@ def decode_message(kind: int, body: bytes) -> Message | None:
     Raises:
         MalformedPacket: the bytes are no such message.
     """
-    if kind == Kind.JOIN:
-        return _decode_join(body)
+    if kind in _REPEATED:
+        return _decode_short(kind, body) if len(body) <= _SHORT_BYTES else _decode_long(kind, body)
+    return _decode(kind, body)
+
+
+def _decode(kind: int, body: bytes) -> Message | None:
     decoder = _DECODERS.get(kind)
     return None if decoder is None else decoder.decode(Reader(body))
 
 
-@lru_cache(maxsize=2 * MAX_NODES)
-def _decode_join(body: bytes) -> Join:
-    """A JOIN is repeated many times, and the same at every node of a process."""
-    return Join.decode(Reader(body))
+_REPEATED = frozenset({Kind.BEACON, Kind.JOIN, Kind.RECOVER, Kind.PLAN, Kind.INSTALL})
+"""They come many times with the same bytes, and to every node of a process."""
+
+_SHORT_BYTES = 512
+_decode_short = lru_cache(maxsize=2 * MAX_NODES)(_decode)
+_decode_long = lru_cache(maxsize=16)(_decode)
 
 
 def cut(kind: Kind, cluster: int, number: int, body: bytes, mtu_bytes: int) -> list[bytes]:
@@ -519,13 +582,14 @@ def cut(kind: Kind, cluster: int, number: int, body: bytes, mtu_bytes: int) -> l
 class Assembler:
     """Puts the parts of messages together.
 
-    Holds at most ``MAX_CONTROL_ASSEMBLIES`` messages; the oldest is dropped when a part of one more arrives, so what an
-    enemy can do is make honest messages be repeated.
+    Holds at most ``MAX_CONTROL_ASSEMBLIES`` messages and ``MAX_CONTROL_ASSEMBLY_BYTES`` of them; the oldest is dropped
+    when a part of one more arrives, so what an enemy can do is make honest messages be repeated.
     """
 
-    __slots__ = ("_partial",)
+    __slots__ = ("_partial", "_size")
 
     def __init__(self) -> None:
+        self._size = 0
         self._partial: OrderedDict[tuple[object, int, int], list[bytes | None]] = OrderedDict()
 
     def add(self, header: Header, body: bytes, source: object) -> bytes | None:
@@ -538,13 +602,16 @@ class Assembler:
         key = (source, header.kind, header.sequence)
         parts = self._partial.get(key)
         if parts is None:
-            if len(self._partial) >= MAX_CONTROL_ASSEMBLIES:
-                self._partial.popitem(last=False)
+            while len(self._partial) >= MAX_CONTROL_ASSEMBLIES or self._size > MAX_CONTROL_ASSEMBLY_BYTES:
+                _, dropped = self._partial.popitem(last=False)
+                self._size -= sum(len(part) for part in dropped if part is not None)
             parts = self._partial[key] = [None] * count
         if len(parts) != count:
             raise MalformedPacket(f"a message of {len(parts)} parts and of {count}")
+        self._size += len(body) - len(parts[index] or b"")
         parts[index] = body
         whole = b"".join(part for part in parts if part is not None) if None not in parts else None
         if whole is not None:
             del self._partial[key]
+            self._size -= len(whole)
         return whole

@@ -31,6 +31,7 @@ class Kind(enum.IntEnum):
     NACK = 9
     STATUS = 10
     TAIL = 11
+    SUMMARY = 12
     BEACON = 16
     PROBE = 17
     PROBE_ACK = 18
@@ -40,10 +41,11 @@ class Kind(enum.IntEnum):
     PLAN = 22
     READY = 23
     INSTALL = 24
+    WHO = 25
 
 
 LAST_NUMBERED = Kind.GRANT
-LAST_OF_VIEW = Kind.TAIL
+LAST_OF_VIEW = Kind.SUMMARY
 
 FIRST = 0x01
 """A frame begins with this packet."""
@@ -227,14 +229,15 @@ class Grant:
 
 @frozen
 class Nack:
-    """Packets of one stream that the sender of this lacks."""
+    """Packets of one stream that the sender of this lacks; ``asked`` is the index of the node that is to answer."""
 
     stream: int
+    asked: int
     ranges: tuple[Range, ...]
 
     def encode(self) -> bytes:
         """The body: each range as the distance from the one before and its length."""
-        writer = Writer().number(self.stream).number(len(self.ranges))
+        writer = Writer().number(self.stream).number(self.asked).number(len(self.ranges))
         at = 0
         for item in self.ranges:
             writer.number(item.first - at).number(item.last - item.first)
@@ -244,10 +247,10 @@ class Nack:
     @classmethod
     def decode(cls, reader: Reader) -> Nack:
         """The value of a body."""
-        stream = reader.number(MAX_NODES)
+        stream, asked = reader.number(MAX_NODES), reader.number(MAX_NODES)
         ranges = read_ranges(reader, 0, MAX_NACK_RANGES)
         reader.finish()
-        return cls(stream, ranges)
+        return cls(stream, asked, ranges)
 
 
 def read_ranges(reader: Reader, at: int, limit: int) -> tuple[Range, ...]:
@@ -302,6 +305,47 @@ class Status:
 
 
 @frozen
+class SummaryEntry:
+    """One stream: every node of the view has received it up to ``stable`` and delivered it up to ``delivered``."""
+
+    stream: int
+    stable: int
+    delivered: int
+
+
+@frozen
+class Summary:
+    """What the statuses of all nodes together say of the streams of which that has moved.
+
+    Attributes:
+        room_bytes: the least that any node has free for received and not yet delivered data.
+        entries: by stream.
+    """
+
+    room_bytes: int
+    entries: tuple[SummaryEntry, ...]
+
+    def encode(self) -> bytes:
+        """The body."""
+        writer = Writer().number(self.room_bytes).number(len(self.entries))
+        for entry in self.entries:
+            writer.number(entry.stream).number(entry.stable).number(entry.stable - entry.delivered)
+        return writer.done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Summary:
+        """The value of a body."""
+        room_bytes = reader.number()
+        entries = []
+        for _ in range(reader.number(MAX_NODES)):
+            stream = reader.number(MAX_NODES)
+            stable = reader.number()
+            entries.append(SummaryEntry(stream, stable, stable - reader.number(stable)))
+        reader.finish()
+        return cls(room_bytes, tuple(entries))
+
+
+@frozen
 class Tail:
     """The highest number its sender has used; ``wanted`` is the map of those who have not reported it."""
 
@@ -310,12 +354,13 @@ class Tail:
 
     def encode(self) -> bytes:
         """The body."""
-        return Writer().number(self.highest).u64(self.wanted).done()
+        size = -(-self.wanted.bit_length() // 8)
+        return Writer().number(self.highest).number(size).bits(self.wanted, 8 * size).done()
 
     @classmethod
     def decode(cls, reader: Reader) -> Tail:
         """The value of a body."""
         highest = reader.number()
-        wanted = reader.u64()
+        wanted = reader.bits(8 * reader.number(MAX_NODES // 8))
         reader.finish()
         return cls(highest, wanted)

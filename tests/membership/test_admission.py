@@ -9,7 +9,7 @@ from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_STRANGERS
 from groupcomm.membership.admission import Admission
 from groupcomm.membership.peers import Peers
-from groupcomm.wire.codec import node_digest
+from groupcomm.wire.codec import view_id_digest
 from groupcomm.wire.messages import Beacon
 
 A, B, C, D, E = (NodeId(name, 1) for name in "abcde")
@@ -34,11 +34,11 @@ class AdmissionCase(SynchronousTestCase):
         self.admission = Admission(self.me, self.config)
 
     def beacon(
-        self, node: NodeId, now: float, view: ViewId | None = None, size: int = 0, heard: tuple[NodeId, ...] = ()
+        self, node: NodeId, now: float, view: ViewId | None = None, size: int = 0, heard: tuple[ViewId, ...] = ()
     ) -> None:
-        """``node`` says where it is and whom it hears."""
+        """``node`` says where it is and which other views it hears."""
         peer = self.peers.heard(node, address(node), now)
-        peer.beacon = Beacon(node, view, size, 1, False, False, tuple(node_digest(other) for other in heard))
+        peer.beacon = Beacon(node, view, size, 1, False, False, tuple(view_id_digest(other) for other in heard))
 
 
 class FounderTests(AdmissionCase):
@@ -73,11 +73,12 @@ class FounderTests(AdmissionCase):
 
     def test_a_founded_view_has_room_for_so_many(self) -> None:
         """Of more newcomers than fit, the first in order come in."""
-        nodes = [NodeId(f"n{number:03}", 1) for number in range(80)]
+        self.admission = Admission(A, EngineConfig(max_nodes=8))
+        nodes = [NodeId(f"n{number:03}", 1) for number in range(9)]
         for node in nodes:
             self.beacon(node, 9.9)
         self.founders(TIMING.first, 9.9)
-        self.assertEqual(self.founders(TIMING.first, 10.0), nodes[: CONFIG.max_nodes - 1])
+        self.assertEqual(self.founders(TIMING.first, 10.0), nodes[:7])
 
     def test_where_there_is_a_view_none_is_founded(self) -> None:
         """A newcomer that hears members of a view waits for its gate, until it is clear that it does not open."""
@@ -131,7 +132,7 @@ class GateTests(AdmissionCase):
 
     def test_a_full_view_lets_nobody_in(self) -> None:
         """There is room for so many nodes; the first in order come in."""
-        members = (A, *(NodeId(f"m{number:02}", 1) for number in range(CONFIG.max_nodes - 2)))
+        members = (A, *(NodeId(f"m{number:03}", 1) for number in range(CONFIG.max_nodes - 2)))
         self.beacon(E, 10.0)
         self.beacon(D, 10.0)
         self.wanted(10.0, members)
@@ -156,14 +157,26 @@ class GateTests(AdmissionCase):
         self.beacon(NodeId("b", 0), 10.0)
         self.assertEqual(self.admission.restarted(self.peers, (A, B), late), [])
 
-    def test_strangers_that_are_heard_are_named(self) -> None:
-        """The beacon names those outside the view who were heard lately, and no member."""
+    def test_views_that_are_heard_whole_are_named(self) -> None:
+        """The beacon names the other views of which every node was heard lately."""
         self.peers.keep((A, B))
-        self.beacon(B, 10.0)
-        self.beacon(C, 10.0, THEIRS, 1)
-        self.beacon(D, 10.0)
-        self.beacon(E, 10.0 - 7 * TIMING.heartbeat)
-        self.assertEqual(self.admission.heard(self.peers, 10.0), (node_digest(C), node_digest(D)))
+        self.beacon(B, 10.0, MINE, 2)
+        self.beacon(C, 10.0, THEIRS, 2)
+        self.assertEqual(self.admission.heard(self.peers, MINE, 10.0), ())
+        self.beacon(D, 10.0, THEIRS, 2)
+        self.beacon(E, 10.0, ViewId(3, E), 1)
+        both = view_id_digest(THEIRS), view_id_digest(ViewId(3, E))
+        self.assertEqual(self.admission.heard(self.peers, MINE, 10.0), both)
+        self.beacon(E, 10.0 + TIMING.heartbeat, ViewId(3, E), 1)
+        self.assertEqual(self.admission.heard(self.peers, MINE, 10.0 + 6.5 * TIMING.heartbeat), both[1:])
+
+    def test_nodes_of_a_large_view_are_heard_more_rarely(self) -> None:
+        """A view of 512 nodes sends its beacons at an eighth of the pace, and is not taken for gone meanwhile."""
+        self.beacon(C, 10.0, THEIRS, 512)
+        self.beacon(D, 10.0, THEIRS, 64)
+        self.assertEqual(self.admission.known(self.peers, 10.0 + 6 * TIMING.heartbeat), 2)
+        self.assertEqual(self.admission.known(self.peers, 10.0 + 8 * TIMING.heartbeat), 1)
+        self.assertEqual(self.admission.known(self.peers, 10.0 + 49 * TIMING.heartbeat), 0)
 
 
 class MergeTests(AdmissionCase):
@@ -172,8 +185,8 @@ class MergeTests(AdmissionCase):
     def all_hear(self, now: float, deaf: NodeId | None = None) -> list[NodeId]:
         """Beacons of both views, of which all but ``deaf`` hear the whole other view; whom node a takes in."""
         self.peers.keep((A, B))
-        for node, others, view in ((B, (C, D), MINE), (C, (A, B), THEIRS), (D, (A, B), THEIRS)):
-            self.beacon(node, now, view, 2, () if node == deaf else others)
+        for node, other, view in ((B, THEIRS, MINE), (C, MINE, THEIRS), (D, MINE, THEIRS)):
+            self.beacon(node, now, view, 2, () if node == deaf else (other,))
         return self.admission.wanted(self.peers, (A, B), MINE, now)
 
     def test_views_that_hear_each_other_merge_after_a_while(self) -> None:
@@ -195,8 +208,8 @@ class MergeTests(AdmissionCase):
         """As long as a node of it is missing, so that there are fewer than it says, it stays outside."""
         self.peers.keep((A, B))
         for now in (10.0, 10.5, 11.0):
-            self.beacon(B, now, MINE, 2, (C, D))
-            self.beacon(C, now, THEIRS, 2, (A, B))
+            self.beacon(B, now, MINE, 2, (THEIRS,))
+            self.beacon(C, now, THEIRS, 2, (MINE,))
             self.assertEqual(self.admission.wanted(self.peers, (A, B), MINE, now), [])
 
     def test_the_lowest_of_all_begins(self) -> None:
@@ -204,8 +217,8 @@ class MergeTests(AdmissionCase):
         admission = Admission(C, CONFIG)
         self.peers.keep((C, D))
         for now in (10.0, 10.5, 11.0, 11.5):
-            for node, others, view in ((D, (A, B), THEIRS), (A, (C, D), MINE), (B, (C, D), MINE)):
-                self.beacon(node, now, view, 2, others)
+            for node, other, view in ((D, MINE, THEIRS), (A, THEIRS, MINE), (B, THEIRS, MINE)):
+                self.beacon(node, now, view, 2, (other,))
             self.assertEqual(admission.wanted(self.peers, (C, D), THEIRS, now), [])
 
     def test_views_that_do_not_fit_together_stay_apart(self) -> None:

@@ -6,9 +6,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.membership.gather import Gather, agreement
-from groupcomm.wire.messages import Candidate, Join
+from groupcomm.wire.codec import list_digest
+from groupcomm.wire.messages import Join
 
-A, B, C, D = (NodeId(name, 1) for name in "abcd")
+A, B, C, D = ALL = tuple(NodeId(name, 1) for name in "abcd")
 OLD = ViewId(1, A)
 OTHER = ViewId(2, C)
 
@@ -17,8 +18,14 @@ def join(
     node: NodeId, hears: str, *, attempt: int = 1, serial: int = 1, agreed: int = 0, view: ViewId | None = None
 ) -> Join:
     """A JOIN of ``node`` with a row over a, b, c and d, in which those of ``hears`` have been heard."""
-    row = tuple(Candidate(other, 1 if other.name in hears else 0) for other in (A, B, C, D))
-    return Join(node, view, None, False, attempt, attempt, serial, 1, agreed, row, ())
+    heard = sum(1 << index for index, other in enumerate(ALL) if other.name in hears)
+    listed = list_digest(ALL)
+    return Join(node, view, None, False, attempt, attempt, serial, 1, agreed, listed, len(ALL), heard, None, ())
+
+
+def hear(gather: Gather, said: Join) -> bool:
+    """``gather`` takes a JOIN in."""
+    return gather.heard(said, ALL)
 
 
 class RowTests(SynchronousTestCase):
@@ -30,27 +37,37 @@ class RowTests(SynchronousTestCase):
     def test_everybody_is_waited_for(self) -> None:
         """As long as a candidate has not been heard nothing is computed, unless the time for it is over."""
         self.assertEqual(self.gather.waited_for(), {B, C})
-        self.gather.heard(join(B, "ac"))
+        hear(self.gather, join(B, "ac"))
         self.assertEqual(self.gather.waited_for(), {C})
         self.assertIsNone(self.gather.members(settled=False))
         self.assertEqual(self.gather.members(settled=True), (A, B))
-        self.gather.heard(join(C, "ab"))
+        hear(self.gather, join(C, "ab"))
         self.assertEqual(self.gather.members(settled=False), (A, B, C))
 
     def test_old_words_are_not_heard(self) -> None:
         """A JOIN that repeats or precedes the last one says nothing new."""
-        self.assertTrue(self.gather.heard(join(B, "a", serial=5)))
-        self.assertFalse(self.gather.heard(join(B, "ac", serial=5)))
-        self.assertFalse(self.gather.heard(join(B, "ac", serial=4)))
-        self.assertTrue(self.gather.heard(join(B, "ac", serial=6)))
+        self.assertTrue(hear(self.gather, join(B, "a", serial=5)))
+        self.assertFalse(hear(self.gather, join(B, "ac", serial=5)))
+        self.assertFalse(hear(self.gather, join(B, "ac", serial=4)))
+        self.assertTrue(hear(self.gather, join(B, "ac", serial=6)))
 
     def test_the_own_row_tells_who_was_heard_first_and_when(self) -> None:
-        """It names all candidates in order and changes when somebody is heard for the first time only."""
-        self.gather.heard(join(C, "", serial=7))
-        row = (Candidate(A, 0), Candidate(B, 0), Candidate(C, 7))
-        self.assertEqual(self.gather.row(), row)
-        self.gather.heard(join(C, "", serial=8))
-        self.assertEqual(self.gather.row(), row)
+        """It is a map of all candidates in order and changes when somebody is heard for the first time only."""
+        self.assertEqual((self.gather.listed, self.gather.heard_map), ((A, B, C), 0b000))
+        hear(self.gather, join(C, "", serial=7))
+        self.assertEqual((self.gather.digest, self.gather.heard_map), (list_digest((A, B, C)), 0b100))
+        hear(self.gather, join(C, "", serial=8))
+        self.assertEqual((self.gather.heard_map, self.gather.complete), (0b100, False))
+        hear(self.gather, join(B, ""))
+        self.assertEqual((self.gather.heard_map, self.gather.complete), (0b110, True))
+
+    def test_the_own_row_follows_the_list(self) -> None:
+        """When candidates come and go, who was heard is still said of the same nodes."""
+        hear(self.gather, join(C, ""))
+        self.gather.exclude(B)
+        self.assertEqual((self.gather.listed, self.gather.heard_map), ((A, C), 0b10))
+        self.gather.widen([D, NodeId("aa", 1)], 9)
+        self.assertEqual((self.gather.listed, self.gather.heard_map), ((A, NodeId("aa", 1), C, D), 0b0100))
 
     def test_more_candidates_up_to_a_limit(self) -> None:
         """Newcomers are taken in while there is room, and never those who are out."""
@@ -63,18 +80,18 @@ class RowTests(SynchronousTestCase):
 
     def test_who_is_out_stays_out_of_the_change(self) -> None:
         """An excluded node is not heard any more; no node excludes itself."""
-        self.gather.heard(join(B, "ac"))
+        hear(self.gather, join(B, "ac"))
         self.gather.exclude(B)
         self.gather.exclude(A)
-        self.assertFalse(self.gather.heard(join(B, "ac", serial=9)))
+        self.assertFalse(hear(self.gather, join(B, "ac", serial=9)))
         self.assertEqual(self.gather.members(settled=True), (A,))
-        self.assertEqual([item.node for item in self.gather.row()], [A, C])
+        self.assertEqual(self.gather.listed, (A, C))
 
     def test_a_later_run_replaces_an_earlier_one(self) -> None:
         """When a name is heard under a higher incarnation, its earlier run is out and cannot come back."""
         again = NodeId("b", 2)
         self.gather.widen([again], 9)
-        self.gather.heard(join(again, "ac"))
+        hear(self.gather, join(again, "ac"))
         self.assertIn(B, self.gather.out)
         self.assertFalse(self.gather.widen([B], 9))
         self.gather.exclude(again)
@@ -82,12 +99,12 @@ class RowTests(SynchronousTestCase):
 
     def test_a_new_attempt_asks_everybody_anew(self) -> None:
         """The rows of an attempt do not count in the next; who is out stays out."""
-        self.gather.heard(join(B, "ac"))
+        hear(self.gather, join(B, "ac"))
         self.gather.exclude(C)
         self.gather.restart(2, 5.0)
         self.assertEqual((self.gather.attempt, self.gather.begun, self.gather.started_at), (2, 1, 5.0))
         self.assertEqual(self.gather.waited_for(), {B})
-        self.assertEqual(self.gather.row(), (Candidate(A, 0), Candidate(B, 0)))
+        self.assertEqual((self.gather.listed, self.gather.heard_map), ((A, B), 0b00))
 
 
 class MatrixTests(SynchronousTestCase):
@@ -96,13 +113,22 @@ class MatrixTests(SynchronousTestCase):
     def members(self, *joins: Join, settled: bool = True) -> tuple[NodeId, ...] | None:
         gather = Gather(A, None, 1, [B, C, D], 0.0)
         for each in joins:
-            gather.heard(each)
+            hear(gather, each)
         return gather.members(settled=settled)
 
     def test_all_hear_all(self) -> None:
         """Then all are members, at once."""
         rows = join(B, "acd"), join(C, "abd"), join(D, "abc")
         self.assertEqual(self.members(*rows, settled=False), (A, B, C, D))
+
+    def test_rows_over_other_lists_are_understood(self) -> None:
+        """A row is a map of its sender's candidates, whatever this node's own are: nodes count, not places."""
+        for hears, expected in ((0b0101, (A, C)), (0b0110, (A,))):
+            gather = Gather(A, None, 1, [C], 0.0)
+            names = (A, B, C, D)
+            other = Join(C, None, None, False, 1, 1, 1, 1, 0, list_digest(names), 4, hears, names, ())
+            self.assertTrue(gather.heard(other, names))
+            self.assertEqual(gather.members(settled=True), expected)
 
     def test_a_node_that_hears_nobody_is_left_out(self) -> None:
         """A one-way link counts as no link: the node with most of them goes."""
@@ -122,7 +148,7 @@ class MatrixTests(SynchronousTestCase):
         for view, expected in ((OLD, (A, B, D)), (None, (A, C, D))):
             gather = Gather(A, view, 1, [B, C, D], 0.0)
             for each in (join(B, "ad", view=OLD), join(C, "ad", view=OTHER), join(D, "abc", view=OTHER)):
-                gather.heard(each)
+                hear(gather, each)
             self.assertEqual(gather.members(settled=True), expected)
 
     def test_a_node_that_is_left_out_looks_among_the_rest(self) -> None:
@@ -130,7 +156,7 @@ class MatrixTests(SynchronousTestCase):
         self.assertEqual(self.members(join(B, "a"), join(C, "d"), join(D, "c")), (A, B))
         gather = Gather(D, None, 1, [A, B, C], 0.0)
         for each in (join(A, "b"), join(B, "a"), join(C, "d")):
-            gather.heard(each)
+            hear(gather, each)
         self.assertEqual(gather.members(settled=True), (C, D))
 
     def test_all_who_hear_the_same_compute_the_same(self) -> None:
@@ -141,7 +167,7 @@ class MatrixTests(SynchronousTestCase):
             gather = Gather(me, None, 1, [A, B, C, D], 0.0)
             for other in (A, B, C, D):
                 if other != me and other.name in hears[me.name]:
-                    gather.heard(join(other, hears[other.name]))
+                    hear(gather, join(other, hears[other.name]))
             results.add(gather.members(settled=True))
         self.assertEqual(results, {(A, B, C)})
 
@@ -156,19 +182,25 @@ class AgreementTests(SynchronousTestCase):
 
     def test_all_must_have_announced_the_same(self) -> None:
         """One that announces something else, or nothing, is enough for no agreement; it is the dissenter."""
-        self.gather.heard(join(B, "ac", agreed=self.digest))
-        self.gather.heard(join(C, "ab", agreed=0))
+        hear(self.gather, join(B, "ac", agreed=self.digest))
+        hear(self.gather, join(C, "ab", agreed=0))
         self.assertFalse(self.gather.agreed(self.members))
         self.assertEqual(self.gather.dissenter(self.members), C)
-        self.gather.heard(join(C, "ab", serial=2, agreed=self.digest))
+        hear(self.gather, join(C, "ab", serial=2, agreed=self.digest))
         self.assertTrue(self.gather.agreed(self.members))
         self.assertIsNone(self.gather.dissenter(self.members))
 
     def test_of_several_dissenters_the_last_goes(self) -> None:
         """One is left out at a time, the last in order."""
-        self.gather.heard(join(B, "ac", agreed=1))
-        self.gather.heard(join(C, "ab", agreed=2))
+        hear(self.gather, join(B, "ac", agreed=1))
+        hear(self.gather, join(C, "ab", agreed=2))
         self.assertEqual(self.gather.dissenter(self.members), C)
+
+    def test_an_agreement_of_another_attempt_does_not_count(self) -> None:
+        """What was announced is compared with what this attempt's members are, not with the last one's."""
+        self.assertEqual(self.gather.announcement(self.members), self.digest)
+        self.gather.restart(4, 1.0)
+        self.assertEqual(self.gather.announcement(self.members), agreement(4, self.members))
 
     def test_a_node_alone_agrees_with_itself(self) -> None:
         """Without others there is nobody to wait for."""

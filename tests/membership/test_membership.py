@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupcomm.config import EngineConfig
 from groupcomm.engine import Engine
 from groupcomm.identity import NodeId
-from groupcomm.wire.messages import Candidate, Join
+from groupcomm.wire.codec import list_digest
+from groupcomm.wire.messages import Join
 
 ME, GONE, OTHER = NodeId("me", 1), NodeId("gone", 1), NodeId("other", 2)
 
@@ -25,8 +26,9 @@ class FollowTests(SynchronousTestCase):
         assert membership._gather is not None
         attempt = membership._gather.attempt
         begun = attempt + 1 if began_later else attempt
-        row = (Candidate(ME, 0), Candidate(OTHER, 0))
-        join = Join(OTHER, None, None, False, attempt + 2, begun, 1, 1, 0, row, ())
+        names = (ME, OTHER)
+        digest = list_digest(names)
+        join = Join(OTHER, None, None, False, attempt + 2, begun, 1, 1, 0, digest, 2, 0, names, ())
         membership.join_received(join, ("10.0.0.2", 7400), 1.01)
         self.assertEqual(membership._gather.attempt, attempt + 2)
         return membership._gather.candidates

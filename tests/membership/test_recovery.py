@@ -26,12 +26,13 @@ def answer(
     leaving: bool = False,
     synced: bool = True,
     sequencer: int = 0,
+    silent: bool = False,
 ) -> Answer:
     """What ``node`` holds of its old view; nothing of the streams that are not given."""
     if view is None:
-        return Answer(node, NEW, None, (), leaving, synced, 0, 1, ())
+        return Answer(node, NEW, None, (), leaving, synced, 0, 1, (), silent)
     rest = (Holding(0, 0, ()),) * (len(members) - len(holdings))
-    return Answer(node, NEW, view, members, leaving, synced, sequencer, 1, (*holdings, *rest))
+    return Answer(node, NEW, view, members, leaving, synced, sequencer, 1, (*holdings, *rest), silent)
 
 
 def plan(*answers: Answer, reasons: Mapping[NodeId, Reason] | None = None) -> Plan:
@@ -162,6 +163,12 @@ class PlanTests(SynchronousTestCase):
         self.assertTrue(plan(answer(A), answer(C, view=OTHER, members=(C, D))).exchange)
         self.assertTrue(plan(answer(A), answer(B, synced=False)).exchange)
         self.assertFalse(plan(answer(A), answer(B, synced=False, leaving=True)).exchange)
+
+    def test_who_has_nothing_to_say_sends_no_directory(self) -> None:
+        """The speakers are the members with sessions in groups, and nobody where there is no exchange."""
+        mixed = plan(answer(A, silent=True), answer(B), answer(C, leaving=True), answer(D, view=None, silent=True))
+        self.assertEqual((mixed.silent, mixed.speakers), (0b1001, (B,)))
+        self.assertEqual(plan(answer(A), answer(B, silent=True)).speakers, ())
 
     def test_the_sequencer_stays_if_it_can(self) -> None:
         """The one that was followed goes on; if it is gone or leaves, the lowest member does."""

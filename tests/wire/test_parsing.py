@@ -12,6 +12,7 @@ from groupcomm.events import Level, Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import (
     MAX_CONTROL_ASSEMBLIES,
+    MAX_CONTROL_ASSEMBLY_BYTES,
     MAX_CONTROL_PARTS,
     MAX_FRAME_BYTES,
     MAX_NACK_RANGES,
@@ -19,12 +20,11 @@ from groupcomm.limits import (
     MAX_RANGES,
 )
 from groupcomm.ordering.frames import FrameType, Outgoing, parse_frames
-from groupcomm.wire.codec import Reader, Writer, digest64, varint
+from groupcomm.wire.codec import Reader, Writer, digest64, list_digest, varint
 from groupcomm.wire.messages import (
     Answer,
     Assembler,
     Beacon,
-    Candidate,
     Departed,
     Holding,
     Join,
@@ -52,6 +52,8 @@ from groupcomm.wire.packets import (
     StampRun,
     Status,
     StatusEntry,
+    Summary,
+    SummaryEntry,
     Tail,
     Take,
     encode,
@@ -246,6 +248,16 @@ class FieldTests(SynchronousTestCase):
         self.assertRaises(MalformedPacket, Reader(bytes(8)).some_view)
         self.assertEqual(Reader(Writer().view(VIEW).done()).some_view(), VIEW)
 
+    def test_maps_have_no_more_bits_than_allowed(self) -> None:
+        """A map takes as many bytes as its bits need; a bit beyond them is malformed."""
+        for count in (0, 1, 7, 8, 9, 64, 511, 512):
+            everybody = (1 << count) - 1
+            data = Writer().bits(everybody, count).done()
+            self.assertEqual((len(data), Reader(data).bits(count)), (-(-count // 8), everybody))
+        self.assertEqual(Writer().bits(0b1_0000_0010, 9).done(), b"\x02\x01")
+        self.assertRaises(MalformedPacket, Reader(b"\x02\x02").bits, 9)
+        self.assertRaises(MalformedPacket, Reader(b"\x02").bits, 9)
+
     def test_sizes_are_compared_with_what_is_there(self) -> None:
         """A size beyond the end is refused, however large, without taking memory for it."""
         self.assertEqual(Reader(b"abc").raw(3), b"abc")
@@ -269,52 +281,59 @@ class LimitTests(SynchronousTestCase):
         self.assertRaises(MalformedPacket, decode, Reader(make(most + 1).encode()))
 
     def test_stamps(self) -> None:
-        """A stamp has at most 256 runs, of streams up to 64, with counts up to 2**32."""
+        """A stamp has at most 2048 runs, of streams up to 512, with counts up to 2**32."""
         self.check_body(Stamp.decode, lambda count: Stamp(1, (StampRun(0, 1, 1),) * count), 4 * MAX_NODES)
         self.check_body(Stamp.decode, lambda stream: Stamp(1, (StampRun(stream, 1, 1),)), MAX_NODES)
         self.check_body(Stamp.decode, lambda count: Stamp(1, (StampRun(0, 1, count),)), 1 << 32)
 
     def test_roles_and_slots(self) -> None:
-        """A hand-over and a grant name a node up to 64, an ask a frame that is allowed."""
+        """A hand-over and a grant name a node up to 512, an ask a frame that is allowed."""
         self.check_body(Handover.decode, lambda node: Handover(1, node), MAX_NODES)
         self.check_body(Grant.decode, lambda node: Grant(node, 1), MAX_NODES)
         self.check_body(Ask.decode, Ask, MAX_FRAME_BYTES)
         self.assertEqual(Take.decode(Reader(Take(MOST).encode())), Take(MOST))
-        self.assertEqual(Tail.decode(Reader(Tail(MOST, MOST).encode())), Tail(MOST, MOST))
+        self.check_body(Tail.decode, lambda size: Tail(MOST, 1 << 8 * size - 1), MAX_NODES // 8)
+        self.assertEqual(Tail.decode(Reader(Tail(7, 0).encode())), Tail(7, 0))
 
     def test_nacks(self) -> None:
         """A NACK has at most 64 ranges, of at most 2**32 packets beyond the first."""
         ranges = tuple(Range(3 * index, 3 * index + 1) for index in range(MAX_NACK_RANGES + 1))
-        self.check_body(Nack.decode, lambda count: Nack(0, ranges[:count]), MAX_NACK_RANGES)
-        self.check_body(Nack.decode, lambda size: Nack(0, (Range(5, 5 + size),)), 1 << 32)
-        self.check_body(Nack.decode, lambda first: Nack(0, (Range(first, first),)), 1 << 48)
-        self.check_body(Nack.decode, lambda stream: Nack(stream, ()), MAX_NODES)
+        self.check_body(Nack.decode, lambda count: Nack(0, 1, ranges[:count]), MAX_NACK_RANGES)
+        self.check_body(Nack.decode, lambda size: Nack(0, 1, (Range(5, 5 + size),)), 1 << 32)
+        self.check_body(Nack.decode, lambda first: Nack(0, 1, (Range(first, first),)), 1 << 48)
+        self.check_body(Nack.decode, lambda stream: Nack(stream, 1, ()), MAX_NODES)
+        self.check_body(Nack.decode, lambda asked: Nack(0, asked, ()), MAX_NODES)
 
     def test_statuses(self) -> None:
-        """A status has at most 64 entries, and nothing is delivered that has not been received."""
+        """A status and a summary have at most 512 entries, and nothing is delivered that has not been received."""
         self.check_body(Status.decode, lambda count: Status(0, (StatusEntry(0, 5, 5),) * count), MAX_NODES)
         self.check_body(Status.decode, lambda stream: Status(0, (StatusEntry(stream, 5, 0),)), MAX_NODES)
         below_nothing = Writer().number(0).number(1).number(0).number(5).number(6).done()
         self.assertRaises(MalformedPacket, Status.decode, Reader(below_nothing))
+        self.check_body(Summary.decode, lambda count: Summary(0, (SummaryEntry(0, 5, 5),) * count), MAX_NODES)
+        self.check_body(Summary.decode, lambda stream: Summary(0, (SummaryEntry(stream, 5, 0),)), MAX_NODES)
+        self.assertRaises(MalformedPacket, Summary.decode, Reader(below_nothing))
 
     def test_beacons(self) -> None:
-        """A beacon tells of a view of at most 64 nodes and of at most 128 strangers."""
+        """A beacon tells of a view of at most 512 nodes and of at most 128 other views."""
         self.check_body(Beacon.decode, lambda size: Beacon(NODE, VIEW, size, 1, False, False, ()), MAX_NODES)
         self.check_body(Beacon.decode, lambda count: Beacon(NODE, None, 0, 1, False, False, (7,) * count), 128)
 
     def test_joins_and_recovers(self) -> None:
-        """At most 64 candidates, 8 abandoned proposals and 64 participants are named."""
+        """At most 512 candidates, 8 abandoned proposals and 512 participants are named."""
 
-        def join(candidates: int, abandoned: int) -> Join:
-            row = tuple(Candidate(node, 3) for node in NODES[:candidates])
-            return Join(NODE, None, None, False, 1, 1, 1, 1, 0, row, (VIEW,) * abandoned)
+        def join(count: int, abandoned: int, *, named: bool = True) -> Join:
+            names = NODES[:count] if named else None
+            listed, heard = list_digest(NODES[:count]), (1 << count) - 1
+            return Join(NODE, None, None, False, 1, 1, 1, 1, 0, listed, count, heard, names, (VIEW,) * abandoned)
 
         self.check_body(Join.decode, lambda count: join(count, 0), MAX_NODES)
+        self.check_body(Join.decode, lambda count: join(count, 0, named=False), MAX_NODES)
         self.check_body(Join.decode, lambda count: join(1, count), 8)
         self.check_body(Recover.decode, lambda count: Recover(VIEW, 1, 2, NODES[:count]), MAX_NODES)
 
     def test_answers(self) -> None:
-        """An answer holds at most 64 streams with at most 32 ranges each, and no more stable than contiguous."""
+        """An answer holds at most 512 streams with at most 32 ranges each, and no more stable than contiguous."""
 
         def answer(members: int, ranges: int) -> Answer:
             above = tuple(Range(11 + 2 * index, 11 + 2 * index) for index in range(ranges))
@@ -322,12 +341,12 @@ class LimitTests(SynchronousTestCase):
 
         self.check_body(Answer.decode, lambda count: answer(count, 1), MAX_NODES)
         self.check_body(Answer.decode, lambda count: answer(1, count), MAX_RANGES)
-        start = Writer().node(NODE).view(VIEW).view(VIEW).number(1).node(NODE).u8(0).number(0).number(1)
+        start = Writer().node(NODE).view(VIEW).view(VIEW).number(1).node(NODE).u8(0).u8(0).number(0).number(1)
         unfounded = start.number(4).number(5).number(0).done()
         self.assertRaises(MalformedPacket, Answer.decode, Reader(unfounded))
 
     def test_plans(self) -> None:
-        """A plan names at most 64 participants, twice as many departed, and indices only of participants."""
+        """A plan names at most 512 participants, twice as many departed, and indices only of participants."""
 
         def plan(participants: int, departed: int = 0, streams: tuple[StreamPlan, ...] = (), survivor: int = 0) -> Plan:
             gone = (Departed(NODE, Reason.PARTITION),) * departed
@@ -390,7 +409,7 @@ class FrameTests(SynchronousTestCase):
         }
         self.assertEqual(set(read), allowed)
 
-    def test_the_past_names_at_most_64_streams_up_to_63(self) -> None:
+    def test_the_past_names_at_most_512_streams_up_to_511(self) -> None:
         """A frame that depends on more, or on a stream that cannot be, is malformed."""
         for past, good in (
             (((1, 1),) * (MAX_NODES - 1), True),
@@ -456,7 +475,7 @@ class AssemblerTests(SynchronousTestCase):
         self.assertEqual(self.add(two[0]), b"\x02" * 120)
 
     def test_parts_that_cannot_be_are_malformed(self) -> None:
-        """No part 0 of 0, none beyond the count, none of more than 64, none that disagrees on the count."""
+        """No part 0 of 0, none beyond the count, none of more than 128, none that disagrees on the count."""
         for part in (0x0000, 0x0101, 0x0202, 0x0302, MAX_CONTROL_PARTS + 1):
             with self.assertRaises(MalformedPacket, msg=hex(part)):
                 self.add(encode(Kind.PLAN, 1, NO_SENDER, 2, b"x", part=part))
@@ -465,17 +484,28 @@ class AssemblerTests(SynchronousTestCase):
             self.add(encode(Kind.PLAN, 1, NO_SENDER, 2, b"x", part=0x0102))
 
     def test_the_most_parts_add_up(self) -> None:
-        """A message of 64 parts is put together."""
+        """A message of 128 parts is put together."""
         body = bytes(80 * MAX_CONTROL_PARTS)
         packets = cut(Kind.PLAN, 1, 2, body, 100)
         self.assertEqual(len(packets), MAX_CONTROL_PARTS)
         self.assertEqual([whole for whole in map(self.add, packets) if whole is not None], [body])
 
     def test_half_received_messages_are_bounded(self) -> None:
-        """With 128 messages half received, one more drops the oldest and no other."""
+        """With 1024 messages half received, one more drops the oldest and no other."""
         messages = [cut(Kind.PLAN, 1, number, bytes(120), 100) for number in range(MAX_CONTROL_ASSEMBLIES + 1)]
         for packets in messages:
             self.assertIsNone(self.add(packets[0]))
         self.assertEqual(self.add(messages[1][1]), bytes(120))
         self.assertEqual(self.add(messages[-1][1]), bytes(120))
         self.assertIsNone(self.add(messages[0][1]))
+
+    def test_their_bytes_are_bounded(self) -> None:
+        """Above so many bytes half received, one more message drops the oldest."""
+        large = bytes(65_000 * 120)
+        messages = [cut(Kind.PLAN, 1, number, large, 65_020) for number in range(4)]
+        self.assertLess(MAX_CONTROL_ASSEMBLY_BYTES, 3 * 119 * 65_000)
+        for packets in messages:
+            for packet in packets[:-1]:
+                self.assertIsNone(self.add(packet))
+        self.assertEqual(self.add(messages[-1][-1]), large)
+        self.assertIsNone(self.add(messages[0][-1]))

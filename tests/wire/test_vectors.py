@@ -23,6 +23,7 @@ from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, STAMP_POSITION, ST
 from tests.wire.vectors import Frame, Header, Position, Vector, read_vectors
 
 VECTORS = read_vectors()
+DIGESTS = ("cluster", "view", "view id", "candidates")
 BODIES: dict[int, Callable[[Reader], object]] = {
     Kind.STAMP: packets.Stamp.decode,
     Kind.HANDOVER: packets.Handover.decode,
@@ -32,6 +33,7 @@ BODIES: dict[int, Callable[[Reader], object]] = {
     Kind.NACK: packets.Nack.decode,
     Kind.STATUS: packets.Status.decode,
     Kind.TAIL: packets.Tail.decode,
+    Kind.SUMMARY: packets.Summary.decode,
 }
 
 
@@ -126,9 +128,9 @@ class VectorTests(SynchronousTestCase):
         self.assertEqual(count, 6)
 
     def test_digests_are_as_documented(self) -> None:
-        """The digests of a cluster, a view and a node have the documented bytes."""
+        """The digests of a cluster, a view, a view's id and a list of candidates have the documented bytes."""
         shown = [vector for vector in VECTORS if vector.name.startswith("digest ")]
-        self.assertEqual([vector.name for vector in shown], ["digest cluster", "digest view", "digest node"])
+        self.assertEqual([vector.name for vector in shown], ["digest " + name for name in DIGESTS])
         for vector in shown:
             self.assertEqual(vector.values, (int.from_bytes(vector.data, "big"),), vector.name)
 

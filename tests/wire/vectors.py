@@ -97,9 +97,10 @@ _WORDS: Mapping[str, object] = {
     "Level": Level,
     "Reason": Reason,
     "cluster_digest": codec.cluster_digest,
-    "node_digest": codec.node_digest,
+    "list_digest": codec.list_digest,
     "unhex": bytes.fromhex,
     "view_digest": codec.view_digest,
+    "view_id_digest": codec.view_id_digest,
 }
 
 
