@@ -68,14 +68,22 @@ def encode_groups(session: int, client: str, groups: Sequence[str], payload: byt
 
 
 class _Group:
-    """One group. ``shown`` are the members of the last group view; ``gone`` why some of them are no longer members."""
+    """One group.
 
-    __slots__ = ("gone", "members", "shown", "view")
+    Attributes:
+        members: with the position in the order at which each joined.
+        shown: the members of the last group view.
+        gone: why some of them are no longer members.
+        signalled: whether the transitional signal has been given since that view.
+    """
+
+    __slots__ = ("gone", "members", "shown", "signalled", "view")
 
     def __init__(self, view: GroupViewId) -> None:
         self.members: dict[MemberId, int] = {}
         self.shown: tuple[MemberId, ...] = ()
         self.gone: dict[MemberId, Reason] = {}
+        self.signalled = False
         self.view = view
 
 
@@ -173,6 +181,7 @@ class Groups:
         view = View(name, group.view, members, joined, left, stayed, True)
         group.shown = members
         group.gone = {}
+        group.signalled = False
         ours = [member for member in members if member.node == self._me]
         old = tuple(member.session for member in ours if member in then)
         if old:
@@ -215,7 +224,10 @@ class Groups:
     # ---- node views --------------------------------------------------------------------------------------------------
 
     def signal(self, together: Iterable[NodeId]) -> None:
-        """The view is about to change: tell the groups that have members on nodes that do not come along."""
+        """The view is about to change: tell the groups that have members on nodes that do not come along.
+
+        Once per group view: a node view that breaks before the directories are exchanged shows none of the group.
+        """
         self._in_transition = True
         staying = set(together)
         for name in sorted(self._groups):
@@ -223,7 +235,8 @@ class Groups:
             ours = tuple(
                 member.session for member in group.shown if member.node == self._me and member in group.members
             )
-            if ours and any(member.node not in staying for member in group.members):
+            if ours and not group.signalled and any(member.node not in staying for member in group.members):
+                group.signalled = True
                 self.out.append(GroupSignalDelivered(ours, name))
 
     def view_installed(

@@ -304,6 +304,19 @@ class ViewTests(GroupsCase):
         views = [output.view for output in self.out() if isinstance(output, GroupViewDelivered)]
         self.assertEqual([(view.members, view.transitional) for view in views], [((ANN, CEL), (ANN,))])
 
+    def test_one_signal_for_one_group_view(self) -> None:
+        """If a view ends before its exchange is complete, the next signal is no news: the first still holds."""
+        self.groups.signal((A, B))
+        self.assertEqual(self.out(), [GroupSignalDelivered((1,), "chat")])
+        self.install((A, B, C), (A, B), exchange=True)
+        self.groups.signal((A, C))
+        self.assertEqual(self.out(), [])
+        self.groups.view_installed(ViewId(3, A), (A, C), (A, C), {B: Reason.NODE_FAILURE}, exchange=True)
+        self.groups.exchanged({A: self.groups.own_table(), C: b"\x01\x01\x03cel\x01\x04chat"})
+        self.assertEqual(len(self.views(self.out())), 1)
+        self.groups.signal((A,))
+        self.assertEqual(self.out(), [GroupSignalDelivered((1,), "chat")])
+
     def test_broken_tables_count_as_empty(self) -> None:
         """A table that does not add up is told, and does not keep the group views of the others back."""
         for table in (b"", b"\x01", b"\x00\x00", b"\xff\xff\x7f"):
