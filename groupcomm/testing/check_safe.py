@@ -1,8 +1,8 @@
 """What SAFE promises: S1, S2, S3; and what a ``stable`` send is told: S4 and G5.
 
 S1: who delivers a SAFE message before the signal can rely on every member of that view delivering it, and everything
-ordered before it and what these follow, unless that member crashes. In a run that is not settled, a member that is
-still in the view at the end may deliver yet. G5 is stricter in quiet times: the confirmation comes after the last
+ordered before it and what these follow, unless that member crashes. A member that is still in the view at the end, and
+was not left in peace with the settled ones, may deliver yet. G5 is stricter in quiet times: the confirmation comes after the last
 delivery; one given at the sender's transitional signal says that all have the message and deliver it before their next
 view, or crash.
 """
@@ -14,14 +14,15 @@ from itertools import pairwise
 from attrs import frozen
 
 from groupcomm.events import Level
+from groupcomm.identity import NodeId
 from groupcomm.testing.check_delivery import addressed
 from groupcomm.testing.history import History
 from groupcomm.testing.records import Delivery, GroupViewKey, MessageRecord, ProcessRecord, ViewKey
 from groupcomm.testing.report import AT_THE_END
 
 
-def check_safe(history: History, *, settled: bool) -> None:
-    """Check every SAFE delivery and every confirmation."""
+def check_safe(history: History, *, settled: frozenset[NodeId] = frozenset()) -> None:
+    """Check every SAFE delivery and every confirmation; a settled node has done by the end what it must."""
     demands = _Demands(history)
     for process in history.processes.values():
         demands.read(process)
@@ -84,12 +85,12 @@ class _Demands:
 
 
 def _check_delivered_by_all(
-    history: History, view: ViewKey, message: MessageRecord, witness: Delivery, *, settled: bool
+    history: History, view: ViewKey, message: MessageRecord, witness: Delivery, *, settled: frozenset[NodeId]
 ) -> None:
     for one in _obliged(history, view, message):
         process = one.process
         step = process.node.by_view.get(view)
-        if step is None or process.died_in(view) or (step.next is None and not settled):
+        if step is None or process.died_in(view) or (step.next is None and process.member.node not in settled):
             continue  # S2 says whether it may be without the view
         end = step.next.index if step.next is not None else AT_THE_END
         if one.may_lack(message, end):
@@ -164,7 +165,7 @@ def _obliged(history: History, view: ViewKey, message: MessageRecord) -> list[_O
     return [_Obliged(process, where) for process, where in places.items()]
 
 
-def _check_installed_by_all(history: History, view: ViewKey, witness: Delivery, *, settled: bool) -> None:
+def _check_installed_by_all(history: History, view: ViewKey, witness: Delivery, *, settled: frozenset[NodeId]) -> None:
     assert witness.step is not None
     for member in witness.step.view.members:
         node = history.nodes.get(member)
@@ -172,7 +173,7 @@ def _check_installed_by_all(history: History, view: ViewKey, witness: Delivery, 
         if node is None or view in node.by_view or node.ended_index is not None:
             continue
         later = next((step.index for step in node.steps if step.key > view), AT_THE_END)
-        if settled or later < AT_THE_END:
+        if member in settled or later < AT_THE_END:
             history.report.violate(
                 "S2",
                 max(later, witness.index),
