@@ -2,9 +2,9 @@
 
 S1: who delivers a SAFE message before the signal can rely on every member of that view delivering it, and everything
 ordered before it and what these follow, unless that member crashes. A member that is still in the view at the end, and
-was not left in peace with the settled ones, may deliver yet. G5 is stricter in quiet times: the confirmation comes after the last
-delivery; one given at the sender's transitional signal says that all have the message and deliver it before their next
-view, or crash.
+was not left in peace with the settled ones, may deliver yet. G5 is stricter in quiet times: the confirmation comes
+after the last delivery; one given at the sender's transitional signal says that all have the message and deliver it
+before their next view, or crash.
 """
 
 from __future__ import annotations
