@@ -71,7 +71,7 @@ def _examine(trace: Trace, settled: frozenset[NodeId] | None) -> Report:
     check_views(history)
     check_delivery(history)
     check_order(history)
-    check_safe(history, settled=settled is not None)
+    check_safe(history, settled=settled or frozenset())
     if settled is not None:
         check_liveness(history, settled)
     report.sort()
