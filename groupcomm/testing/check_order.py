@@ -206,8 +206,8 @@ def _check_total_order(history: History) -> None:
                     graph = graphs[view] = _Graph()
                 graph.add(earlier.message.label, later.message.label, later.index, name)
         history.report.premise("O5", pairs)
-    for view, graph in graphs.items():
-        _report_cycle(history, "O5", f"in {view}", graph)
+    for view in [view for view, graph in graphs.items() if _report_cycle(history, "O5", f"in {view}", graph)]:
+        del graphs[view]
     _add_causal_edges(history, graphs)
     for view, graph in graphs.items():
         _report_cycle(history, "O8", f"in {view}", graph)
@@ -257,11 +257,14 @@ def _neighbours(deliveries: Iterable[Delivery]) -> Iterator[tuple[Delivery, Deli
             last = delivery
 
 
-def _report_cycle(history: History, name: str, where: str, graph: _Graph) -> None:
-    if (found := graph.first_cycle()) is not None:
-        index, cycle = found
-        text = ", ".join(f"{label} before the next ({why})" for label, why in cycle)
-        history.report.violate(name, index, f"the order {where} is a circle: {text}", *(label for label, _ in cycle))
+def _report_cycle(history: History, name: str, where: str, graph: _Graph) -> bool:
+    found = graph.first_cycle()
+    if found is None:
+        return False
+    index, cycle = found
+    text = ", ".join(f"{label} before the next ({why})" for label, why in cycle)
+    history.report.violate(name, index, f"the order {where} is a circle: {text}", *(label for label, _ in cycle))
+    return True
 
 
 def _check_prefixes(history: History) -> None:

@@ -36,6 +36,7 @@ def _check_node_step(history: History, node: NodeRecord, step: NodeStep) -> None
     if step.previous is not None:
         before = set(step.previous.view.members)
         report.premise("M2")
+        report.premise("VIEW")
         if not step.previous.key < step.key:
             report.violate("M2", at, f"node {node.identity} installs {view.id} after {step.previous.key}")
         departed = {departure.node for departure in view.departed}
@@ -114,6 +115,7 @@ def _check_group_step(history: History, process: ProcessRecord, step: GroupStep,
         report.violate("M1", at, f"{where} is without it")
     if last is not None:
         report.premise("M2")
+        report.premise("VIEW")
         if not last < step.key:
             report.violate("M2", at, f"{where} comes after {last}")
     if step.node_view != step.key.view:

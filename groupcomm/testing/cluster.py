@@ -28,6 +28,7 @@ from groupcomm.testing.interface import EngineFactory, EngineInterface
 from groupcomm.testing.network import Conditions, Network
 from groupcomm.testing.node import SOCKET_BUFFER_BYTES, TURN_SECONDS, SimulatedNode
 from groupcomm.testing.scheduler import Scheduler
+from groupcomm.testing.watchers import Watchers
 
 RESET_SECONDS = 0.001
 """From the death of a process to the reset of the connections to it."""
@@ -59,6 +60,7 @@ class Cluster:
         scheduler: the clock.
         trace: what happened.
         check_invariants: whether every engine checks itself after every step.
+        watchers: told of every datagram and turn, if attached.
         clock_rates: by node name, how fast its clock runs (1.0 is right).
         turn_seconds: what one turn of a new node takes at least.
         buffer_bytes: what the socket of a new node holds.
@@ -86,6 +88,7 @@ class Cluster:
         self.clock_rates = dict(clock_rates or {})
         self.turn_seconds = turn_seconds
         self.buffer_bytes = buffer_bytes
+        self.watchers: Watchers | None = None
         self._engine_factory = engine_factory
         self._hosts: dict[Address, SimulatedNode] = {}
 

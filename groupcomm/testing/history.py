@@ -1,7 +1,8 @@
 """A trace made readable for the checks: who was in which view when, what each message knew, what became of it.
 
 Keeps its own causal bookkeeping, made of nothing but the order of sends and deliveries at each client. Decides the
-properties that show while reading (A1, A2, D1, D2, M3, G1, G2, G4); the rest is decided by the ``check_*`` modules.
+properties that show while reading (A1, A2, D1, D2, M3, G1, G2, G4, and S1 where the harness says who holds what); the
+rest is decided by the ``check_*`` modules.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class History:
         length: how many events the trace has.
         steps_in: the installations of each node view, in their order.
         numbered: the messages in the order of their sends.
+        disturbed_index: the last event that was done to the network or a node.
     """
 
     report: Report
@@ -45,6 +47,7 @@ class History:
     messages: dict[str, MessageRecord] = field(factory=dict)
     numbered: list[MessageRecord] = field(factory=list)
     steps_in: dict[ViewKey, list[NodeStep]] = field(factory=dict)
+    disturbed_index: int = -1
     _known: dict[NodeId, GroupViewKey] = field(factory=dict)
     _index: int = 0
 
@@ -78,9 +81,10 @@ class History:
 
     def _read_start(self, event: traces.NodeStarted) -> None:
         self.nodes[event.node] = NodeRecord(event.node, self._index)
+        self.disturbed_index = self._index
 
     def _read_end(self, event: traces.NodeEnded) -> None:
-        self.nodes[event.node].ended_index = self._index
+        self.nodes[event.node].ended_index = self.disturbed_index = self._index
 
     def _read_node_view(self, event: traces.NodeViewSeen) -> None:
         node = self.nodes[event.node]
@@ -104,15 +108,27 @@ class History:
         else:
             step.signal_index = self._index
 
+    def _read_held(self, event: traces.SafeHeld) -> None:
+        step = self.nodes[event.node].current
+        if step is None or step.signal_index is not None:
+            return
+        self.report.premise("S1 held")
+        if event.lacking:
+            lacking = ", ".join(str(node) for node in event.lacking)
+            self._violate(
+                "S1", f"{event.node} delivers SAFE {event.message}, but {lacking} has not all of it", event.message
+            )
+
     def _read_opened(self, event: traces.Opened) -> None:
         node = self.nodes[event.process.node]
         if event.process in self.processes:
             self._violate("A2", f"{event.process} is opened twice")
+            return
         process = self.processes[event.process] = ProcessRecord(event.process, node, self._index)
         node.processes.append(process)
 
-    def _pass_over(self, event: traces.Fault) -> None:
-        pass
+    def _read_fault(self, event: traces.Fault) -> None:
+        self.disturbed_index = self._index
 
     # What happens at clients
 
@@ -304,8 +320,9 @@ _READERS: dict[type, Callable[[History, Any], None]] = {
     traces.NodeEnded: History._read_end,
     traces.NodeViewSeen: History._read_node_view,
     traces.NodeSignalSeen: History._read_node_signal,
+    traces.SafeHeld: History._read_held,
     traces.Opened: History._read_opened,
-    traces.Fault: History._pass_over,
+    traces.Fault: History._read_fault,
 }
 _CLIENT_READERS: dict[type, Callable[[History, ProcessRecord, Any], None]] = {
     traces.Closed: History._read_closed,

@@ -74,6 +74,7 @@ class Network:
         observer: told of every copy, for logs.
         loses: asked about every copy (data, source, receiver): whether exactly this one is lost.
         tap: asked about every datagram before it is on the wire.
+        watcher: told of every datagram that a node sends.
     """
 
     scheduler: Scheduler
@@ -86,6 +87,7 @@ class Network:
     observer: PacketObserver | None = None
     loses: Callable[[bytes, Address, Address], bool] | None = None
     tap: PacketTap | None = None
+    watcher: DatagramSink | None = None
     _muted: set[Address] = field(factory=set)
     _sockets: dict[Address, DatagramSink] = field(factory=dict)
     _cuts: set[tuple[Address, Address]] = field(factory=set)
@@ -119,6 +121,8 @@ class Network:
         """
         size = len(datagram.data)
         assert size <= self.mtu_bytes, f"a datagram of {size} bytes on a network with an MTU of {self.mtu_bytes}"
+        if self.watcher is not None:
+            self.watcher(datagram.data, source)
         if source in self._muted:
             return
         self._count("sent")
@@ -213,8 +217,10 @@ class Network:
         if conditions.jitter_seconds:
             arrives_at += self._delay.expovariate(1.0 / conditions.jitter_seconds)
         if self._happens(self._reorder, conditions.reorder_probability):
+            self._count("late")
             return arrives_at + self._reorder.random() * conditions.reorder_seconds
         if self._happens(self._tail, conditions.tail_probability):
+            self._count("late")
             arrives_at += self._tail.random() * conditions.tail_seconds
         arrives_at = max(arrives_at, self._last_arrival.get(path, 0.0))
         self._last_arrival[path] = arrives_at

@@ -427,6 +427,8 @@ class SimulatedNode:
             self.cluster.network.send(datagram, self.address)
         self._outputs.extend(self.engine.take_outputs())
         self._dispatch()
+        if self.cluster.watchers is not None:
+            self.cluster.watchers.turn_ended(self)
         if self.process_alive:
             self._set_timer()
 
@@ -504,11 +506,16 @@ class SimulatedNode:
                 self.cluster.probe(self, output.node, output.address)
             case Stopped():
                 self.stopped = output
+                if self.cluster.watchers is not None:
+                    self.cluster.watchers.ended(self, len(self._outputs))
                 self._end("left" if output.clean else output.reason)
                 self.cluster.process_died(self)
 
     def _deliver_frame(self, frame: FrameDelivered) -> None:
         messages = unpack_messages(frame.payload)
+        if frame.level is Level.SAFE and self.cluster.watchers is not None:
+            for data in messages:
+                self.cluster.watchers.delivers_safe(self, traces.message_label(data))
         for session, groups in frame.recipients:
             for client in self._live((session,)):
                 for data in messages:
@@ -534,6 +541,8 @@ class SimulatedNode:
         assert sending is not None, f"{self.name} reports on ticket {output.ticket}, which was never given"
         assert not sending.accepted, f"{self.name} reports twice on ticket {output.ticket}"
         sending.accepted, sending.complete = True, output.complete
+        if self.cluster.watchers is not None:
+            self.cluster.watchers.accepted(self, sending)
         for client in self._live((output.session,)):
             self.record(
                 traces.Accepted(self.cluster.now, client.member, sending.messages, sending.stable, output.complete)

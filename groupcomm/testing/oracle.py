@@ -13,6 +13,7 @@ from groupcomm.identity import NodeId
 from groupcomm.testing.check_delivery import check_delivery
 from groupcomm.testing.check_liveness import check_liveness
 from groupcomm.testing.check_order import check_order
+from groupcomm.testing.check_rest import EndOfRun, check_rest
 from groupcomm.testing.check_safe import check_safe
 from groupcomm.testing.check_views import check_views
 from groupcomm.testing.history import History
@@ -29,7 +30,7 @@ EXPECTED_PREMISES = (
 SHOWN_VIOLATIONS = 5
 SHOWN_EVENTS = 50
 
-__all__ = ["EXPECTED_PREMISES", "PropertyViolated", "Report", "Violation", "check", "examine"]
+__all__ = ["EXPECTED_PREMISES", "EndOfRun", "PropertyViolated", "Report", "Violation", "check", "examine"]
 
 
 class PropertyViolated(AssertionError):
@@ -48,24 +49,25 @@ class PropertyViolated(AssertionError):
         return self.report.violations[0].property
 
 
-def examine(trace: Trace, *, settled: Iterable[NodeId] | None = None) -> Report:
+def examine(trace: Trace, *, settled: Iterable[NodeId] | None = None, end: EndOfRun | None = None) -> Report:
     """Check every property.
 
     Args:
         trace: of the whole run.
         settled: the nodes that were connected, live and left in peace at the end, long enough for everything to come to
             rest: then what should have happened has, and L1 to L4 are checked too. None: nothing is said of the end.
+        end: what the harness knows of the end besides: then L6 to L8 and X6 are checked, and what it saw is reported.
     """
     collecting = gc.isenabled()
     gc.disable()  # the records live until the end, and looking through them for garbage again and again is a quarter
     try:
-        return _examine(trace, None if settled is None else frozenset(settled))
+        return _examine(trace, None if settled is None else frozenset(settled), end)
     finally:
         if collecting:
             gc.enable()
 
 
-def _examine(trace: Trace, settled: frozenset[NodeId] | None) -> Report:
+def _examine(trace: Trace, settled: frozenset[NodeId] | None, end: EndOfRun | None) -> Report:
     report = Report()
     history = History.of(trace, report)
     check_views(history)
@@ -74,17 +76,19 @@ def _examine(trace: Trace, settled: frozenset[NodeId] | None) -> Report:
     check_safe(history, settled=settled or frozenset())
     if settled is not None:
         check_liveness(history, settled)
+    if end is not None:
+        check_rest(history, end)
     report.sort()
     return report
 
 
-def check(trace: Trace, *, settled: Iterable[NodeId] | None = None) -> Report:
+def check(trace: Trace, *, settled: Iterable[NodeId] | None = None, end: EndOfRun | None = None) -> Report:
     """As ``examine``.
 
     Raises:
         PropertyViolated: something is broken.
     """
-    report = examine(trace, settled=settled)
+    report = examine(trace, settled=settled, end=end)
     if report.violations:
         raise PropertyViolated(report, trace)
     return report

@@ -171,6 +171,19 @@ class NodeSignalSeen:
 
 
 @frozen
+class SafeHeld:
+    """A node is about to deliver a SAFE message, and this is who of its view has not all of it: nobody, it trusts.
+
+    Recorded by a harness that can look into the nodes, for the first delivery of a message.
+    """
+
+    at: float
+    node: NodeId
+    message: str
+    lacking: tuple[NodeId, ...]
+
+
+@frozen
 class Fault:
     """What was done to the network or a node; for the reader, the oracle passes over it."""
 
@@ -194,6 +207,7 @@ TraceEvent: TypeAlias = (
     | NodeEnded
     | NodeViewSeen
     | NodeSignalSeen
+    | SafeHeld
     | Fault
 )
 
@@ -207,7 +221,7 @@ def place_of(event: TraceEvent) -> str:
     """The process or node an event happened at, as text; empty for faults."""
     if isinstance(event, Fault):
         return ""
-    if isinstance(event, NodeStarted | NodeEnded | NodeViewSeen | NodeSignalSeen):
+    if isinstance(event, NodeStarted | NodeEnded | NodeViewSeen | NodeSignalSeen | SafeHeld):
         return f"{event.node.name}.{event.node.incarnation}"
     return str(event.process)
 
@@ -247,6 +261,8 @@ def _account(event: TraceEvent) -> str:
             )
         case NodeSignalSeen():
             return "NODE SIGNAL"
+        case SafeHeld():
+            return f"SAFE {event.message} held by all" + (f" but {_names(event.lacking)}" if event.lacking else "")
         case NodeEnded():
             return f"node ended: {event.how}"
         case Fault():

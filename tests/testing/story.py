@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from attrs import evolve
+
 from groupcomm.events import Departure, Level, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.outputs import NodeDeparture, NodeViewInstalled
 from groupcomm.testing import trace as traces
+from groupcomm.testing.check_rest import EndOfRun, NodeAtEnd
 from groupcomm.testing.oracle import Report, examine
 
 GROUP = "g"
@@ -25,6 +30,8 @@ class Story:
         self.sent: dict[str, traces.Sent] = {}
         self.node_view: dict[str, NodeViewInstalled] = {}
         self.group_view: dict[str, View] = {}
+        self.settled: str | None = None
+        self.end: EndOfRun | None = None
         for name in names:
             self.add(traces.NodeStarted(self.tick(), self.node(name)))
         self.install(names)
@@ -54,6 +61,29 @@ class Story:
 
     def open(self, name: str) -> None:
         self.add(traces.Opened(self.tick(), self.client(name)))
+
+    def enter(self, name: str, group: str) -> GroupViewId:
+        """The client is alone in another group from now on."""
+        self.position += 1
+        me, identity = self.client(name), GroupViewId(self.node_view[name].id, self.position)
+        self.add(traces.JoinAsked(self.tick(), me, group))
+        self.add(traces.ViewSeen(self.tick(), me, View(group, identity, (me,), (me,), (), (me,), True)))
+        return identity
+
+    def fault(self, text: str) -> None:
+        """Something is done to the network."""
+        self.add(traces.Fault(self.tick(), text))
+
+    def settle(self, names: str) -> None:
+        """The run is over, and the named nodes were left in peace."""
+        self.settled = names
+
+    def rest(self, names: str, *, nacks: int = 0, lost: int = 0, **facts: Any) -> None:
+        """As ``settle``; the harness knows these facts of the first of them, and nothing remarkable of the others."""
+        self.settled = names
+        first = evolve(NodeAtEnd(self.node(names[0])), **facts)
+        others = tuple(NodeAtEnd(self.node(name)) for name in names[1:])
+        self.end = EndOfRun((first, *others), nacks_sent=nacks, lost_copies=lost)
 
     def ask_join(self, name: str) -> None:
         self.add(traces.JoinAsked(self.tick(), self.client(name), GROUP))
@@ -221,7 +251,9 @@ class Story:
 
     def report(self, settled: str | None = None) -> Report:
         """What the oracle says."""
-        return examine(self.trace, settled=None if settled is None else [self.node(name) for name in settled])
+        names = settled or self.settled
+        nodes = None if names is None else [self.node(name) for name in names]
+        return examine(self.trace, settled=nodes, end=self.end)
 
     def broken(self, settled: str | None = None) -> set[str]:
         """The properties that the oracle found broken."""

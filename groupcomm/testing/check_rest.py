@@ -1,0 +1,130 @@
+"""What a cluster is like that has come to rest: L6, L7, L8, the confirmations of L4, and X6.
+
+The harness says what no trace shows, as an ``EndOfRun``; when the run was disturbed last and what was installed after
+that is read from the trace.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from groupcomm.identity import NodeId
+from groupcomm.testing.history import History
+from groupcomm.testing.report import AT_THE_END, Violation
+
+IDLE_DATAGRAMS = 2.0
+IDLE_DATAGRAMS_PER_PEER = 0.5
+"""What an idle node sends in a heartbeat at most: its beacon, and now and then a probe of each other and its answer."""
+
+MOST_BLOCKED_SECONDS = 8.0
+"""A node that runs comes out of a view change within this, whatever is done to the network meanwhile."""
+
+NEEDLESS_VIEWS = 1
+"""L7: what was heard before the last disturbance may start one change that comes to nothing new."""
+
+NACKS_AT_LEAST = 50
+NACKS_PER_LOST_COPY = 1
+"""X6: so many NACKs are expected of a run in which nothing is lost or late, and so many more for every lost copy."""
+
+
+@frozen
+class NodeAtEnd:
+    """One live node at the end of a run.
+
+    Attributes:
+        state: as in ``NodeStatus``; so are the bytes.
+        blocked: whether nothing new may be sent.
+        unreported: the sends of its live clients of which it has never said that they left.
+        unconfirmed: those that were to be confirmed as stable and were not.
+        blocked_seconds: the longest time in the whole run for which it could not send.
+        datagrams_per_second: what it sent in the last seconds, with nothing to do.
+    """
+
+    node: NodeId
+    state: str = "operational"
+    blocked: bool = False
+    outstanding_bytes: int = 0
+    queued_bytes: int = 0
+    unreported: tuple[str, ...] = ()
+    unconfirmed: tuple[str, ...] = ()
+    blocked_seconds: float = 0.0
+    datagrams_per_second: float = 0.0
+
+
+@frozen
+class EndOfRun:
+    """What the harness knows at the end of a run whose nodes were connected and left in peace.
+
+    Attributes:
+        nodes: the live ones.
+        heartbeat_seconds: how often an idle node says that it lives.
+        nacks_sent: the NACKs of the whole run.
+        lost_copies: the copies of datagrams that did not arrive, or late.
+        violations: what was seen on the way.
+    """
+
+    nodes: tuple[NodeAtEnd, ...]
+    heartbeat_seconds: float = 0.25
+    nacks_sent: int = 0
+    lost_copies: int = 0
+    violations: tuple[Violation, ...] = ()
+
+
+def check_rest(history: History, end: EndOfRun) -> None:
+    """Check that everything has come to rest, and how the run went as far as the harness saw it."""
+    report = history.report
+    report.violations.extend(end.violations)
+    for node in end.nodes:
+        _check_idle(history, node, (IDLE_DATAGRAMS + IDLE_DATAGRAMS_PER_PEER * len(end.nodes)) / end.heartbeat_seconds)
+        _check_unblocked(history, node)
+    report.premise("X6", bool(end.nacks_sent))
+    if end.nacks_sent > NACKS_AT_LEAST + NACKS_PER_LOST_COPY * end.lost_copies:
+        report.violate("X6", AT_THE_END, f"{end.nacks_sent} NACKs for {end.lost_copies} lost copies")
+    _check_churn(history, frozenset(node.node for node in end.nodes))
+
+
+def _check_idle(history: History, end: NodeAtEnd, most_datagrams: float) -> None:
+    report = history.report
+    report.premise("L6")
+    if end.outstanding_bytes or end.queued_bytes:
+        text = f"{end.node} is idle and has {end.outstanding_bytes} bytes on their way, {end.queued_bytes} queued"
+        report.violate("L6", AT_THE_END, text)
+    if end.datagrams_per_second > most_datagrams:
+        report.violate(
+            "L6", AT_THE_END, f"{end.node} is idle and sends {end.datagrams_per_second:.1f} datagrams a second"
+        )
+
+
+def _check_unblocked(history: History, end: NodeAtEnd) -> None:
+    report = history.report
+    report.premise("L8")
+    if end.blocked or end.state != "operational":
+        report.violate("L8", AT_THE_END, f"{end.node} ends blocked, {end.state}")
+    if end.blocked_seconds > MOST_BLOCKED_SECONDS:
+        report.violate("L8", AT_THE_END, f"{end.node} was blocked for {end.blocked_seconds:.1f} s")
+    if end.unreported:
+        report.violate("L8", AT_THE_END, f"{end.node} never took {' '.join(end.unreported)}", *end.unreported)
+    report.premise("L4")
+    if end.unconfirmed:
+        report.violate("L4", AT_THE_END, f"{end.node} never confirmed {' '.join(end.unconfirmed)}", *end.unconfirmed)
+
+
+def _check_churn(history: History, settled: frozenset[NodeId]) -> None:
+    """After the last disturbance the components merge, those that are cut off go, at worst one by one, and no more."""
+    views: set[object] = set()
+    gone: set[NodeId] = set()
+    for identity in settled:
+        before = [step for step in history.nodes[identity].steps if step.index < history.disturbed_index]
+        views.add(before[-1].key if before else identity)
+        gone.update(set(before[-1].view.members) - settled if before else ())
+    allowed = len(views) - 1 + max(1, len(gone)) + NEEDLESS_VIEWS
+    for identity in sorted(settled):
+        after = [step for step in history.nodes[identity].steps if step.index > history.disturbed_index]
+        history.report.premise("L7")
+        if len(after) > allowed:
+            history.report.violate(
+                "L7",
+                after[allowed].index,
+                f"{identity} installs {len(after)} views after the last disturbance, "
+                f"which left {len(views)} components and {len(gone)} nodes that had to go",
+            )
