@@ -10,6 +10,7 @@ import colorsys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
+from itertools import zip_longest
 
 from attrs import define, field
 
@@ -44,6 +45,9 @@ COLOURS = {
     Level.SAFE: "#15803d",
 }
 WRONG = "#d11a2a"
+
+APART = ("partition", "only")
+"""How faults begin that last until the network is healed."""
 
 STYLE = f"""
 text {{ font: 11px ui-sans-serif, "DejaVu Sans", Arial, sans-serif; fill: #22262c }}
@@ -325,7 +329,7 @@ class _Drawing:
         for event in (*self.events, traces.Fault(self.scale.times[-1], "heal")):
             if not isinstance(event, traces.Fault):
                 continue
-            if event.text.startswith(("partition", "only")) and since is None:
+            if event.text.startswith(APART) and since is None:
                 since = event.at
             elif event.text == "heal" and since is not None:
                 x, end = self.scale.x(since), self.scale.x(event.at)
@@ -338,9 +342,10 @@ class _Drawing:
 
     def faults(self) -> Iterator[str]:
         """What was done to the network stands above a line through all lanes, what was done to a node at its lane."""
-        for event in self.events:
-            if not isinstance(event, traces.Fault) or not self.shown(event.at):
-                continue
+        found = [event for event in self.events if isinstance(event, traces.Fault) and self.shown(event.at)]
+        for event, later in zip_longest(found, found[1:]):
+            if event.text == "heal" and later is not None and later.at == event.at and later.text.startswith(APART):
+                continue  # one partition makes room for the next
             x = self.scale.x(event.at)
             first, _, rest = event.text.partition(" ")
             tip = f"<title>{escape(traces.describe(event))}</title>"

@@ -65,7 +65,7 @@ class Focus:
         if index == self.index:
             return True
         match event:
-            case traces.Sent() | traces.Delivered():
+            case traces.Sent() | traces.Delivered() | traces.SafeHeld():
                 return event.message in self.words
             case traces.Accepted():
                 return event.stable and not self.words.isdisjoint(event.messages)
@@ -231,6 +231,9 @@ class _Speech:
             return (first, Word(f"*{rest}", [], marked=marked)) if first in names else ("", Word(event.text, []))
         if isinstance(event, traces.NodeStarted | traces.NodeEnded | traces.NodeViewSeen | traces.NodeSignalSeen):
             return event.node.name, Word(self._of_node(event), [], marked=marked)
+        if isinstance(event, traces.SafeHeld):
+            words = f"{event.message} is not at {' '.join(one.name for one in event.lacking)}"
+            return event.node.name, Word(words, [], marked=marked) if event.lacking else None
         node = event.process.node.name
         text = self._of_client(event)
         if marked and isinstance(event, traces.Accepted):  # elsewhere a report on a send says nothing new

@@ -52,6 +52,16 @@ class DrawingTests(SynchronousTestCase):
         self.assertIn("partitioned", tips(drawing))
         self.assertEqual(len(arrows(drawing, COLOURS[Level.CAUSAL])), 2)
 
+    def test_one_partition_after_another(self) -> None:
+        """Where a partition takes the place of another, the new one is named and not the healing between them."""
+        story = Story("ab")
+        story.add(traces.Fault(story.tick(), "partition a | b"))
+        at = story.tick()
+        story.add(traces.Fault(at, "heal"))
+        story.add(traces.Fault(at, "only a-b"))
+        self.assertIn("only a-b", texts(draw(story.trace)))
+        self.assertNotIn("heal", texts(draw(story.trace)))
+
     def test_text_is_escaped(self) -> None:
         """Names that look like markup stay text."""
         story = Story("a")

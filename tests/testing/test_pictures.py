@@ -56,6 +56,15 @@ class PictureTests(SynchronousTestCase):
         story.add(traces.Fault(story.tick(), "partition a | b"))
         self.assertTrue(any("-- partition a | b ----" in line for line in body(picture(story.trace))))
 
+    def test_safe_message_that_somebody_lacks(self) -> None:
+        """A SAFE message that is about to be delivered is shown only if a node of the view has not all of it."""
+        story = Story("abc")
+        story.send("a", "x", Level.SAFE)
+        story.add(traces.SafeHeld(story.tick(), story.node("a"), "x", ()))
+        self.assertNotIn("is not at", picture(story.trace))
+        story.add(traces.SafeHeld(story.tick(), story.node("a"), "x", (story.node("c"),)))
+        self.assertIn("x is not at c", picture(story.trace))
+
     def test_clients_of_one_node(self) -> None:
         """Where a node has several clients, what happens to all of them alike is told once."""
         story = Story("ab")
