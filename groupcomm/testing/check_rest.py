@@ -53,13 +53,15 @@ class NodeAtEnd:
 
 @frozen
 class EndOfRun:
-    """What the harness knows at the end of a run whose nodes were connected and left in peace.
+    """What the harness knows at the end of a run.
 
     Attributes:
-        nodes: the live ones.
+        nodes: those that were connected and left in peace; empty if the run did not come so far.
         heartbeat_seconds: how often an idle node says that it lives.
         nacks_sent: the NACKs of the whole run.
         lost_copies: the copies of datagrams that did not arrive, or late.
+        repairs_sent: packets that were sent again: each was compared with the original (X5).
+        stability_checks: how often what nodes take for stable was compared with what the others have (X4).
         violations: what was seen on the way.
     """
 
@@ -67,6 +69,8 @@ class EndOfRun:
     heartbeat_seconds: float = 0.25
     nacks_sent: int = 0
     lost_copies: int = 0
+    repairs_sent: int = 0
+    stability_checks: int = 0
     violations: tuple[Violation, ...] = ()
 
 
@@ -77,6 +81,8 @@ def check_rest(history: History, end: EndOfRun) -> None:
     for node in end.nodes:
         _check_idle(history, node, (IDLE_DATAGRAMS + IDLE_DATAGRAMS_PER_PEER * len(end.nodes)) / end.heartbeat_seconds)
         _check_unblocked(history, node)
+    report.premise("X4", end.stability_checks)
+    report.premise("X5", end.repairs_sent)
     report.premise("X6", bool(end.nacks_sent))
     if end.nacks_sent > NACKS_AT_LEAST + NACKS_PER_LOST_COPY * end.lost_copies:
         report.violate("X6", AT_THE_END, f"{end.nacks_sent} NACKs for {end.lost_copies} lost copies")

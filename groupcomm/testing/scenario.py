@@ -22,11 +22,12 @@ from groupcomm.testing.cluster import Cluster, TimeLimitReached, product_engine
 from groupcomm.testing.interface import EngineFactory
 from groupcomm.testing.network import Conditions, PacketObserver
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
-from groupcomm.testing.oracle import Report, examine
+from groupcomm.testing.oracle import EndOfRun, Report, examine
 from groupcomm.testing.packets import packet_kind
 from groupcomm.testing.parameters import GROUPS, LEVELS, NAMES
 from groupcomm.testing.script import Scenario
 from groupcomm.testing.trace import Trace
+from groupcomm.testing.watchers import Watchers
 
 CONVERGE_SECONDS = 20.0
 """From the healing of the network to one view of the core."""
@@ -72,6 +73,8 @@ class Run:
 
     scenario: Scenario
     cluster: Cluster
+    watchers: Watchers
+    end: EndOfRun | None = None
     refused_sends: int = 0
     faults: dict[str, int] = field(factory=dict)
     core: tuple[str, ...] = ()
@@ -109,7 +112,7 @@ class Run:
             buffer_bytes=parameters.buffer_bytes,
         )
         cluster.network.observer = observer
-        run = cls(scenario, cluster)
+        run = cls(scenario, cluster, Watchers.attach(cluster))
         for step in scenario.steps:
             cluster.scheduler.call_at(step.at, partial(getattr(run, f"_{step.action}"), *step.arguments))
         return run
@@ -126,7 +129,7 @@ class Run:
             failure, text = "L1", str(error)
         except Exception:
             failure, text = "exception", traceback.format_exc()
-        report = examine(cluster.trace, settled=settled)
+        report = examine(cluster.trace, settled=settled, end=self.end or self.watchers.so_far())
         if report.violations and failure != "exception":
             failure = report.violations[0].property
             text = "\n".join(f"{one.property}: {one.text}" for one in report.violations[:10]) + "\n" + text
@@ -156,7 +159,7 @@ class Run:
         for number, (name, slot) in enumerate(sorted(self._clients)):
             self._send(name, slot, f"probe{number}", 20, LEVELS[-1 - number % len(LEVELS)], GROUPS[:1], False, False)
         self.rest_seconds = cluster.run_until(lambda: self._at_rest() and self._converged(), REST_SECONDS, every=0.02)
-        cluster.run(0.2)
+        self.end = self.watchers.rest(self.core)
 
     def _choose_core(self) -> None:
         live = [node.name for node in self.cluster.live_nodes() if not node.leaving]

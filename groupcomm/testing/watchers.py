@@ -60,12 +60,16 @@ class Watchers:
         violations: of X4, X5 and X9, each at the place that the trace had reached.
         sent: how many datagrams each socket has sent.
         nacks_sent: how many of all were NACKs.
+        repairs_sent: how many were packets that had been sent before.
+        stability_checks: how often X4 was looked at.
     """
 
     cluster: Cluster
     violations: list[Violation] = field(factory=list)
     sent: dict[Address, int] = field(factory=dict)
     nacks_sent: int = 0
+    repairs_sent: int = 0
+    stability_checks: int = 0
     _packets: dict[bytes, bytes] = field(factory=dict)
     _fresh: dict[Address, int] = field(factory=dict)
     _left: dict[str, tuple[NodeId, ViewId | None, int]] = field(factory=dict)
@@ -89,10 +93,13 @@ class Watchers:
                 self.nacks_sent += 1
             return
         identity = data[IDENTITY]
-        first = self._packets.setdefault(identity, data)
-        if first is data:
+        first = self._packets.get(identity)
+        if first is None:
+            self._packets[identity] = data
             self._fresh.setdefault(source, int.from_bytes(data[NUMBER]))
-        elif first != data:
+            return
+        self.repairs_sent += 1
+        if first is not data and first != data:
             number = int.from_bytes(data[NUMBER])
             self._violate("X5", f"packet {number} of sender {int.from_bytes(data[SENDER])} is sent again otherwise")
 
@@ -150,6 +157,7 @@ class Watchers:
         received = _received(statuses, stream)
         if not received:
             return
+        self.stability_checks += 1
         slowest = min(received, key=lambda node: received[node])
         for node, status in statuses.items():
             for peer in status.peers:
@@ -170,11 +178,22 @@ class Watchers:
         self.cluster.run(quiet)
         before = dict(self.sent)
         self.cluster.run(seconds)
-        nodes = tuple(self._at_end(node, before, seconds) for node in map(self.cluster.node, names))
+        return self.so_far(tuple(self._at_end(node, before, seconds) for node in map(self.cluster.node, names)))
+
+    def so_far(self, nodes: tuple[NodeAtEnd, ...] = ()) -> EndOfRun:
+        """What is known of a run that did not come to its rest, or of one that did, with its nodes."""
         counters = self.cluster.network.counters
         lost = sum(counters.get(fate, 0) for fate in ("drop", "cut", "clog", "corrupt", "late"))
         lost += sum(node.buffer_drops for node in self.cluster.nodes.values())
-        return EndOfRun(nodes, self.cluster.config.timing.heartbeat, self.nacks_sent, lost, tuple(self.violations))
+        return EndOfRun(
+            nodes,
+            self.cluster.config.timing.heartbeat,
+            self.nacks_sent,
+            lost,
+            self.repairs_sent,
+            self.stability_checks,
+            tuple(self.violations),
+        )
 
     def _at_end(self, node: SimulatedNode, before: dict[Address, int], seconds: float) -> NodeAtEnd:
         status = node.status()
