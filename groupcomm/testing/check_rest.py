@@ -62,6 +62,7 @@ class EndOfRun:
         lost_copies: the copies of datagrams that did not arrive, or late.
         repairs_sent: packets that were sent again: each was compared with the original (X5).
         stability_checks: how often what nodes take for stable was compared with what the others have (X4).
+        cap_checks: how often what a node holds was compared with its caps (X1).
         violations: what was seen on the way.
     """
 
@@ -71,6 +72,7 @@ class EndOfRun:
     lost_copies: int = 0
     repairs_sent: int = 0
     stability_checks: int = 0
+    cap_checks: int = 0
     violations: tuple[Violation, ...] = ()
 
 
@@ -81,6 +83,7 @@ def check_rest(history: History, end: EndOfRun) -> None:
     for node in end.nodes:
         _check_idle(history, node, (IDLE_DATAGRAMS + IDLE_DATAGRAMS_PER_PEER * len(end.nodes)) / end.heartbeat_seconds)
         _check_unblocked(history, node)
+    report.premise("X1", end.cap_checks)
     report.premise("X4", end.stability_checks)
     report.premise("X5", end.repairs_sent)
     report.premise("X6", bool(end.nacks_sent))

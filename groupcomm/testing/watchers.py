@@ -1,11 +1,11 @@
 """What no event at the borders shows: what went over the wire, who holds what, who was blocked for how long.
 
 The network and the nodes of a cluster tell a ``Watchers`` of every datagram and every turn; it keeps what the oracle
-needs besides the trace. Decides the engine invariants that can be seen from outside while the run goes on: X4 (nobody
+needs besides the trace. Decides the engine invariants that can be seen from outside while the run goes on: X1 (what is
+queued and held stays below its caps; the engine's ``check_invariants`` sees more of it, after every step), X4 (nobody
 believes more to be stable than the others have), X5 (a repair is the original, byte for byte) and X9 (nothing follows
-the end). The others: X1 is the engine's ``check_invariants`` after every step, X2 the network's, X8 the node's; X6 is
-judged at the end; X10 is that no exception is caught on the way from the engine to whoever runs the cluster. Packets
-have no nonces yet (X3), and nobody configures a rate (X7).
+the end). The others: X2 is the network's, X8 the node's; X6 is judged at the end; X10 is that no exception is caught on
+the way from the engine to whoever runs the cluster. Packets have no nonces yet (X3), and nobody configures a rate (X7).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from attrs import define, field
 
 from groupcomm.identity import NodeId, ViewId
+from groupcomm.limits import MAX_FRAME_BYTES, MAX_STREAM_PACKETS
 from groupcomm.outputs import Address
 from groupcomm.status import NodeStatus
 from groupcomm.testing import trace as traces
@@ -57,11 +58,12 @@ class Watchers:
     """The facts of one run.
 
     Attributes:
-        violations: of X4, X5 and X9, each at the place that the trace had reached.
+        violations: of X1, X4, X5 and X9, each at the place that the trace had reached.
         sent: how many datagrams each socket has sent.
         nacks_sent: how many of all were NACKs.
         repairs_sent: how many were packets that had been sent before.
         stability_checks: how often X4 was looked at.
+        cap_checks: how often X1 was looked at.
     """
 
     cluster: Cluster
@@ -70,6 +72,7 @@ class Watchers:
     nacks_sent: int = 0
     repairs_sent: int = 0
     stability_checks: int = 0
+    cap_checks: int = 0
     _packets: dict[bytes, bytes] = field(factory=dict)
     _fresh: dict[Address, int] = field(factory=dict)
     _left: dict[str, tuple[NodeId, ViewId | None, int]] = field(factory=dict)
@@ -149,9 +152,19 @@ class Watchers:
             other = self.cluster.nodes.get(member.name)
             if other is not None and other.process_alive and other.identity == member:
                 status = other.status()
+                self._check_caps(status, len(other.clients))
                 if status.view == view.id:
                     found[member] = status
         return found
+
+    def _check_caps(self, status: NodeStatus, clients: int) -> None:
+        self.cap_checks += 1
+        most = self.cluster.config.budget_bytes // 4 + (clients + 1) * MAX_FRAME_BYTES
+        if status.queued_bytes > most:
+            self._violate("X1", f"{status.node} has {status.queued_bytes} bytes queued, {most} are allowed")
+        for peer in status.peers:
+            if peer.unstable_packets > MAX_STREAM_PACKETS:
+                self._violate("X1", f"{status.node} holds {peer.unstable_packets} packets of {peer.node}")
 
     def _check_stability(self, statuses: dict[NodeId, NodeStatus], stream: NodeId) -> None:
         received = _received(statuses, stream)
@@ -192,6 +205,7 @@ class Watchers:
             lost,
             self.repairs_sent,
             self.stability_checks,
+            self.cap_checks,
             tuple(self.violations),
         )
 

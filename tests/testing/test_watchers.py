@@ -76,6 +76,15 @@ class WatchersTests(SynchronousTestCase):
         self.watchers.ended(self.nodes[0], 2)
         self.assertEqual(self.violations(self.watchers.so_far()), ["X9"])
 
+    def test_queue_beyond_its_cap(self) -> None:
+        """X1: a node has more queued than its budget allows."""
+        self.talk()
+        honest = SimulatedNode.status
+        self.patch(SimulatedNode, "status", lambda node: evolve(honest(node), queued_bytes=1 << 40))
+        self.nodes[0].open("y").send("g", b"late|", level=Level.SAFE)
+        self.cluster.run(0.5)
+        self.assertEqual(set(self.violations(self.watchers.so_far())), {"X1"})
+
     def test_stability_that_is_overrated(self) -> None:
         """X4: a node takes for stable what another has not received."""
         self.talk()
