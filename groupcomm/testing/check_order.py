@@ -303,17 +303,21 @@ def _check_prefix(
 
 
 def _check_skipped(history: History, step: GroupStep, expected: list[Delivery]) -> None:
-    """Who goes on to another node view may have left out messages of the sequence, but of those it parts from only."""
-    node_step = None if step.node_view is None else step.process.node.by_view.get(step.node_view)
-    if step.next is None or node_step is None or node_step.next is None or step.next.index < node_step.next.index:
+    """Who leaves a node view may have left out messages that others had in it, but of those it parts from only.
+
+    A group view can outlast several node views: the one in which the message was delivered counts.
+    """
+    if step.next is None:
         return
-    together = node_step.next.view.transitional
     for delivery in expected:
         message = delivery.message
-        if step.process in message.got or message.discarded_by(step.process.member):
+        if step.process in message.got or message.discarded_by(step.process.member) or delivery.node_view is None:
+            continue
+        node_step = step.process.node.by_view.get(delivery.node_view)
+        if node_step is None or node_step.next is None or step.next.index < node_step.next.index:
             continue
         history.report.premise("O7 after signal")
-        if message.sender.node in together:
+        if message.sender.node in node_step.next.view.transitional:
             history.report.violate(
                 "O7",
                 max(node_step.next.index, delivery.index),
