@@ -97,5 +97,8 @@ MAX_CONTROL_ASSEMBLY_BYTES: Final = 16 * 1024 * 1024
 MAX_STRANGERS: Final = MAX_NODES
 """Nodes outside the view that are remembered from their beacons: the longest silent is forgotten when full."""
 
+DEFAULT_TRACE_BYTES: Final = 256 * 1024 * 1024
+"""One trace file, if one is asked for: at the limit the recorder says so in it and stops; nothing else changes."""
+
 MAX_EPOCH_JUMP: Final = 1 << 48
 """An epoch further than this above ours is refused: one bad node cannot end the number space."""

@@ -18,13 +18,14 @@ from attrs import evolve, frozen
 from groupcomm.daemon.control import ControlEndpoint, default_control, parse_control
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name, checked_node_name
-from groupcomm.limits import MAX_NODE_NAME_BYTES
+from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT
 
 DISCOVERIES: Final = ("zeroconf", "multicast", "static")
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS: Final = ("text", "json")
 MAX_FILE_BYTES: Final = 1024 * 1024
+MIN_TRACE_BYTES: Final = 64 * 1024
 
 _Value = TypeVar("_Value")
 
@@ -73,6 +74,8 @@ SETTINGS: Final = (
     Setting("data-dir", "directory for what must survive a restart (default: none)", "DIR"),
     Setting("log-level", "least level that is logged: debug, info, warn, error or critical (default: info)", "LEVEL"),
     Setting("log-format", "form of the log: text or json (default: text)", "FORMAT"),
+    Setting("trace", "file to record a trace in, of what happens to this node and its clients (default: none)", "FILE"),
+    Setting("trace-limit", f"how large that file may grow, in bytes (default: {DEFAULT_TRACE_BYTES})", "BYTES"),
     Setting("multicast", f"multicast group and port (default: {DEFAULT_GROUP}:{DEFAULT_PORT})", "GROUP:PORT"),
 )
 """Every setting, in the order it is shown in."""
@@ -112,6 +115,8 @@ class Settings:
     data_dir: Path | None
     log_level: str
     log_format: str
+    trace: Path | None
+    trace_limit_bytes: int
     multicast: tuple[str, int]
     origins: tuple[Origin, ...]
 
@@ -234,6 +239,8 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         data_dir=take("data-dir", "", lambda text: Path(text).absolute() if text else None),
         log_level=take("log-level", "info", _one_of(LOG_LEVELS)),
         log_format=take("log-format", "text", _one_of(LOG_FORMATS)),
+        trace=take("trace", "", lambda text: Path(text).absolute() if text else None),
+        trace_limit_bytes=take("trace-limit", str(DEFAULT_TRACE_BYTES), _parse_trace_limit),
         multicast=take("multicast", f"{DEFAULT_GROUP}:{DEFAULT_PORT}", _parse_multicast),
         origins=(),
     )
@@ -299,6 +306,12 @@ def _parse_multicast(text: str) -> tuple[str, int]:
     if not multicast or (colon and not _is_port(port)):
         raise UsageError(f"{text!r} is not GROUP:PORT with an IPv4 multicast group (224.0.0.0 to 239.255.255.255)")
     return group, int(port) if colon else DEFAULT_PORT
+
+
+def _parse_trace_limit(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 15 and int(text) >= MIN_TRACE_BYTES):
+        raise UsageError(f"{text!r} is not a number of bytes from {MIN_TRACE_BYTES} on")
+    return int(text)
 
 
 def _is_port(text: str) -> bool:

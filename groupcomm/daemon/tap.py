@@ -99,6 +99,8 @@ def node_config(settings: Settings) -> NodeConfig:
         discovery=settings.discovery,
         peers=settings.peers,
         data_dir=settings.data_dir,
+        trace=settings.trace,
+        trace_limit_bytes=settings.trace_limit_bytes,
     )
 
 

@@ -10,7 +10,7 @@ from attrs import field, frozen
 from groupcomm.config import EngineConfig
 from groupcomm.discovery.sources import DEFAULT_SOURCES, check_sources
 from groupcomm.identity import checked_node_name
-from groupcomm.limits import MAX_NODE_NAME_BYTES
+from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT, check_ports
 
 
@@ -36,6 +36,8 @@ class NodeConfig:
         discovery: the sources of hints, of ``zeroconf``, ``multicast`` and ``static``.
         peers: where to look for other nodes, each ``HOST[:PORT]``; without a port, that of ``multicast_port``.
         data_dir: where what must outlive a restart is kept; None: nothing is.
+        trace: the file to record a trace in; None: nothing is recorded.
+        trace_limit_bytes: how large that file may grow.
     """
 
     engine: EngineConfig = field(factory=EngineConfig)
@@ -47,6 +49,8 @@ class NodeConfig:
     discovery: tuple[str, ...] = DEFAULT_SOURCES
     peers: tuple[str, ...] = ()
     data_dir: Path | None = None
+    trace: Path | None = None
+    trace_limit_bytes: int = DEFAULT_TRACE_BYTES
 
     def __attrs_post_init__(self) -> None:
         checked_node_name(self.node)

@@ -32,6 +32,7 @@ from groupcomm.net.reactor import INodeReactor, IWatchReactor
 from groupcomm.net.sockets import DatagramSink, NodeSockets, NodeTransport, SocketConfig
 from groupcomm.net.watch import BannerFactory, NeighbourWatch
 from groupcomm.node.config import NodeConfig
+from groupcomm.node.recorder import TraceRecorder
 from groupcomm.outputs import (
     Address,
     Datagram,
@@ -163,7 +164,13 @@ class NodeDriver:
             config.engine, self.id, random.Random(random.SystemRandom().getrandbits(64)), self._last_now
         )
         sockets = SocketConfig(interface, config.multicast_group, config.multicast_port, config.port)
-        self.transport = seams.open_transport(reactor, sockets, self, self._banner)
+        self._recorder = self._open_trace()
+        try:
+            self.transport = seams.open_transport(reactor, sockets, self, self._banner)
+        except BaseException:
+            if self._recorder is not None:
+                self._recorder.close()
+            raise
         announcement = Announcement(config.engine.cluster, self.id, self.transport.address[0])
         self._sources = seams.make_sources(
             cast(IDiscoveryReactor, reactor), announcement, config.discovery, config.peers, config.multicast_port
@@ -172,6 +179,8 @@ class NodeDriver:
     def begin(self) -> None:
         """Let the engine and the sources begin."""
         host, port = self.transport.address
+        if self._recorder is not None:
+            self._recorder.started()
         self._log.info(
             "node {node} of cluster {cluster} listening on {host}:{port}, group {group}:{group_port}",
             node=self.id.name,
@@ -227,8 +236,11 @@ class NodeDriver:
             raise NotConnected("the node has stopped" if self.stopped is not None else "the node is leaving")
         engine = self._engine
         number = engine.open_session(client_name, self.now())
+        member = engine.member(number)
+        if self._recorder is not None:
+            self._recorder.opened(member)
         limits = SessionLimits(self._config.engine.max_message_bytes, self._config.engine.mtu_bytes // 2)
-        session = LocalSession(self, engine, number, engine.member(number), handler, limits)
+        session = LocalSession(self, engine, number, member, handler, limits, self._recorder)
         self._sessions.add(session)
         self.schedule_flush(session)
         return session
@@ -288,9 +300,13 @@ class NodeDriver:
         self._settle(now)
 
     def _settle(self, now: float) -> None:
-        """Send, deliver, wait for the next deadline."""
-        self.transport.send(self._engine.datagrams_to_send(now))
-        self._outbox.extend(self._engine.take_outputs())
+        """Send, deliver, wait for the next deadline; a trace has it all before the first datagram leaves."""
+        datagrams = self._engine.datagrams_to_send(now)
+        outputs = self._engine.take_outputs()
+        if self._recorder is not None:
+            self._recorder.happened(outputs)
+        self.transport.send(datagrams)
+        self._outbox.extend(outputs)
         if self._delivering:
             return
         self._delivering = True
@@ -344,6 +360,8 @@ class NodeDriver:
         """The engine has ended: so do the sessions."""
         self._sessions.deliver()
         self.stopped = output
+        if self._recorder is not None:
+            self._recorder.ended(output.reason)
         if output.clean:
             self._log.info("node {node} has left the cluster", node=self.id.name)
         else:
@@ -410,6 +428,20 @@ class NodeDriver:
     def _leave_failed(self, failure: Failure) -> None:
         """The others have not let us go in time."""
         self._log.warn("node {node} could not leave in time; it stops all the same", node=self.id.name)
+
+    def _open_trace(self) -> TraceRecorder | None:
+        """The recorder of this run, if one is asked for."""
+        config = self._config
+        if config.trace is None:
+            return None
+        return TraceRecorder(
+            config.trace,
+            config.trace_limit_bytes,
+            self.id,
+            config.engine.cluster,
+            self._seams.clock,
+            self._seams.wall_clock,
+        )
 
     def _linger(self, _: object) -> Deferred[None]:
         """Stay reachable for a moment."""

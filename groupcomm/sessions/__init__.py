@@ -1,6 +1,21 @@
 """Sessions of an engine: what a daemon's client and an embedded application have in common."""
 
-from groupcomm.sessions.local import LocalSession, SessionEngine, SessionHandler, SessionHost, SessionLimits
+from groupcomm.sessions.local import (
+    LocalSession,
+    SessionEngine,
+    SessionHandler,
+    SessionHost,
+    SessionLimits,
+    SessionRecorder,
+)
 from groupcomm.sessions.table import SessionTable
 
-__all__ = ["LocalSession", "SessionEngine", "SessionHandler", "SessionHost", "SessionLimits", "SessionTable"]
+__all__ = [
+    "LocalSession",
+    "SessionEngine",
+    "SessionHandler",
+    "SessionHost",
+    "SessionLimits",
+    "SessionRecorder",
+    "SessionTable",
+]

@@ -107,6 +107,33 @@ class SessionLimits:
     waiting_bytes: int = SESSION_QUEUE_BYTES
 
 
+class SessionRecorder(Protocol):
+    """What a trace is told of a session, each right after the engine has taken it."""
+
+    def joining(self, session: int, group: str) -> None:
+        """A join."""
+
+    def leaving(self, session: int, group: str) -> None:
+        """A leave."""
+
+    def sent(
+        self,
+        session: int,
+        ticket: int,
+        messages: Sequence[bytes],
+        level: Level,
+        groups: Sequence[str],
+        recipient: str | None = None,
+        *,
+        stable: bool,
+        self_discard: bool,
+    ) -> None:
+        """A frame; ``recipient`` is ``client@node`` of a private one."""
+
+    def closed(self, session: int) -> None:
+        """The end."""
+
+
 class SessionHost(Protocol):
     """What a session needs of its node."""
 
@@ -169,6 +196,7 @@ class LocalSession:
         member: MemberId,
         handler: SessionHandler,
         limits: SessionLimits,
+        recorder: SessionRecorder | None = None,
     ) -> None:
         """A session that the engine has opened.
 
@@ -179,6 +207,7 @@ class LocalSession:
             member: who this is.
             handler: gets the events.
             limits: what it may do.
+            recorder: keeps a trace of it; None: nobody does.
         """
         self.number = number
         self.member = member
@@ -186,6 +215,7 @@ class LocalSession:
         self._engine = engine
         self._handler = handler
         self._limits = limits
+        self._recorder = recorder
         self._closed = False
         self._node_leaves = False
         self._paused = False
@@ -316,6 +346,8 @@ class LocalSession:
                 self._refuse(item, error)
                 continue
             self._waiting.popleft()
+            if self._recorder is not None:
+                self._record(self._recorder, item, ticket)
             if isinstance(item, _Sending):
                 self._waiting_bytes -= item.size_bytes
                 if item.stable:
@@ -499,6 +531,25 @@ class LocalSession:
         _, client, node = item.destination
         return self._engine.send_private(self.number, client, node, payload, item.level, now, stable=item.stable)
 
+    def _record(self, recorder: SessionRecorder, item: _Sending | _Joining | _Leaving, ticket: int) -> None:
+        """Tell the trace what the engine has taken."""
+        if isinstance(item, _Joining):
+            recorder.joining(self.number, item.group)
+        elif isinstance(item, _Leaving):
+            recorder.leaving(self.number, item.group)
+        else:
+            private = not item.destination[0]
+            recorder.sent(
+                self.number,
+                ticket,
+                item.messages,
+                item.level,
+                () if private else item.destination,
+                "@".join(item.destination[1:]) if private else None,
+                stable=item.stable,
+                self_discard=item.self_discard,
+            )
+
     def _refuse(self, item: _Sending | _Joining | _Leaving, error: GroupcommError) -> None:
         """The engine does not take it."""
         if isinstance(item, _Sending):
@@ -514,6 +565,8 @@ class LocalSession:
     def _end(self, reason: Reason) -> None:
         """Nothing follows: give the last events and let nobody wait."""
         self._closed = True
+        if self._recorder is not None:
+            self._recorder.closed(self.number)
         self._host.forget(self)
         self._events.extend(Left(group, reason) for group in sorted(self._groups))
         leaving = [result for results in self._leaving.values() for result in results]
