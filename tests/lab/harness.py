@@ -28,11 +28,13 @@ from typing import Any, Final, TypeVar
 
 from twisted.trial.unittest import SkipTest
 
-from tests.lab.checks import History
+from tests.lab import verdict
 
 SCRIPT: Final = Path(__file__).with_name("lab")
 TOOLS: Final = ("ip", "nft", "tc", "ethtool")
 END_SECONDS: Final = 5.0
+TRACE_BYTES: Final = 16 * 1024 * 1024
+"""How much of one daemon's run is judged unless told: the oracle takes its time for more."""
 POLL_SECONDS: Final = 0.01
 
 VIEW_LOGGED: Final = re.compile(r"\] view (\S+): (.*); left: ")
@@ -82,12 +84,14 @@ def wait_until(
 class Lab:
     """Hosts 1 to ``size`` and all that was started on them. A context manager; leaving it leaves nothing behind."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, trace_bytes: int = TRACE_BYTES) -> None:
         require_lab()
         self.size = size
+        self.trace_bytes = trace_bytes
         self.prefix = "l" + "".join(random.choices(string.ascii_lowercase, k=2))
         self.cluster = f"lab-{self.prefix}-{os.getpid()}"
         self.processes: list[Process] = []
+        self._judged = False
 
     def __enter__(self) -> Lab:
         self.directory = Path(tempfile.mkdtemp(prefix=f"groupcomm-lab-{self.prefix}-"))
@@ -101,8 +105,15 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._report()
+        try:
+            if error is not None:
+                self._report()
+            elif not self._judged:
+                self.judge()
+        finally:
+            self._end_all()
+
+    def _end_all(self) -> None:
         try:
             for process in reversed(self.processes):
                 process.ask_to_end()
@@ -121,6 +132,36 @@ class Lab:
         for process in self.processes:
             for line in process.last_errors():
                 print(f"{process.name}: {line}")
+        print(self._verdict().wrong or "the oracle finds nothing wrong")
+
+    # The verdict.
+
+    def judge(self, *needed: str) -> dict[str, int]:
+        """Hold all that the daemons have recorded, and their members heard, to every property; with the lab's end.
+
+        Args:
+            needed: properties that must have had something to hold for.
+
+        Returns:
+            For each property how often it had.
+
+        Raises:
+            LabError: one is broken, or was not put to the test.
+        """
+        self._judged = True
+        began = time.process_time()
+        found = self._verdict()
+        if found.wrong:
+            raise LabError(found.wrong)
+        if idle := [name for name in needed if not found.premises.get(name)]:
+            raise LabError(f"nothing put these to the test: {', '.join(idle)}")
+        measured("the oracle, over all that was recorded", time.process_time() - began, "s")
+        return found.premises
+
+    def _verdict(self) -> verdict.Verdict:
+        daemons = [process for process in self.processes if isinstance(process, Daemon)]
+        members = [process for process in self.processes if isinstance(process, Member)]
+        return verdict.examine(daemons, members)
 
     # The lab script.
 
@@ -307,6 +348,9 @@ class Daemon(Process):
         self._run = 1 + sum(process.name.startswith(f"daemon-{node}-") for process in lab.processes)
         super().__init__(lab, host, f"daemon-{node}-{self._run}")
         self.node = node
+        self.trace = lab.directory / f"{self.name}.trace"
+        self.killed = False
+        self.apart = False
         self.runtime = lab.directory / f"run-{node}"
         self._options = list(options)
         self._configured = configured
@@ -324,8 +368,14 @@ class Daemon(Process):
         ]
 
     def environment(self) -> dict[str, str]:
-        """With a run directory of its own."""
-        return {**super().environment(), "XDG_RUNTIME_DIR": str(self.runtime), "HOME": str(self.runtime)}
+        """With a run directory of its own, and a trace."""
+        own = {
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            "HOME": str(self.runtime),
+            "GROUPCOMM_TRACE": str(self.trace),
+            "GROUPCOMM_TRACE_LIMIT": str(self.lab.trace_bytes),
+        }
+        return {**super().environment(), **own}
 
     def start(self) -> None:
         """Start it."""
@@ -335,6 +385,7 @@ class Daemon(Process):
     def kill(self) -> float:
         """End it at once, and then its monitor, which has nobody left to ask."""
         killed = super().kill()
+        self.killed = True
         if self._monitor is not None:
             self._monitor.ask_to_end()
         return killed
@@ -415,9 +466,19 @@ class Member(Process):
         """How many messages a quiet member has counted, in thousands rounded down."""
         return max((int(entry["n"]) for entry in self.of_kind("count")), default=0)
 
-    def history(self) -> History:
-        """Its log, for the checks."""
-        return History.of(self.title, self.entries())
+    def reliable(self, kind: str) -> list[Json]:
+        """Its entries of the kind ``m`` or ``send`` at a level that is never lost."""
+        return [entry for entry in self.of_kind(kind) if entry["l"] != "UNRELIABLE"]
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it only counts messages."""
+        return bool(self._settings.get("quiet"))
+
+    @property
+    def daemon_trace(self) -> Path:
+        """What its daemon has recorded."""
+        return self.daemon.trace
 
     def of_kind(self, kind: str) -> list[Json]:
         """Its entries of one kind so far."""

@@ -6,7 +6,7 @@ SETTINGS is a JSON object: ``control`` (the socket), ``name``, ``groups``, ``qui
 come as JSON objects, one a line, on standard input; see ``Program``. What it writes:
 
     {"e": "joined", "group", "at"}             the join is complete
-    {"e": "send", "n", "g", "l", "at"}         message n (numbered from 1 in this process) is given to the library
+    {"e": "send", "by", "n", "g", "l", "at"}   message n (numbered from 1 in this process) is given to the library
     {"e": "m", "id": [sender, n], "g", "l", "v", "at"}    a message is delivered
     {"e": "view" | "signal" | "left", ...}     the other events
     {"e": "count", "n"}                        quiet: so many messages have been delivered
@@ -43,12 +43,11 @@ Json = dict[str, Any]
 
 RETRY_SECONDS: Final = 0.02
 JOINS_AT_ONCE: Final = 500
-MARK: Final = b"lab"
 
 
 def payload(sender: str, number: int, size: int) -> bytes:
-    """A message that says who sent it and which one it is, and whose last bytes prove that it is whole."""
-    head = MARK + json.dumps([sender, number]).encode() + b"\n"
+    """A message that says who sent it and which one it is (its label), and whose last bytes prove that it is whole."""
+    head = f"{sender} {number}|".encode()
     body = head + bytes(range(256)) * ((size // 256) + 1)
     body = body[: max(size - 4, len(head))]
     return body + zlib.crc32(body).to_bytes(4, "big")
@@ -56,10 +55,11 @@ def payload(sender: str, number: int, size: int) -> bytes:
 
 def identified(data: bytes) -> tuple[str, int] | None:
     """Sender and number of a payload; None if it is not whole."""
-    if not data.startswith(MARK) or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "big"):
+    head, bar, _ = data.partition(b"|")
+    if not bar or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "big"):
         return None
-    sender, number = json.loads(data[len(MARK) : data.index(b"\n")])
-    return sender, number
+    sender, _, number = head.decode().rpartition(" ")
+    return sender, int(number)
 
 
 def write(entry: Json) -> None:
@@ -254,7 +254,16 @@ class Program:
             data = payload(self.settings["name"], self.sent, size)
             total += len(data)
             if command.get("record", True):
-                write({"e": "send", "n": self.sent, "g": groups, "l": level.name, "at": time.monotonic()})
+                write(
+                    {
+                        "e": "send",
+                        "by": self.settings["name"],
+                        "n": self.sent,
+                        "g": groups,
+                        "l": level.name,
+                        "at": time.monotonic(),
+                    }
+                )
             stable = level is not Level.UNRELIABLE and command.get("stable", True)
             window.add(self.connection.send(groups, data, level=level, stable=stable), len(data))
         await window.drained()

@@ -1,134 +1,96 @@
-"""The checks of the lab find what they are there to find."""
+"""The comparison of a member's log with its daemon's trace finds what it is there to find."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.checks import (
-    Delivered,
-    History,
-    Sent,
-    Signal,
-    Step,
-    ViewSeen,
-    causal_pasts,
-    check_agreement,
-    check_always,
-    check_causal,
-    check_fifo,
-    check_integrity,
-    check_own_messages,
-    check_total_order,
-    check_undisturbed,
-    check_views,
-)
+from groupcomm.events import Level, Reason, View
+from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.testing import trace as traces
+from groupcomm.testing.trace import Trace, TraceEvent
+from tests.lab.checks import Json, by_session, difference, session_of
 
-A, B = "a@n1", "b@n2"
-FIRST = "1-n1-1/0"
-SECOND = "2-n1-1/0"
+NODE = NodeId("n1", 5)
+A = MemberId("a", NODE, 1)
+FIRST = GroupViewId(ViewId(1, NODE), 1)
+VIEW = View("lab", FIRST, (A,), (A,), (), (A,), True)
 
 
-def view(identity: str, *members: str, together: Sequence[str] = ()) -> ViewSeen:
-    return ViewSeen(identity, members, frozenset(together))
+def got(number: int) -> TraceEvent:
+    return traces.Delivered(1.0, A, f"a {number}", "d", A, Level.AGREED, ("lab",), FIRST)
 
 
-def got(message: str, level: str = "AGREED", within: str = FIRST) -> Delivered:
-    return Delivered((message[0], int(message[1:])), level, within)
+def gave(number: int) -> TraceEvent:
+    return traces.Sent(1.0, A, f"a {number}", "d", Level.AGREED, ("lab",))
 
 
-def gave(message: str, level: str = "AGREED") -> Sent:
-    return Sent((message[0], int(message[1:])), level)
+EVENTS: list[TraceEvent] = [
+    traces.Opened(0.0, A),
+    traces.ViewSeen(0.5, A, VIEW),
+    gave(1),
+    gave(2),
+    got(1),
+    got(2),
+    traces.SignalSeen(1.5, A, "lab"),
+    traces.LeftSeen(2.0, A, "lab", Reason.LEAVE),
+]
 
 
-def of(name: str, *steps: Step, over: bool = False) -> History:
-    return History(name, [view(FIRST, A, B, together=(name,)), *steps], over)
+def message(number: int | None) -> Json:
+    identity = None if number is None else ["a", number]
+    return {"e": "m", "id": identity, "from": "a@n1", "g": ["lab"], "l": "AGREED", "v": str(FIRST)}
 
 
-class CheckTests(SynchronousTestCase):
-    """Each check passes a good log and refuses a bad one."""
+def sent(number: int) -> Json:
+    return {"e": "send", "by": "a", "n": number, "g": ["lab"], "l": "AGREED"}
 
-    def refuses(self, check: Callable[[Sequence[History]], object], *histories: History) -> None:
-        self.assertRaises(AssertionError, check, histories)
 
-    def test_a_good_run(self) -> None:
-        """A run without faults passes all of them."""
-        one = of(A, gave("a1"), got("b1"), got("a1"))
-        two = of(B, gave("b1"), got("b1"), got("a1"))
-        check_always([one, two])
-        check_undisturbed([one, two])
+ENTRIES: list[Json] = [
+    {"e": "connected"},
+    {"e": "view", "group": "lab", "id": str(FIRST), "members": ["a@n1"], "transitional": ["a@n1"]},
+    sent(1),
+    sent(2),
+    message(1),
+    message(2),
+    {"e": "signal", "group": "lab"},
+    {"e": "left", "group": "lab", "reason": "leave"},
+]
 
-    def test_integrity(self) -> None:
-        """A message twice, one that nobody sent, and one at another level are found."""
-        self.refuses(check_integrity, of(A, gave("a1"), got("a1"), got("a1")))
-        self.refuses(check_integrity, of(A, got("a1")))
-        self.refuses(check_integrity, of(A, gave("a1", "FIFO"), got("a1", "AGREED")))
 
-    def test_loss(self) -> None:
-        """A message that one of them lacks is found."""
-        self.refuses(check_undisturbed, of(A, gave("a1"), got("a1")), of(B))
+class DifferenceTests(SynchronousTestCase):
+    """A member's log beside the trace of its session."""
 
-    def test_fifo(self) -> None:
-        """Two messages of one sender in the wrong order are found, whatever their levels from FIFO on."""
-        self.refuses(check_fifo, of(B, got("a2", "FIFO"), got("a1", "AGREED")))
-        check_fifo([of(B, got("a2", "FIFO"), got("a1", "RELIABLE"))])
+    def test_the_same(self) -> None:
+        """Nothing is said of a member that heard everything."""
+        self.assertIsNone(difference(ENTRIES, EVENTS))
 
-    def test_causal(self) -> None:
-        """An answer before what it answers is found; a FIFO message answers nothing."""
-        asker = of(A, gave("a1", "CAUSAL"), got("a1", "CAUSAL"))
-        answers = of(B, got("a1", "CAUSAL"), gave("b1", "CAUSAL"), got("b1", "CAUSAL"))
-        wrong = History("c@n3", [view(FIRST, A, B, "c@n3"), got("b1", "CAUSAL"), got("a1", "CAUSAL")])
-        self.refuses(check_causal, asker, answers, wrong)
-        answers = of(B, got("a1", "CAUSAL"), gave("b1", "FIFO"), got("b1", "FIFO"))
-        late = History("c@n3", [view(FIRST, A, B, "c@n3"), got("b1", "FIFO"), got("a1", "CAUSAL")])
-        check_causal([asker, answers, late])
+    def test_lost_added_changed(self) -> None:
+        """An event that a member lacks, has twice, has elsewhere or has damaged is found."""
+        for place in (1, 4, 5, 6, 7):
+            self.assertIsNotNone(difference(ENTRIES[:place] + ENTRIES[place + 1 :], EVENTS), place)
+            self.assertIsNotNone(difference(ENTRIES[:place] + ENTRIES[place : place + 1] + ENTRIES[place:], EVENTS))
+        swapped = [*ENTRIES[:4], ENTRIES[5], ENTRIES[4], *ENTRIES[6:]]
+        self.assertIn("number 1", str(difference(swapped, EVENTS)))
+        damaged = [*ENTRIES[:4], message(None), *ENTRIES[5:]]
+        self.assertIn("damaged", str(difference(damaged, EVENTS)))
 
-    def test_causal_past_goes_through_others(self) -> None:
-        """What a message follows is found through members that pass it on."""
-        one = of(A, gave("a1"), got("a1"))
-        two = of(B, got("a1"), gave("b1", "CAUSAL"))
-        three = History("c@n3", [view(FIRST, A, B, "c@n3"), got("b1", "CAUSAL"), gave("c1", "SAFE")])
-        self.assertEqual(causal_pasts([three, two, one])["c", 1], {"a": 1, "b": 1})
+    def test_sends(self) -> None:
+        """A send that the daemon never took, or took in another order, is found."""
+        self.assertIsNotNone(difference([*ENTRIES, sent(3)], EVENTS))
+        swapped = [*ENTRIES[:2], ENTRIES[3], ENTRIES[2], *ENTRIES[4:]]
+        self.assertIsNotNone(difference(swapped, EVENTS))
 
-    def test_total_order(self) -> None:
-        """Two orders before the signal are found; after it each component has its own."""
-        one = of(A, got("a1"), got("b1"))
-        self.refuses(check_total_order, one, of(B, got("b1"), got("a1")))
-        check_total_order([one, of(B, Signal(), got("b1"), got("a1"))])
+    def test_session_that_is_over(self) -> None:
+        """Whoever lost its daemon lacks the end, and only the end."""
+        over: list[TraceEvent] = [*EVENTS[:-1], traces.Closed(3.0, A)]
+        left: Json = {"e": "left", "group": "lab", "reason": "disconnect"}
+        self.assertIsNone(difference([*ENTRIES[:5], left], over))
+        self.assertIsNone(difference([*ENTRIES[:5], sent(3), left], over))
+        self.assertIsNotNone(difference([*ENTRIES[:4], ENTRIES[5], left], over))
 
-    def test_agreement(self) -> None:
-        """Two that change views together but differ in messages, or in their order after the signal, are found."""
-        next_view = view(SECOND, A, B, together=(A, B))
-        check_agreement([of(A, got("a1"), next_view), of(B, got("a1"), next_view)])
-        self.refuses(check_agreement, of(A, got("a1"), next_view), of(B, next_view))
-        self.refuses(check_agreement, of(A, got("a1", "RELIABLE"), next_view), of(B, next_view))
-        self.refuses(
-            check_agreement,
-            of(A, Signal(), got("a1"), got("b1"), next_view),
-            of(B, Signal(), got("b1"), got("a1"), next_view),
-        )
-        alone = view("2-n2-1/0", B, together=(B,))
-        check_agreement([of(A, got("a1"), next_view), of(B, alone)])
-
-    def test_agreement_says_how_often_it_compared(self) -> None:
-        """A check that compared nothing can be told from one that did."""
-        next_view = view(SECOND, A, B, together=(A, B))
-        self.assertEqual(check_agreement([of(A, next_view)]), 0)
-        self.assertEqual(check_agreement([of(A, next_view), of(B, next_view)]), 2)
-
-    def test_own_messages(self) -> None:
-        """A member that lacks a message of its own is found; one that is gone may lack the last ones."""
-        self.refuses(check_own_messages, of(A, gave("a1")))
-        check_own_messages([of(A, gave("a1"), got("a1"), gave("a2"), over=True)])
-        self.refuses(check_own_messages, of(A, gave("a1"), gave("a2"), got("a2"), over=True))
-
-    def test_views(self) -> None:
-        """Views that shrink, differ under one id, lack their owner or lie about who came along are found."""
-        self.refuses(check_views, of(A, view("0-n1-1/0", A, B)))
-        self.refuses(check_views, of(A, view("1-n1-1/0", A, B)))
-        self.refuses(check_views, History(A, [view(FIRST, A, B)]), History(B, [view(FIRST, B, A)]))
-        self.refuses(check_views, History(A, [view(FIRST, B)]))
-        self.refuses(check_views, of(A, got("a1", within=SECOND)))
-        next_view = view(SECOND, A, B, together=(A,))
-        self.refuses(check_views, of(A, next_view), of(B, view(SECOND, A, B, together=(A, B))))
+    def test_whose_session(self) -> None:
+        """A session is found by its client's name and node; the last of that name counts."""
+        later, elsewhere = MemberId("a", NODE, 2), MemberId("a", NodeId("n2", 1), 1)
+        sessions = by_session(Trace([traces.Opened(0.0, each) for each in (A, later, elsewhere)]))
+        self.assertEqual(session_of(sessions, NODE, "a"), later)
+        self.assertIsNone(session_of(sessions, NODE, "b"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -186,8 +187,10 @@ class CommandTests(SynchronousTestCase):
         shell = subprocess.Popen(["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], stdout=subprocess.PIPE)
         watcher.wait_for_line("joined: pipe@n1")
         limit = time.monotonic() + 20
-        while shell.poll() is None and time.monotonic() < limit:
-            self.groupcomm("send", "tea", "again")
+        for number in itertools.count():
+            if shell.poll() is not None or time.monotonic() > limit:
+                break
+            self.groupcomm("send", "tea", f"again {number}")
         out, _ = shell.communicate(timeout=5)
         self.assertEqual(out.decode().splitlines()[-1], str(128 + signal.SIGPIPE))
 

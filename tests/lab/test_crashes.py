@@ -7,7 +7,6 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.checks import History, check_agreement, check_always, check_last_view
 from tests.lab.harness import Daemon, Json, Lab, Member, measured, settle, wait_until
 
 LEVELS = ["RELIABLE", "FIFO", "CAUSAL", "AGREED", "SAFE"]
@@ -26,15 +25,14 @@ class CrashTests(SynchronousTestCase):
             crashes = Crashes(lab)
             for point in range(POINTS):
                 crashes.at_point(point)
-            histories = crashes.finish()
-            check_always(histories)
-            compared = check_agreement(histories)
+            crashes.finish()
+            premises = lab.judge("D1", "D2", "D5", "D6b", "M1", "M4", "O5", "O6 after signal", "O7", "S1", "S3")
             measured("points at which frames of the killed sequencer were unstable", crashes.unstable, "points")
             measured("repairs by nodes that had not sent the packet", crashes.repairs_for_others, "packets")
             measured("longest time from the second kill to the survivors' view", max(crashes.seconds), "s")
             self.assertEqual(crashes.unstable, POINTS)
             self.assertGreater(crashes.repairs_for_others, 0)
-            self.assertGreaterEqual(compared, POINTS)
+            self.assertGreaterEqual(premises["D5 group"], POINTS)
 
 
 class Crashes:
@@ -48,7 +46,6 @@ class Crashes:
         self.seconds: list[float] = []
         self.daemons = {daemon.host: daemon for daemon in lab.daemons((1, 2, 3, 4))}
         self.members = {host: self._member(host, 0) for host in self.daemons}
-        self.gone: list[Member] = []
         self._wait_for_members()
         lab.loss(LOSS_PERCENT)
         for host in self.daemons:
@@ -65,7 +62,7 @@ class Crashes:
                 "seed": self.draw.randrange(1 << 30),
                 "sizes": [50, 3000],
                 "levels": LEVELS,
-                "rate": 100,
+                "rate": 50,
             }
         )
 
@@ -106,23 +103,16 @@ class Crashes:
         dead = self.members[victim.host]
         wait_until(lambda: not dead.running or dead.of_kind("left"), 10, f"{dead.name} to notice its daemon's end")
         dead.ask_to_end()
-        self.gone.append(dead)
         self.daemons[victim.host] = self.lab.daemon(victim.host)
         self.members[victim.host] = self._member(victim.host, point + 1)
 
-    def finish(self) -> list[History]:
-        """Stop the traffic, let everything arrive; the histories of the living and the dead."""
+    def finish(self) -> None:
+        """Stop the traffic, let everything arrive."""
         for member in self.members.values():
             member.tell({"do": "stop"})
         for member in self.members.values():
             member.wait_for("sent", 60)
         settle(list(self.members.values()))
-        living = [member.history() for member in self.members.values()]
-        check_last_view(living)
-        dead = [member.history() for member in self.gone]
-        for history in dead:
-            history.over = True
-        return living + dead
 
 
 def unstable_packets(status: Json | None, node: str) -> int:

@@ -12,6 +12,8 @@ from tests.lab.harness import Lab, measured, wait_until
 MESSAGES = 100_000
 GROWTH_BYTES = 32 * 1024 * 1024
 LIMIT_SECONDS = 200.0
+TRACE_BYTES = 4 * 1024 * 1024
+"""The oracle judges the first ten thousand messages or so."""
 
 
 class SlowClientTests(SynchronousTestCase):
@@ -19,7 +21,7 @@ class SlowClientTests(SynchronousTestCase):
 
     def test_client_that_stops_reading(self) -> None:
         """It is put out of its groups as too slow, and the daemon does not grow while 100,000 messages pass."""
-        with Lab(2) as lab:
+        with Lab(2, trace_bytes=TRACE_BYTES) as lab:
             one, two = lab.daemons((1, 2))
             sleeper = lab.member(one, "sleeper", "lab")
             reader, sender = lab.member(one, "reader", "lab", quiet=True), lab.member(two, "sender", "lab", quiet=True)

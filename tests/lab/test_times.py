@@ -72,6 +72,7 @@ class DetectionTests(SynchronousTestCase):
 
             def pull(victim: Daemon) -> float:
                 lab.run("link", str(victim.host), "eth0", "down")
+                victim.apart = True
                 return time.monotonic()
 
             self.measure(lab, "vanished host", VANISHED_SECONDS, pull, whys=BOTH, times=1)
