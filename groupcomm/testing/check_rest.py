@@ -37,7 +37,7 @@ class NodeAtEnd:
         unreported: the sends of its live clients of which it has never said that they left.
         unconfirmed: those that were to be confirmed as stable and were not.
         blocked_seconds: the longest time in the whole run for which it could not send.
-        datagrams_per_second: what it sent in the last seconds, with nothing to do.
+        datagrams_per_second: what it sent at last, with nothing to do.
     """
 
     node: NodeId
@@ -81,7 +81,7 @@ def check_rest(history: History, end: EndOfRun) -> None:
     report = history.report
     report.violations.extend(end.violations)
     for node in end.nodes:
-        _check_idle(history, node, (IDLE_DATAGRAMS + IDLE_DATAGRAMS_PER_PEER * len(end.nodes)) / end.heartbeat_seconds)
+        _check_idle(history, node, most_idle_datagrams(len(end.nodes), end.heartbeat_seconds))
         _check_unblocked(history, node)
     report.premise("X1", end.cap_checks)
     report.premise("X4", end.stability_checks)
@@ -90,6 +90,11 @@ def check_rest(history: History, end: EndOfRun) -> None:
     if end.nacks_sent > NACKS_AT_LEAST + NACKS_PER_LOST_COPY * end.lost_copies:
         report.violate("X6", AT_THE_END, f"{end.nacks_sent} NACKs for {end.lost_copies} lost copies")
     _check_churn(history, frozenset(node.node for node in end.nodes))
+
+
+def most_idle_datagrams(nodes: int, heartbeat_seconds: float) -> float:
+    """How many datagrams a second an idle node of so many sends at most."""
+    return (IDLE_DATAGRAMS + IDLE_DATAGRAMS_PER_PEER * nodes) / heartbeat_seconds
 
 
 def _check_idle(history: History, end: NodeAtEnd, most_datagrams: float) -> None:

@@ -20,7 +20,7 @@ from groupcomm.limits import MAX_FRAME_BYTES, MAX_STREAM_PACKETS
 from groupcomm.outputs import Address
 from groupcomm.status import NodeStatus
 from groupcomm.testing import trace as traces
-from groupcomm.testing.check_rest import EndOfRun, NodeAtEnd
+from groupcomm.testing.check_rest import EndOfRun, NodeAtEnd, most_idle_datagrams
 from groupcomm.testing.report import Violation
 from groupcomm.wire.packets import LAST_NUMBERED, Kind, widen
 
@@ -187,11 +187,23 @@ class Watchers:
             self._violate("X9", f"{node.identity} says {following} more things after its end")
 
     def rest(self, names: Iterable[str], quiet: float = 1.0, seconds: float = 1.0) -> EndOfRun:
-        """Let an idle cluster run on, first until it is quiet, and say what the named nodes are like then."""
+        """Let an idle cluster run on until it is quiet, and say what the named nodes are like then.
+
+        Args:
+            names: those that are left in peace.
+            quiet: how long to wait first.
+            seconds: for how long to count; up to three times, as long as the nodes are not quiet.
+        """
+        nodes = [self.cluster.node(name) for name in names]
+        heartbeat = self.cluster.config.timing.heartbeat
         self.cluster.run(quiet)
-        before = dict(self.sent)
-        self.cluster.run(seconds)
-        return self.so_far(tuple(self._at_end(node, before, seconds) for node in map(self.cluster.node, names)))
+        for _ in range(3):
+            before = dict(self.sent)
+            self.cluster.run(seconds)
+            facts = tuple(self._at_end(node, before, seconds) for node in nodes)
+            if all(one.datagrams_per_second <= most_idle_datagrams(len(nodes), heartbeat) for one in facts):
+                break
+        return self.so_far(facts)
 
     def so_far(self, nodes: tuple[NodeAtEnd, ...] = ()) -> EndOfRun:
         """What is known of a run that did not come to its rest, or of one that did, with its nodes."""
