@@ -62,7 +62,7 @@ class Crashes:
                 "seed": self.draw.randrange(1 << 30),
                 "sizes": [50, 3000],
                 "levels": LEVELS,
-                "rate": 50,
+                "rate": 40,
             }
         )
 
