@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.cli.main import main
-from groupcomm.identity import NodeId
 from groupcomm.testing import scenario as scenario_module
 from groupcomm.testing.oracle import Report, examine
 from groupcomm.testing.scenario import Run
@@ -21,9 +20,9 @@ from groupcomm.testing.trace import Delivered, Trace
 SEED = "3"
 
 
-def first_delivery(trace: Trace, *, settled: Iterable[NodeId] | None = None) -> Report:
+def first_delivery(trace: Trace, **options: Any) -> Report:
     """An oracle to whom the first message that is delivered is wrong, and nothing else."""
-    report = Report(premises=dict(examine(trace, settled=settled).premises))
+    report = Report(premises=dict(examine(trace, **options).premises))
     for index, event in enumerate(trace):
         if isinstance(event, Delivered):
             report.violate("G1", index, f"{event.process} may not have {event.message}", event.message)

@@ -21,7 +21,7 @@ from groupcomm.testing.swarm import EXPECTED_FAULTS, RunSummary, summarize_seed
 from groupcomm.testing.trace import Delivered, Trace
 
 
-def no_delivery(trace: Trace, *, settled: object = None) -> Report:
+def no_delivery(trace: Trace, **options: object) -> Report:
     """An oracle to whom the first message that is delivered is wrong."""
     report = Report()
     for index, event in enumerate(trace):
