@@ -49,7 +49,7 @@ class OrderUnderLossTests(SynchronousTestCase):
                 time.monotonic() - began,
                 "s",
             )
-            lab.judge("D1", "D2", "D4", "M1", "M4", "O1/O3", "O2/O4", "O5", "O7", "O8", "S1", "L2", "L3")
+            lab.judge("D1", "D2", "D4", "M1", "M4", "O1", "O2", "O3", "O4", "O5", "O7", "O8", "S1", "L2", "L3")
             orders = {tuple(tuple(e["id"]) for e in member.of_kind("m") if e["l"] in ORDERED) for member in members}
             self.assertEqual(len(orders), 1, "AGREED and SAFE messages came in more than one order")
             for level in LEVELS[1:]:
