@@ -7,7 +7,7 @@ a one-way link cannot make them merge and part for ever.
 
 from __future__ import annotations
 
-from groupcomm.config import EngineConfig, stretch
+from groupcomm.config import EngineConfig, Timing, stretch
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.membership.peers import Peer, Peers
 from groupcomm.wire.codec import view_id_digest
@@ -19,28 +19,29 @@ class Admission:
     """What a node knows about those outside its view.
 
     Bound: one entry for each foreign view whose nodes are among the peers.
-
-    Attributes:
-        timing: the times among as many nodes as are known; the membership sets it.
     """
 
-    __slots__ = ("_heartbeat", "_known", "_known_at", "_max_nodes", "_me", "_merging", "_staging_since", "timing")
+    __slots__ = ("_heartbeat", "_known", "_known_at", "_max_nodes", "_me", "_merging", "_staging_since", "_timing")
 
     def __init__(self, me: NodeId, config: EngineConfig) -> None:
         self._me = me
         self._heartbeat = config.timing.heartbeat
-        self.timing = config.timing
+        self._timing = config.timing
         self._max_nodes = config.max_nodes
         self._known: set[NodeId] = set()
         self._known_at = 0.0
         self._staging_since = 0.0
         self._merging: dict[ViewId, float] = {}
 
+    def pace(self, timing: Timing) -> None:
+        """Hold to the times among as many nodes as are known."""
+        self._timing = timing
+
     def _fresh(self, peer: Peer, now: float) -> bool:
         """Whether it was heard lately: six heartbeats, its own or ours, so that loss alone does not hide it."""
         if peer.beacon is None:
             return False
-        own, its = self.timing.heartbeat, self._heartbeat * stretch(peer.beacon.size)
+        own, its = self._timing.heartbeat, self._heartbeat * stretch(peer.beacon.size)
         return now - peer.heard_at <= 6 * max(own, its)
 
     def known(self, peers: Peers, now: float) -> int:
@@ -71,8 +72,8 @@ class Admission:
         if set(nodes) - self._known:
             self._known_at = now
         self._known = set(nodes)
-        quiet = now - self._known_at >= self.timing.stage_quiet
-        return quiet or now - self._staging_since >= self.timing.stage
+        quiet = now - self._known_at >= self._timing.stage_quiet
+        return quiet or now - self._staging_since >= self._timing.stage
 
     def founders(self, peers: Peers, waited: float, now: float) -> list[NodeId] | None:
         """With whom a newcomer founds a view; None as long as it should wait for a gate.
@@ -83,11 +84,11 @@ class Admission:
             now: the time.
         """
         established = any(self._fresh(peer, now) and peer.view is not None for peer in peers.strangers())
-        if established and waited < self.timing.blocked:
+        if established and waited < self._timing.blocked:
             return None
         nodes = self._newcomers(peers, now)
         lowest = not nodes or self._me < nodes[0]
-        if not lowest and waited < 2 * self.timing.first:
+        if not lowest and waited < 2 * self._timing.first:
             return None
         if not self._collected(nodes, now):
             return None
@@ -102,7 +103,7 @@ class Admission:
             member = peers.get(old) if old is not None else None
             if old is None or member is None or old >= peer.node or not self._fresh(peer, now):
                 continue
-            if now - member.heard_at > self.timing.probe_after:
+            if now - member.heard_at > self._timing.probe_after:
                 gone.append(old)
         return gone
 
@@ -132,7 +133,7 @@ class Admission:
                 self._merging.pop(other, None)
                 continue
             since = self._merging.setdefault(other, now)
-            if now - since >= self.timing.merge:
+            if now - since >= self._timing.merge:
                 chosen += [peer.node for peer in foreign[other]]
         return sorted(chosen) if chosen and self._me < min(chosen) and self._me == members[0] else []
 

@@ -232,7 +232,8 @@ class Membership:
             return
         if nodes != self._paced_for:
             self._paced_for = nodes
-            self._timing = self._admission.timing = self._config.timing.for_nodes(nodes)
+            self._timing = self._config.timing.for_nodes(nodes)
+            self._admission.pace(self._timing)
 
     def _soon(self) -> None:
         self._next_tick = -inf

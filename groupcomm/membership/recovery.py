@@ -36,8 +36,8 @@ def make_plan(
         answer = answers[node]
         if answer.view is not None:
             views.setdefault(answer.view, []).append(answer)
-    leaving = sum(1 << index_of[node] for node in participants if answers[node].leaving)
     silent = sum(1 << index_of[node] for node in participants if answers[node].silent)
+    leaving = sum(1 << index_of[node] for node in participants if answers[node].leaving)
     members = [node for node in participants if not answers[node].leaving]
     departed: dict[NodeId, Reason] = {node: Reason.NODE_LEAVE for node in participants if answers[node].leaving}
     plans = []
