@@ -43,7 +43,7 @@ def draw_ambushes(seed: str, parameters: Parameters, names: Sequence[str]) -> li
     stream = random.Random(f"{seed}/ambushes")
     ambushes = []
     for _ in range(parameters.ambushes):
-        kind = stream.choice(AMBUSH_KINDS if not parameters.dominant else AMBUSH_KINDS + ("HANDOVER", "TAKE") * 6)
+        kind = stream.choice(AMBUSH_KINDS if not parameters.dominant else ("HANDOVER", "TAKE"))
         when = stream.choice(("before", "after", "partly"))
         who = stream.choice(("sender", "sender", "sender", "other"))
         how = stream.choice(("crash", "crash", "vanish", "pause"))
@@ -51,6 +51,9 @@ def draw_ambushes(seed: str, parameters: Parameters, names: Sequence[str]) -> li
         ambushes.append((kind, stream.choice((1, 1, 1, 2, 4)), when, who, how, back))
     if not ambushes:
         return []
+    if parameters.dominant:  # the role is handed over without anybody's doing, about a second after the load has moved
+        back = [Step(at, "populate", (name,)) for name in names for at in (2.5, 3.5)]
+        return [Step(TROUBLE_SECONDS, "ambush", tuple(ambushes)), *back]
     at = TROUBLE_SECONDS + stream.random() * parameters.seconds
     steps = [Step(at, "ambush", tuple(ambushes))]
     provoked = stream.choice(("restart", "crash", "quit", "halves", "halves"))
