@@ -7,7 +7,7 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.reliability.stability import Stability
-from groupcomm.wire.packets import StatusEntry
+from groupcomm.wire.packets import StatusEntry, SummaryEntry
 
 
 class StabilityTests(SynchronousTestCase):
@@ -69,3 +69,38 @@ class StabilityTests(SynchronousTestCase):
                 self.assertEqual(self.stability.stable[column], min(row[0] for row in rows))
                 self.assertEqual(self.stability.delivered[column], min(row[1] for row in rows))
             self.assertEqual(rose, before != (self.stability.stable, self.stability.delivered))
+
+
+class SumTests(SynchronousTestCase):
+    """What is known where another node sums the reports up."""
+
+    def setUp(self) -> None:
+        self.stability = Stability(3, 10, rows=False)
+
+    def test_only_summaries_count(self) -> None:
+        """Reports of single nodes prove nothing; a summary says what all have."""
+        for node in range(3):
+            self.assertFalse(self.stability.report(node, StatusEntry(0, 15, 15)))
+        self.assertEqual(self.stability.stable[0], 10)
+        self.assertTrue(self.stability.sum_came(SummaryEntry(0, 14, 12)))
+        self.assertEqual((self.stability.stable, self.stability.delivered), ([14, 10, 10], [12, 10, 10]))
+
+    def test_late_summaries_are_ignored(self) -> None:
+        """A summary that says less than an earlier one takes nothing back."""
+        self.stability.sum_came(SummaryEntry(1, 14, 12))
+        self.assertFalse(self.stability.sum_came(SummaryEntry(1, 13, 12)))
+        self.assertTrue(self.stability.sum_came(SummaryEntry(1, 13, 13)))
+        self.assertEqual((self.stability.stable[1], self.stability.delivered[1]), (14, 13))
+
+    def test_what_a_summary_covers_need_not_be_reported_again(self) -> None:
+        """A report is covered when all have received and delivered as much."""
+        self.stability.sum_came(SummaryEntry(0, 14, 12))
+        covered = [self.stability.covers(StatusEntry(0, *entry)) for entry in ((14, 12), (14, 13), (15, 12), (12, 12))]
+        self.assertEqual(covered, [True, False, False, True])
+
+    def test_everybody_may_hold_what_nobody_reported(self) -> None:
+        """Without rows all are asked in turn, and all are short until a summary says otherwise."""
+        self.assertEqual(self.stability.holders(0, 12), [0, 1, 2])
+        self.assertEqual(self.stability.short_of(0, 12), 0b111)
+        self.stability.sum_came(SummaryEntry(0, 12, 12))
+        self.assertEqual(self.stability.short_of(0, 12), 0)
