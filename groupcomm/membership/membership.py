@@ -524,8 +524,10 @@ class Membership:
         gather = self._gather
         assert gather is not None
         if join.attempt < gather.attempt:
-            if source is not None and self._last_join is not None and join.node in gather.candidates:
-                self.out.append((self._without_names(self._last_join), source))
+            last = self._last_join
+            newer = last is not None and last.attempt > join.attempt
+            if source is not None and last is not None and newer and join.node in gather.candidates:
+                self.out.append((self._without_names(last), source))
             return
         if join.attempt > gather.attempt:
             if self._me not in names:

@@ -169,6 +169,33 @@ class MembershipTests(FindingCase):
         self.assertTrue(installs)
         self.assertLess(len(installs), 12)
 
+    def test_stale_joins_do_not_go_round(self) -> None:
+        """Two nodes that have both begun a new attempt do not answer each other's old JOINs with old JOINs."""
+        self.build("a", "b")
+        joins: list[str] = []
+
+        def drop(header: Header, source: str, receiver: str) -> bool:
+            if header.kind == Kind.JOIN:
+                joins.append(f"{source} to {receiver}")
+            return False
+
+        self.drop = drop
+        first, second = self.nodes[0].engine, self.nodes[1].engine
+        assert isinstance(first, Engine) and isinstance(second, Engine)
+        for node, engine in zip(self.nodes, (first, second), strict=True):
+            now = node.local_now()
+            engine._membership._begin(now, ())
+            engine._membership._go_on_gathering(now)
+            engine._membership.out.clear()
+            engine._membership._again(set(), now)
+            engine._membership._next_tick = now + 0.005
+        stale = second._membership._last_join
+        assert stale is not None
+        self.nodes[0].command(lambda _, now: first._membership.join_received(stale, self.nodes[1].address, now))
+        self.cluster.run(0.0045)
+        self.assertLessEqual(len(joins), 1)
+        self.cluster.run_until(self.cluster.converged, 2.0)
+
 
 class SlotTests(FindingCase):
     def test_a_slot_is_not_given_twice_for_one_ask(self) -> None:
