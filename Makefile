@@ -3,6 +3,7 @@
 # make clean  remove what these made
 #
 # make campaign SEEDS=FIRST:LAST [JOBS=2]   random runs of whole clusters; goes on where it was interrupted
+# make mutations [JOBS=2] [REPORT=FILE]     every seeded bug in turn: the random runs must find it
 #
 # Each makes its own .venv. PYTHON names the interpreter it is made with: make demo PYTHON=python3.12
 
@@ -11,7 +12,7 @@ METADATA := setup.cfg pyproject.toml groupcomm/_version.py
 
 JOBS ?= 2
 
-.PHONY: demo test campaign clean
+.PHONY: demo test campaign mutations clean
 
 demo: .venv/installed
 	@.venv/bin/python -m groupcomm.demo
@@ -21,6 +22,9 @@ test: .venv/installed-dev
 
 campaign: .venv/installed
 	@.venv/bin/python -m groupcomm.testing.campaign $(SEEDS) --jobs $(JOBS)
+
+mutations: .venv/installed
+	@.venv/bin/python -m tests.mutations.run --jobs $(JOBS) $(if $(REPORT),--report $(REPORT))
 
 .venv/installed: $(METADATA)
 	@.ci/install "$(PYTHON)"

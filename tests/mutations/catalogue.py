@@ -1,0 +1,49 @@
+"""All mutations, and the properties that they are to break."""
+
+from __future__ import annotations
+
+from tests.mutations import in_engine, in_membership, in_ordering, in_reliability
+from tests.mutations.mutation import Mutation
+
+MUTATIONS: tuple[Mutation, ...] = (
+    *in_ordering.MUTATIONS,
+    *in_membership.MUTATIONS,
+    *in_reliability.MUTATIONS,
+    *in_engine.MUTATIONS,
+)
+
+HARMLESS = Mutation(
+    "harmless",
+    "None: a name is written in another way.",
+    "packing.py",
+    (
+        (
+            "    parts: list[bytes] = []\n    for message in messages:",
+            "    parts: list[bytes] = list()\n    for message in messages:",
+        ),
+    ),
+    (),
+)
+"""What must not be caught: the runner can say so."""
+
+PROPERTIES = (
+    "X4", "X5", "X6", "X9",
+    "A2", "D1", "G1", "M3", "D2", "G4", "G2", "D3",
+    "M1", "M2", "M4", "M6", "D6", "VIEW", "SIGNAL",
+    "D4", "O1", "O2", "O3", "O4", "O8", "O7", "O5",
+    "S4", "G5", "S1", "S3", "S2", "D8", "D5", "O6",
+    "L1", "L3", "L4", "L2", "L8", "L6", "L7",
+    "exception",
+)  # fmt: skip
+"""Each is to be the first to catch at least one. ``exception``: what a run itself runs into (X1, X2, X8, X10)."""
+
+HARNESS_ONLY = {
+    "A1": "the harness takes nothing from a dead process, and a closed session has no listener any more",
+    "A3": "nobody is told to stop sending: sends wait, so only a harness could send at the wrong time",
+}
+"""What no bug of the product can be the first to break, and why."""
+
+
+def mutation_named(name: str) -> Mutation:
+    """The mutation of that name."""
+    return next(mutation for mutation in (*MUTATIONS, HARMLESS) if mutation.name == name)

@@ -1,0 +1,226 @@
+"""Bugs in how frames are put in order, released and packed."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+MUTATIONS = (
+    # Release
+    Mutation(
+        "causal-past-ignored",
+        "A CAUSAL message does not wait for what its sender had seen.",
+        "ordering/release.py",
+        (("if stream >= len(delivered) or delivered[stream] < count:", "if stream >= len(delivered):"),),
+        ("O3",),
+    ),
+    # The sequencer
+    Mutation(
+        "stamp-applied-twice",
+        "A stamp gives places twice to the same frames.",
+        "ordering/sequencer.py",
+        (
+            (
+                "        self._release.place(stream, count, carrier)",
+                "        for _ in range(2):\n            self._release.place(stream, count, carrier)",
+            ),
+        ),
+        ("L3", "L1"),
+    ),
+    Mutation(
+        "place-for-a-frame-to-come",
+        "The sequencer gives one place more than it has frames.",
+        "ordering/sequencer.py",
+        (
+            (
+                "StampRun(stream, self._up_to[stream], seen - placed)",
+                "StampRun(stream, self._up_to[stream], seen - placed + 1)",
+            ),
+        ),
+        ("L3",),
+    ),
+    # One view
+    # Frames and packets
+    Mutation(
+        "order-left-out-of-the-past",
+        "A frame does not say how much of the total order its sender had delivered.",
+        "ordering/frames.py",
+        (("varint(lamport) + varint(ordered)", "varint(lamport) + varint(0)"),),
+        ("O8",),
+    ),
+    Mutation(
+        "parts-in-the-wrong-order",
+        "The parts of a large frame are put together in the wrong order.",
+        "ordering/assembly.py",
+        (('b"".join(self._parts)', 'b"".join(self._parts[:1] + self._parts[:0:-1])'),),
+        ("D1",),
+    ),
+    Mutation(
+        "early-frame-forgotten",
+        "A RELIABLE frame that was delivered ahead of a gap is delivered again when the gap is filled.",
+        "ordering/assembly.py",
+        (("        self._early.add(first)\n", ""),),
+        ("D2",),
+    ),
+    Mutation(
+        "reliable-and-fifo-in-one-packet",
+        "A FIFO frame shares a packet with a RELIABLE one, which may be read ahead of a gap.",
+        "ordering/sending.py",
+        (("                or (frame.level == Level.RELIABLE) != unordered\n", ""),),
+        ("O2", "D5"),
+    ),
+    Mutation(
+        "unfinished-frame-forgotten",
+        "A frame that had not left whole when the view ended is not sent again.",
+        "ordering/sending.py",
+        (
+            (
+                "for frame in (self._peeked[0] if self._peeked else None, self._current):",
+                "for frame in (self._peeked[0] if self._peeked else None,):",
+            ),
+        ),
+        ("L1",),
+    ),
+    Mutation(
+        "part-larger-than-a-packet",
+        "The parts of a large frame are cut without room for the header.",
+        "ordering/sending.py",
+        (("cut_frame(data, self._room)", "cut_frame(data, self._room + HEADER_BYTES)"),),
+        ("exception",),
+    ),
+    Mutation(
+        "join-not-waited-for",
+        "A FIFO frame does not wait for the group changes that its sender had seen.",
+        "ordering/release.py",
+        (("        if not self._reaches(frame.group_position):\n            return False\n        if", "        if"),),
+        ("D3",),
+    ),
+    Mutation(
+        "safe-at-its-sender-only",
+        "After the signal a SAFE message that is not stable is delivered by its sender only.",
+        "ordering/release.py",
+        (
+            (
+                "        def anything(_: Frame) -> bool:\n            return True\n",
+                "        def anything(frame: Frame) -> bool:\n"
+                "            return frame.level != Level.SAFE or frame.lamport <= self.lamport\n",
+            ),
+        ),
+        ("S3",),
+    ),
+    Mutation(
+        "fifo-frames-first",
+        "The FIFO frames of a packet are read before the others.",
+        "ordering/frames.py",
+        (("    return frames\n", "    return sorted(frames, key=lambda frame: frame.level != Level.FIFO)\n"),),
+        ("O1",),
+    ),
+    Mutation(
+        "discard-flag-lost",
+        "A receiver does not see that the sender discards its own copy.",
+        "ordering/frames.py",
+        (("self.self_discard = bool(kind & _SELF_DISCARD)", "self.self_discard = False"),),
+        ("G4",),
+    ),
+    Mutation(
+        "confirmations-in-reverse",
+        "The confirmations of one turn are given out in reverse order.",
+        "ordering/ordered_view.py",
+        (("True) for _, session, ticket in done)", "True) for _, session, ticket in reversed(done))"),),
+        ("S4",),
+    ),
+    Mutation(
+        "own-messages-first",
+        "After the signal a node delivers its own messages first.",
+        "ordering/ordered_view.py",
+        (
+            (
+                "        frames = list(self._release.finish(self._stability.stable))\n",
+                "        frames = list(self._release.finish(self._stability.stable))\n"
+                "        at = frames.index(None) + 1\n"
+                "        frames[at:] = sorted(frames[at:], key=lambda frame: frame.stream != self.setup.me)\n",
+            ),
+        ),
+        ("O6",),
+    ),
+    Mutation(
+        "safe-waits-for-one-more",
+        "SAFE waits for one packet more than it needs.",
+        "ordering/release.py",
+        (("if stable[frame.stream] < frame.last:", "if stable[frame.stream] <= frame.last:"),),
+        ("L4", "L3"),
+    ),
+    Mutation(
+        "stamps-read-backwards",
+        "From the thirtieth place on, who did not write a stamp reads its runs in the wrong order.",
+        "ordering/ordered_view.py",
+        (
+            (
+                "            self._sequencing.record_came(sender, number, stamp)",
+                "            if sender != self.setup.me and stamp.position > 30:\n"
+                "                stamp = Stamp(stamp.position, stamp.runs[::-1])\n"
+                "            self._sequencing.record_came(sender, number, stamp)",
+            ),
+        ),
+        ("O7", "O5"),
+    ),
+    Mutation(
+        "repair-made-anew",
+        "A packet that is sent again is not the original: it asks nobody for a report.",
+        "ordering/ordered_view.py",
+        (
+            (
+                "            self.out.append((packet, askers.",
+                "            packet = packet[:2] + bytes([packet[2] & ~WANTS_STATUS]) + packet[3:]\n"
+                "            self.out.append((packet, askers.",
+            ),
+        ),
+        ("X5",),
+    ),
+    Mutation(
+        "runs-that-are-here-first",
+        "From the thirtieth place on, those runs of a stamp come first of whose stream something is here.",
+        "ordering/sequencer.py",
+        (
+            (
+                "                for run in record.runs:",
+                "                here = [self._seen[run.stream] > self._placed[run.stream] for run in record.runs]\n"
+                "                order = list(range(len(here)))\n"
+                "                if record.position > 30:\n"
+                "                    order.sort(key=lambda at: not here[at])\n"
+                "                for run in (record.runs[at] for at in order):",
+            ),
+        ),
+        ("O7", "O5", "D4"),
+    ),
+    Mutation(
+        "group-position-left-out",
+        "A frame does not say which group change its sender had seen last.",
+        "ordering/frames.py",
+        (("head = varint(group_position)", "head = varint(0)"),),
+        ("D8", "O2"),
+    ),
+    Mutation(
+        "early-frame-lost",
+        "A RELIABLE frame that is whole ahead of a gap is not delivered, then or later.",
+        "ordering/assembly.py",
+        (
+            (
+                "        self._early.add(first)\n        return frames",
+                "        self._early.add(first)\n        return []",
+            ),
+        ),
+        ("L2", "D5"),
+    ),
+    Mutation(
+        "gap-not-read",
+        "Packets that fill a gap are not read if a frame beyond it was.",
+        "ordering/assembly.py",
+        (
+            (
+                "                if number in self._early:\n                    self._early.discard(number)",
+                "                if self._early:\n                    self._early.discard(number)",
+            ),
+        ),
+        ("S3", "O2", "O4", "D5"),
+    ),
+)
