@@ -619,16 +619,21 @@ class OrderedView:
             self._report_again(now)
         if now >= self._summary_at:
             self._send_summary(now)
-        if self._release.safe_waits and self._ask_at == inf:
+        if self._lacks_word and self._ask_at == inf:
             self._ask_wait = max(2 * self._prompt_seconds, *(rtt.wait_seconds for rtt in self._rtts))
             self._ask_at = now + self._ask_wait
         if now >= self._ask_at:
             self._ask_wait = min(2 * self._ask_wait, self._rarely)
-            self._ask_at = now + self._ask_wait if self._release.safe_waits else inf
-            if self._release.safe_waits and self._summed:
+            self._ask_at = now + self._ask_wait if self._lacks_word else inf
+            if self._lacks_word and self._summed:
                 self._report_again(now)
-            elif self._release.safe_waits:
+            elif self._lacks_word:
                 self._send_status(now, full=True, flags=WANTS_STATUS)
+
+    @property
+    def _lacks_word(self) -> bool:
+        """Whether this node waits to hear what the others have: to deliver a SAFE frame, or to give a slot again."""
+        return self._release.safe_waits or (self._slots.waiting and self._orders)
 
     def _repair(self, now: float) -> None:
         if now < self._repairs.due_at():

@@ -19,15 +19,19 @@ class _Granted:
 
 
 class Slots:
-    """Asks and grants of one view, in the order they were read. Bound: one ask at a time per honest node."""
+    """Asks and grants of one view, in the order they were read. Bound: one ask at a time per honest node.
 
-    __slots__ = ("_answered", "_asks", "_ended", "_granted", "count")
+    A grant, the end of its frame, and word that all have delivered it come from different nodes, in any order.
+    """
+
+    __slots__ = ("_answered", "_asks", "_delivered", "_ended", "_granted", "count")
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._asks: deque[tuple[int, int]] = deque(maxlen=1024)
         self._granted: list[_Granted] = []
         self._answered: dict[int, int] = {}
+        self._delivered: dict[int, int] = {}
         self._ended: dict[int, deque[int]] = {}
 
     def asked(self, node: int, ask: int) -> None:
@@ -46,17 +50,26 @@ class Slots:
         if self._ended.get(node):
             granted.last = self._ended[node].popleft()
         self._granted.append(granted)
+        self._let_go(node)
 
     def used(self, node: int, last: int) -> None:
         """The large frame of ``node`` ends in packet ``last`` of its stream."""
         for granted in self._granted:
             if granted.node == node and granted.last is None:
                 granted.last = last
+                self._let_go(node)
                 return
         self._ended.setdefault(node, deque(maxlen=64)).append(last)
 
     def delivered(self, node: int, number: int) -> None:
         """All have delivered the stream of ``node`` up to ``number``."""
+        self._delivered[node] = number
+        self._let_go(node)
+
+    def _let_go(self, node: int) -> None:
+        if not self._granted:
+            return
+        number = self._delivered.get(node, -1)
         self._granted = [
             granted
             for granted in self._granted
@@ -66,6 +79,11 @@ class Slots:
     def next_grant(self) -> tuple[int, int] | None:
         """The ask to grant now, if a slot is free."""
         return self._asks[0] if self._asks and len(self._granted) < self.count else None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether somebody asks for a slot and none is free."""
+        return bool(self._asks) and len(self._granted) >= self.count
 
     @property
     def in_use(self) -> bool:

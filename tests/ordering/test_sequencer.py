@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -160,14 +161,22 @@ class SlotTests(SynchronousTestCase):
             self.slots.asked(node, 1)
         self.slots.granted(0, 1)
         self.slots.granted(1, 1)
-        self.slots.delivered(0, 1000)
-        self.assertIsNone(self.slots.next_grant())
+        self.assertTrue(self.slots.waiting)
         self.slots.used(0, 50)
         self.slots.delivered(0, 49)
         self.slots.delivered(1, 50)
         self.assertIsNone(self.slots.next_grant())
         self.slots.delivered(0, 50)
         self.assertEqual(self.slots.next_grant(), (2, 1))
+        self.assertFalse(self.slots.waiting)
+
+    def test_a_slot_is_free_whatever_is_heard_last(self) -> None:
+        """The grant, the end of the frame and word of its delivery come in any order: with the last it is free."""
+        for order in permutations(("granted", "used", "delivered")):
+            slots = Slots(1)
+            for event in order:
+                getattr(slots, event)(1, 30)
+            self.assertFalse(slots.in_use, order)
 
     def test_one_frame_uses_one_slot(self) -> None:
         """A node's second large frame uses its second grant."""
