@@ -7,6 +7,8 @@ a one-way link cannot make them merge and part for ever.
 
 from __future__ import annotations
 
+from math import inf
+
 from groupcomm.config import EngineConfig, Timing, stretch
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.membership.peers import Peer, Peers
@@ -21,7 +23,17 @@ class Admission:
     Bound: one entry for each foreign view whose nodes are among the peers.
     """
 
-    __slots__ = ("_heartbeat", "_known", "_known_at", "_max_nodes", "_me", "_merging", "_staging_since", "_timing")
+    __slots__ = (
+        "_heartbeat",
+        "_installed_at",
+        "_known",
+        "_known_at",
+        "_max_nodes",
+        "_me",
+        "_merging",
+        "_staging_since",
+        "_timing",
+    )
 
     def __init__(self, me: NodeId, config: EngineConfig) -> None:
         self._me = me
@@ -30,12 +42,17 @@ class Admission:
         self._max_nodes = config.max_nodes
         self._known: set[NodeId] = set()
         self._known_at = 0.0
+        self._installed_at = -inf
         self._staging_since = 0.0
         self._merging: dict[ViewId, float] = {}
 
     def pace(self, timing: Timing) -> None:
         """Hold to the times among as many nodes as are known."""
         self._timing = timing
+
+    def installed(self, now: float) -> None:
+        """A change is over: a newcomer that it left out, silent, must be heard again before there is another."""
+        self._installed_at = now
 
     def _fresh(self, peer: Peer, now: float) -> bool:
         """Whether it was heard lately: six heartbeats, its own or ours, so that loss alone does not hide it."""
@@ -63,7 +80,11 @@ class Admission:
         return foreign
 
     def _newcomers(self, peers: Peers, now: float) -> list[NodeId]:
-        return [peer.node for peer in peers.strangers() if self._fresh(peer, now) and peer.view is None]
+        return [
+            peer.node
+            for peer in peers.strangers()
+            if peer.view is None and peer.heard_at > self._installed_at and self._fresh(peer, now)
+        ]
 
     def _collected(self, nodes: list[NodeId], now: float) -> bool:
         """Whether collecting is over: nobody new for a while, or it has taken long enough."""

@@ -889,6 +889,7 @@ class Membership:
         self._unconfirmed = others if plan.proposal.proposer == self._me else set()
         self._installed_attempt = plan.attempt
         self._installed_at = now
+        self._admission.installed(now)
         self._change = self._gather = None
         self._answered = None
         self._abandoned = []

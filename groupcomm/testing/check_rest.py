@@ -19,7 +19,7 @@ IDLE_DATAGRAMS_PER_PEER = 0.5
 MOST_BLOCKED_SECONDS = 8.0
 """A node that runs comes out of a view change within this, whatever is done to the network meanwhile."""
 
-NEEDLESS_VIEWS = 1
+NEEDLESS_VIEWS = 0
 """L7: what was heard before the last disturbance may start one change that comes to nothing new."""
 
 NACKS_AT_LEAST = 50
