@@ -26,6 +26,8 @@ from attrs import define, frozen
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 OWN_PARTS = ("simulation", "hostile", "lab")
+CAMPAIGN_RUNS = 2000
+MUTATION_PARTS = 6
 LAB_TOOLS = {"nft": "nftables", "ip": "iproute2", "tc": "iproute2", "ethtool": "ethtool"}
 TOTAL_SECONDS = 24 * 60
 TRIAL_RESULT = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]+)\))?$")
@@ -199,6 +201,29 @@ def test_modules(folder: Path) -> list[str]:
     return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(folder.rglob("test_*.py"))]
 
 
+def campaign(scratch: Path) -> list[list[str]]:
+    """Random runs of other seeds for every commit: as many as two cores make in five minutes."""
+    options = ["--commit-seeds", str(CAMPAIGN_RUNS), "--jobs", str(os.cpu_count() or 1)]
+    return [python("-m", "groupcomm.testing.campaign", *options, "--results", str(scratch / "campaign"))]
+
+
+def mutations(_: Path) -> list[list[str]]:
+    """Some of the seeded bugs, others with every commit, as many as a minute allows: the campaign finds each."""
+    part = f"{commit_id() or 0}/{MUTATION_PARTS}"
+    return [python("-m", "tests.mutations.run", "--part", part, "--quick", "--jobs", str(os.cpu_count() or 1))]
+
+
+def commit_id() -> str | None:
+    """The commit that is checked out; None if this is no git repository."""
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return asked.stdout.strip() if asked.returncode == 0 else None
+
+
+def why_no_commit() -> str | None:
+    """What keeps a commit from giving its seeds, or None."""
+    return None if commit_id() else "its seeds are made of the commit id, and this is no git repository"
+
+
 def unit_modules() -> list[str]:
     """All test modules but those of the parts that stand by themselves."""
     return [name for name in test_modules(TESTS) if name.split(".")[1] not in OWN_PARTS]
@@ -231,7 +256,9 @@ PARTS = (
     Part("mypy", mypy, 60, 240),
     Part("packaging", packaging, 60, 300),
     Part("unit", trial(unit_modules(), "--reporter=text"), 60, 240),
-    Part("simulation", trial(test_modules(TESTS / "simulation"), *WORKERS), 360, 600),
+    Part("simulation", trial(test_modules(TESTS / "simulation"), *WORKERS), 120, 400),
+    Part("campaign", campaign, 300, 900, why_no_commit),
+    Part("mutations", mutations, 60, 300, why_no_commit),
     Part("hostile", trial(test_modules(TESTS / "hostile")), 120, 240),
     Part("lab", trial(test_modules(TESTS / "lab")), 540, 900, why_no_lab),
 )
