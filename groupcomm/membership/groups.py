@@ -96,7 +96,18 @@ class Groups:
         position: place in the order of the last group change delivered.
     """
 
-    __slots__ = ("_changed", "_groups", "_in_transition", "_me", "_of_member", "_together", "_view", "out", "position")
+    __slots__ = (
+        "_changed",
+        "_checked",
+        "_groups",
+        "_in_transition",
+        "_me",
+        "_of_member",
+        "_together",
+        "_view",
+        "out",
+        "position",
+    )
 
     def __init__(self, me: NodeId) -> None:
         self._me = me
@@ -106,6 +117,7 @@ class Groups:
         self._together: set[NodeId] | None = None
         self._changed: set[str] = set()
         self._in_transition = False
+        self._checked: tuple[object, ...] = ()
         self.position = 0
         self.out: list[Output] = []
 
@@ -329,10 +341,14 @@ class Groups:
         )
 
     def check_invariants(self) -> None:
-        """Raise ``AssertionError`` if the two directions of the directory differ."""
+        """Raise ``AssertionError`` if the two directions of the directory differ; looks when something changed."""
+        memberships = sum(len(group.members) for group in self._groups.values())
+        state = self._view, self.position, self._in_transition, memberships, len(self._of_member)
+        if state == self._checked:
+            return
+        self._checked = state
         for member, names in self._of_member.items():
             assert names and all(member in self._groups[name].members for name in names), member
-        memberships = sum(len(group.members) for group in self._groups.values())
         assert memberships == sum(len(names) for names in self._of_member.values())
 
 

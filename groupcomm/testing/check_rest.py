@@ -19,8 +19,8 @@ IDLE_DATAGRAMS_PER_PEER = 0.5
 MOST_BLOCKED_SECONDS = 8.0
 """A node that runs comes out of a view change within this, whatever is done to the network meanwhile."""
 
-NEEDLESS_VIEWS = 0
-"""L7: what was heard before the last disturbance may start one change that comes to nothing new."""
+BEGUN_VIEWS = 1
+"""L7: a change that had begun when the network was healed may end as it began, and be undone by the next."""
 
 NACKS_AT_LEAST = 50
 NACKS_PER_LOST_COPY = 1
@@ -124,14 +124,17 @@ def _check_unblocked(history: History, end: NodeAtEnd) -> None:
 
 
 def _check_churn(history: History, settled: frozenset[NodeId]) -> None:
-    """After the last disturbance the components merge, those that are cut off go, at worst one by one, and no more."""
+    """After the last disturbance the components merge, those that are cut off go, at worst one by one, and no more.
+
+    Nobody leaves a view in which all are together.
+    """
     views: set[object] = set()
     gone: set[NodeId] = set()
     for identity in settled:
         before = [step for step in history.nodes[identity].steps if step.index < history.disturbed_index]
         views.add(before[-1].key if before else identity)
         gone.update(set(before[-1].view.members) - settled if before else ())
-    allowed = len(views) - 1 + max(1, len(gone)) + NEEDLESS_VIEWS
+    allowed = len(views) - 1 + max(1, len(gone)) + BEGUN_VIEWS
     for identity in sorted(settled):
         after = [step for step in history.nodes[identity].steps if step.index > history.disturbed_index]
         history.report.premise("L7")
@@ -141,4 +144,11 @@ def _check_churn(history: History, settled: frozenset[NodeId]) -> None:
                 after[allowed].index,
                 f"{identity} installs {len(after)} views after the last disturbance, "
                 f"which left {len(views)} components and {len(gone)} nodes that had to go",
+            )
+        whole = [step for step in after if settled == set(step.view.members)]
+        if whole and whole[0] is not after[-1]:
+            history.report.violate(
+                "L7",
+                after[-1].index,
+                f"{identity} had all that are settled in {whole[0].key}, and yet installs {after[-1].key}",
             )

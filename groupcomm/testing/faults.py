@@ -52,8 +52,8 @@ def draw_ambushes(seed: str, parameters: Parameters, names: Sequence[str]) -> li
     if not ambushes:
         return []
     if parameters.dominant:  # the role is handed over without anybody's doing, about a second after the load has moved
-        back = [Step(at, "populate", (name,)) for name in names for at in (2.5, 3.5)]
-        return [Step(TROUBLE_SECONDS, "ambush", tuple(ambushes)), *back]
+        repopulate = [Step(later, "populate", (name,)) for name in names for later in (2.5, 3.5)]
+        return [Step(TROUBLE_SECONDS, "ambush", tuple(ambushes)), *repopulate]
     at = TROUBLE_SECONDS + stream.random() * parameters.seconds
     steps = [Step(at, "ambush", tuple(ambushes))]
     provoked = stream.choice(("restart", "crash", "quit", "halves", "halves"))

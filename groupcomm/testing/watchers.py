@@ -186,18 +186,18 @@ class Watchers:
         if following:
             self._violate("X9", f"{node.identity} says {following} more things after its end")
 
-    def rest(self, names: Iterable[str], quiet: float = 1.0, seconds: float = 1.0) -> EndOfRun:
+    def rest(self, names: Iterable[str], quiet: float = 0.2, seconds: float = 0.5) -> EndOfRun:
         """Let an idle cluster run on until it is quiet, and say what the named nodes are like then.
 
         Args:
             names: those that are left in peace.
             quiet: how long to wait first.
-            seconds: for how long to count; up to three times, as long as the nodes are not quiet.
+            seconds: for how long to count; up to six times, as long as the nodes are not quiet.
         """
         nodes = [self.cluster.node(name) for name in names]
         heartbeat = self.cluster.config.timing.heartbeat
         self.cluster.run(quiet)
-        for _ in range(3):
+        for _ in range(6):
             before = dict(self.sent)
             self.cluster.run(seconds)
             facts = tuple(self._at_end(node, before, seconds) for node in nodes)

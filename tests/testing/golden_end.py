@@ -155,7 +155,7 @@ def idle_and_noisy(s: Story) -> None:
 @bad("L7")
 def views_of_the_same(s: Story) -> None:
     s.fault("heal")
-    for _ in range(3):
+    for _ in range(2):
         s.install("abc")
     s.rest("abc")
 
