@@ -33,7 +33,7 @@ MUTATIONS = (
         "The plan names only what every survivor holds.",
         "membership/recovery.py",
         (("        end = covered[0].last\n", ""),),
-        ("D5", "S3"),
+        ("M4", "D5", "S3"),
     ),
     Mutation(
         "departed-not-named",
