@@ -584,7 +584,7 @@ class Engine:
         if own is None or own.closing:
             return
         own.closing = True
-        if own.wanted or self._groups.groups_of(own.member):
+        if own.changes or self._groups.groups_of(own.member):
             self._change(own, Change.DISCONNECT, "", reason)
         else:
             self._forget_session(session)

@@ -197,6 +197,37 @@ class MembershipTests(FindingCase):
         self.cluster.run_until(self.cluster.converged, 2.0)
 
 
+class DirectoryTests(FindingCase):
+    def test_a_session_that_ends_early_is_in_no_group_for_all(self) -> None:
+        """A client that joins, leaves and goes while its node has much to send is not left in a group at one node."""
+        self.build("a", "b", "c")
+        _, b, c = self.clients
+        b.close()
+        c.close()
+        self.cluster.run(0.5)
+        node = self.nodes[1]
+        self.cluster.network.loses = None
+        newcomer = self.cluster.add_node("z")
+        while node.status().state == "operational":
+            self.cluster.run(0.0001)
+        self.cluster.network.loses = lambda data, source, receiver: Header(data).kind == Kind.STATUS
+        early = node.open("early")
+        early.join("chat")
+        for number in range(12):
+            early.send("chat", b"%03d|" % number + bytes(30_000), level=Level.FIFO)
+        early.leave("chat")
+        early.close()
+        while node.status().state != "recover":
+            self.cluster.run(0.0001)
+        late = node.open("late")
+        late.join("chat")
+        self.cluster.run_until(self.cluster.converged, 5.0)
+        self.cluster.network.loses = None
+        self.cluster.run(3.0)
+        self.assertEqual({str(member) for member in late.views("chat")[-1].members}, {"c@a", "late@b"})
+        self.check_all([*self.nodes, newcomer])
+
+
 class SlotTests(FindingCase):
     def test_a_slot_is_not_given_twice_for_one_ask(self) -> None:
         """The next sequencer does not grant an ask that was granted before it read it: large messages keep flowing."""
