@@ -172,6 +172,10 @@ class Gather:
         """The candidates that have not been heard in this attempt."""
         return self.candidates - self.out - self.rows.keys() - {self._me}
 
+    def lacking(self) -> list[NodeId]:
+        """The candidates of whom no row has come that says that they hear all of this node's list."""
+        return [node for node in self.listed if node != self._me and node not in self._full_rows]
+
     @property
     def complete(self) -> bool:
         """Whether all candidates have been heard in this attempt."""

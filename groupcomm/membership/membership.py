@@ -50,6 +50,8 @@ _RTT_PROBES = 16
 _MAX_ABANDONED = 8
 _JOIN_SECONDS_PER_CANDIDATE = 0.004
 _MAX_LISTS = 32
+_MAX_ASKED = 16
+_MULTICAST_TURNS = 3
 
 
 class State(enum.Enum):
@@ -188,6 +190,8 @@ class Membership:
         self._unlisted: dict[NodeId, tuple[Join, Address]] = {}
         self._asked_who: tuple[int, float] = (0, -inf)
         self._names_all = 0
+        self._multicast_said: tuple[object, ...] = ()
+        self._join_turn = 0
 
     # ---- time ----------------------------------------------------------------------------------------------------
 
@@ -431,6 +435,8 @@ class Membership:
             self._ask_who(join, source, now)
             return
         self._unlisted.pop(join.node, None)
+        if join.asks and self._gather is not None and self._last_join is not None:
+            self.out.append((self._without_names(self._last_join), source))
         if self.state is State.GATHER:
             self._join_while_gathering(join, names, source, now)
         elif self.state is State.RECOVER:
@@ -598,7 +604,7 @@ class Membership:
         settled = now - gather.started_at >= self._timing.silent
         members = gather.members(settled=settled)
         self._agreed = 0 if members is None else gather.announcement(members)
-        self._say_join(now)
+        self._say_join(members, now)
         if members is None or self._proposer(members) != self._me or not gather.agreed(members):
             return
         if members == (self._me,) and self.view is None and len(gather.candidates) > 1:
@@ -620,8 +626,8 @@ class Membership:
         leaving = gather.leaving | {self._me} if self.leaving else gather.leaving
         return next((node for node in members if node not in leaving), members[0])
 
-    def _say_join(self, now: float) -> None:
-        """Multicast this node's JOIN: at its time, and sooner (but not too soon) if it says something new."""
+    def _say_join(self, members: tuple[NodeId, ...] | None, now: float) -> None:
+        """Say this node's JOIN: at its time, and sooner (but not too soon) if it says something new."""
         gather = self._gather
         assert gather is not None
         last = self._last_join
@@ -659,7 +665,24 @@ class Membership:
             self._last_join = last
         assert last is not None
         self._join_at = now + self._random.random() * interval / 5
-        self.out.append((self._without_names(last), None))
+        said = gather.attempt, gather.digest, self.leaving, self.view, self._answered, gather.complete
+        self._join_turn += 1
+        lacking = gather.lacking()
+        if few or said != self._multicast_said or not self._join_turn % _MULTICAST_TURNS or len(lacking) > _MAX_ASKED:
+            self._multicast_said = said
+            self.out.append((self._without_names(last), None))
+            return
+        if members is not None and self._proposer(members) != self._me:
+            lacking.append(self._proposer(members))
+        self._say_to(last, lacking)
+
+    def _say_to(self, join: Join, nodes: Iterable[NodeId]) -> None:
+        """Among many candidates: tell the proposer what is agreed, and ask those few whose word was lost for it."""
+        asking = evolve(self._without_names(join), asks=True)
+        for node in nodes:
+            peer = self.peers.get(node)
+            if peer is not None:
+                self.out.append((asking, peer.address))
 
     def _go_on_gathering(self, now: float) -> None:
         gather = self._gather

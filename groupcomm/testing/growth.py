@@ -119,7 +119,12 @@ def measure(nodes: int, messages: int = MESSAGES, *, loss: float = LOSS) -> Grow
     cluster = Cluster(seed=f"growth of {nodes}", conditions=Conditions(loss_probability=loss), check_invariants=False)
     cluster.trace = _NoTrace()
     started = cluster.add_nodes(*(f"n{number:03}" for number in range(nodes)))
-    join_seconds = cluster.run_until(cluster.converged, LIMIT_SECONDS, every=LOOK_SECONDS)
+
+    def all_are_in_one_view() -> bool:
+        installed = {node.views[-1].id if node.views else None for node in started}
+        return len(installed) == 1 and all(node.views and len(node.views[-1].members) == nodes for node in started)
+
+    join_seconds = cluster.run_until(all_are_in_one_view, LIMIT_SECONDS, every=LOOK_SECONDS)
     join_sent, join_received = _datagrams(cluster)
 
     tallies = []

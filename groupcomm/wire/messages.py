@@ -125,6 +125,7 @@ class Join:
         heard: its row of the matrix of who hears whom: the map of the candidates heard in this attempt.
         candidates: all it considers, itself included, in order; None where ``listed`` has to say enough.
         abandoned: proposals it was READY for and gave up, since its view.
+        asks: whether the receiver is asked to answer with its own, by unicast.
     """
 
     node: NodeId
@@ -141,13 +142,15 @@ class Join:
     heard: int
     candidates: tuple[NodeId, ...] | None
     abandoned: tuple[ViewId, ...]
+    asks: bool = False
 
     kind = Kind.JOIN
 
     def encode(self) -> bytes:
         """The body."""
         writer = Writer().node(self.node).view(self.view).view(self.answered)
-        writer.u8(self.leaving << 1 | (self.candidates is not None) << 2).number(self.attempt).number(self.begun)
+        writer.u8(self.leaving << 1 | (self.candidates is not None) << 2 | self.asks << 3)
+        writer.number(self.attempt).number(self.begun)
         writer.number(self.serial).number(self.epoch).u64(self.agreed)
         writer.number(self.count).bits(self.heard, self.count)
         if self.candidates is None:
@@ -191,6 +194,7 @@ class Join:
             heard,
             candidates,
             abandoned,
+            bool(flags & 8),
         )
 
 
