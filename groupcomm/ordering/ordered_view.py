@@ -237,16 +237,20 @@ class OrderedView:
         if self.frozen:
             return
         self._touched.add(sender)
-        if (header.flags & WANTS_STATUS and header.kind == Kind.DATA) or (header.kind == Kind.STAMP and header.flags):
-            self._wanted[sender] = max(self._wanted.get(sender, 0), number)
-            if self._collects:
-                self._awaited[sender] = max(self._awaited.get(sender, 0), number)
+        if header.flags & WANTS_STATUS and header.kind in (Kind.DATA, Kind.STAMP):
+            self._report_soon(sender, number)
         if self._processed[sender] < stream.contiguous:
             self._advance(sender)
             if self._stamped:
                 self._look_for_stamped(now)
         elif header.flags & UNORDERED and header.kind == Kind.DATA and stream.missing_count < MAX_RANGES:
             self._take_early(sender, number)
+
+    def _report_soon(self, sender: int, number: int) -> None:
+        """Somebody waits for word that all have this packet."""
+        self._wanted[sender] = max(self._wanted.get(sender, 0), number)
+        if self._collects:
+            self._awaited[sender] = max(self._awaited.get(sender, 0), number)
 
     def _look_for_gaps(self, index: int) -> None:
         if self.streams[index].due_at() != inf:
@@ -528,6 +532,8 @@ class OrderedView:
         packet = encode(kind, self.setup.digest, me, number, body, flags=flags)
         stream.accept(number, packet, 0.0, 0.0)
         self._touched.add(me)
+        if flags & WANTS_STATUS:
+            self._report_soon(me, number)
         self.out.append((packet, None))
         self._counters.up("packets_sent")
         if kind != Kind.DATA:

@@ -134,6 +134,21 @@ class SafeTests(FindingCase):
         self.assertIn(b"safe", self.got(p))
         check(self.cluster.trace)
 
+    def test_who_orders_or_sums_up_waits_no_longer(self) -> None:
+        """A SAFE message of the node that orders, or that sums reports up, does not wait for a routine report."""
+        for nodes_until_summed in (16, 2):
+            self.build("a", "b", "c", "d", config=EngineConfig(suppression_nodes=nodes_until_summed))
+            for orders in ("a", "d"):
+                if orders == "d":
+                    self.hand_over(self.nodes[0], "d")
+                for number, client in enumerate(self.clients):
+                    data = f"{orders}{number}".encode()
+                    client.send("chat", data, level=Level.SAFE)
+                    self.cluster.run(0.008)
+                    self.assertEqual([self.got(one).count(data) for one in self.clients], [1] * 4, (data, orders))
+                    self.cluster.run(0.2)
+            self.check_all(self.nodes)
+
 
 class MembershipTests(FindingCase):
     def test_a_young_node_merges_with_an_old_cluster(self) -> None:
