@@ -10,7 +10,8 @@ import random
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from groupcomm.testing.parameters import Parameters
+from groupcomm.events import Level
+from groupcomm.testing.parameters import GROUPS, LEVELS, Parameters
 from groupcomm.testing.steps import TROUBLE_SECONDS, Step
 
 AMBUSH_KINDS = (
@@ -21,7 +22,7 @@ AMBUSH_KINDS = (
 
 FAULTS = (
     "crash", "crash", "vanish", "restart", "halves", "halves", "isolate", "bridge", "ring", "cut", "pause", "pause",
-    "quit", "clog", "swizzle", "jump",
+    "quit", "clog", "swizzle", "jump", "stutter",
 )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ def _fault(stream: random.Random, kind: str, names: Sequence[str], at: float, un
         "pause": lambda: [Step(at, "pause", (name,)), Step(until, "resume", (name,))],
         "clog": lambda: [Step(at, "clog", (name, other)), Step(until, "unclog", (name, other))],
         "swizzle": lambda: _swizzle(stream, names, at, until),
+        "stutter": lambda: _stutter(stream, name, at),
         "jump": lambda: [Step(at, "jump", (name, stream.choice((-1.0, -0.1, 0.05, 0.4, 1.5, 60.0))))],
     }
     return shapes[kind]()
@@ -112,6 +114,21 @@ def _death(stream: random.Random, kind: str, name: str, at: float, until: float)
     if stream.random() < 0.6:
         steps += [Step(until, "restart", (name,)), Step(until + 0.6 * stream.random(), "populate", (name,))]
     return steps
+
+
+def _stutter(stream: random.Random, name: str, at: float) -> list[Step]:
+    """Much of what a node says in its last moments reaches nobody: others hold pieces of it, with holes."""
+    steps = [Step(at, "stutter", (name, stream.choice((0.3, 0.6))))]
+    for number in range(stream.randint(3, 8)):
+        size, level = (
+            stream.choice((10, 100, 3_000, 12_000)),
+            stream.choice((Level.RELIABLE, Level.RELIABLE, *LEVELS[1:])),
+        )
+        label = f"{name}-{at:.6f}-{number}"
+        sent_at = at + 0.03 * stream.random()
+        steps.append(Step(sent_at, "send", (name, 0, label, size, level, GROUPS[:1], False, False)))
+    end = at + stream.choice((0.02, 0.035, 0.1))
+    return [*steps, Step(end, stream.choice(("crash", "crash", "vanish")), (name,)), Step(end, "clear_throat", (name,))]
 
 
 def _halves(stream: random.Random, names: Sequence[str], at: float, until: float) -> list[Step]:

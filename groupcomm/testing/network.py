@@ -70,6 +70,7 @@ class Network:
         seed: of every draw made here; each purpose has a stream of its own, so that one more draw shifts no other.
         conditions: of all paths; ``loss_to`` adds to them per receiver, ``loss_between`` per path.
         mtu_bytes: the largest datagram.
+        loss_from: by sender, how likely a datagram reaches nobody at all.
         counters: what became of the copies.
         observer: told of every copy, for logs.
         loses: asked about every copy (data, source, receiver): whether exactly this one is lost.
@@ -83,6 +84,7 @@ class Network:
     mtu_bytes: int = 65_507
     loss_to: dict[Address, float] = field(factory=dict)
     loss_between: dict[tuple[Address, Address], float] = field(factory=dict)
+    loss_from: dict[Address, float] = field(factory=dict)
     counters: dict[str, int] = field(factory=dict)
     observer: PacketObserver | None = None
     loses: Callable[[bytes, Address, Address], bool] | None = None
@@ -134,6 +136,9 @@ class Network:
         if reaches is not None:
             others = [receiver for receiver in receivers if receiver != source]
             receivers = self._loss.sample(others, min(reaches, len(others)))
+        if self.loss_from and self._happens(self._loss, self.loss_from.get(source, 0.0)):
+            self._count("drop")
+            receivers = [receiver for receiver in receivers if receiver == source]
         for receiver in receivers:
             self._send_copy(datagram.data, source, receiver, departs_at)
 

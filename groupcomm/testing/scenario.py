@@ -146,6 +146,7 @@ class Run:
         cluster = self.cluster
         cluster.heal()
         cluster.network.tap = None
+        cluster.network.loss_from.clear()
         quiet_loss = min(QUIET_LOSS, cluster.network.conditions.loss_probability)
         cluster.network.conditions = Conditions(loss_probability=quiet_loss)
         for node in cluster.live_nodes():
@@ -358,6 +359,15 @@ class Run:
         self.cluster.scheduler.call_later(seconds, come)
 
     # The steps: faults of the network
+
+    def _stutter(self, name: str, loss_probability: float) -> None:
+        if (node := self._node(name)) is not None:
+            self._struck("stutter")
+            self.cluster.network.loss_from[node.address] = loss_probability
+
+    def _clear_throat(self, name: str) -> None:
+        if name in self.cluster.nodes:
+            self.cluster.network.loss_from.pop(self.cluster.nodes[name].address, None)
 
     def _split(self, *sides: tuple[str, ...]) -> None:
         self._struck("split")

@@ -94,6 +94,18 @@ class NetworkTests(SynchronousTestCase):
         self.assertNotEqual(arrived, sorted(arrived))
         self.assertEqual(len(arrived), 200)
 
+    def test_a_stuttering_sender_is_heard_by_all_or_by_nobody(self) -> None:
+        """Loss at the sender takes a datagram from all receivers alike; its own loop still has it."""
+        network = self.build()
+        network.loss_from[A] = 0.5
+        for number in range(100):
+            network.send(Datagram(bytes([number]), None), A)
+        network.scheduler.run(1.0)
+        heard = [[data for _, address, data in self.got if address == place] for place in (A, B, C)]
+        self.assertEqual(len(heard[0]), 100)
+        self.assertEqual(heard[1], heard[2])
+        self.assertTrue(20 < len(heard[1]) < 80)
+
     def test_duplicates(self) -> None:
         """With certainty of it, every datagram comes twice."""
         network = self.build(Conditions(duplicate_probability=1.0))
