@@ -4,6 +4,7 @@
 #
 # make campaign SEEDS=FIRST:LAST [JOBS=2]   random runs of whole clusters; goes on where it was interrupted
 # make mutations [JOBS=2] [REPORT=FILE]     every seeded bug in turn: the random runs must find it
+# make growth [SIZES="10 50"]               what a larger cluster costs, on virtual time; several minutes
 #
 # Each makes its own .venv. PYTHON names the interpreter it is made with: make demo PYTHON=python3.12
 
@@ -12,7 +13,7 @@ METADATA := setup.cfg pyproject.toml groupcomm/_version.py
 
 JOBS ?= 2
 
-.PHONY: demo test campaign mutations clean
+.PHONY: demo test campaign mutations growth clean
 
 demo: .venv/installed
 	@.venv/bin/python -m groupcomm.demo
@@ -25,6 +26,9 @@ campaign: .venv/installed
 
 mutations: .venv/installed
 	@.venv/bin/python -m tests.mutations.run --jobs $(JOBS) $(if $(REPORT),--report $(REPORT))
+
+growth: .venv/installed
+	@.venv/bin/python -m groupcomm.testing.growth $(SIZES)
 
 .venv/installed: $(METADATA)
 	@.ci/install "$(PYTHON)"
