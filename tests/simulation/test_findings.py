@@ -268,3 +268,24 @@ class SlotTests(FindingCase):
         self.cluster.run(5.0)
         self.assertEqual(len(d.messages("chat")), 2)
         self.check_all(self.nodes)
+
+    def test_a_slot_is_free_though_word_of_it_was_lost(self) -> None:
+        """If the last reports do not reach the one who gives the slots, it asks: the next large message goes."""
+        self.build("a", "b", "d", config=EngineConfig(budget_bytes=MIN_BUDGET_BYTES))
+        a, b, d = self.clients
+        lost: list[float] = []
+
+        def drop(header: Header, source: str, receiver: str) -> bool:
+            now = self.cluster.now
+            if (header.kind, source, receiver) != (Kind.STATUS, "b", "a") or len(b.messages("chat")) != 1:
+                return False
+            lost.append(now)
+            return now - lost[0] < 0.1
+
+        self.drop = drop
+        for number in (0, 1):
+            d.send("chat", bytes([number]) * 2_000_000, level=Level.FIFO)
+        self.cluster.run(6.0)
+        self.assertTrue(lost)
+        self.assertEqual([len(client.messages("chat")) for client in (a, b)], [2, 2])
+        self.check_all(self.nodes)
