@@ -122,6 +122,16 @@ class GateTests(AdmissionCase):
         self.assertEqual(self.wanted(10.02), [])
         self.assertEqual(self.wanted(10.02 + TIMING.stage_quiet + 0.001), [C, D])
 
+    def test_who_was_left_out_must_be_heard_again(self) -> None:
+        """A newcomer that was silent during a change does not start the next by what it said before."""
+        self.beacon(D, 10.0)
+        self.admission.installed(10.1)
+        for now in (10.1, 10.3):
+            self.assertEqual(self.wanted(now), [])
+        self.beacon(D, 10.35)
+        self.wanted(10.35)
+        self.assertEqual(self.wanted(10.35 + TIMING.stage_quiet + 0.001), [D])
+
     def test_only_the_lowest_member_is_the_gate(self) -> None:
         """Another member lets nobody in."""
         admission = Admission(B, CONFIG)
