@@ -8,7 +8,8 @@ different pasts become one, each sends its own table first. Upholds M3, D6 and G
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import insort
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from attrs import evolve, frozen
 
@@ -178,8 +179,8 @@ class Groups:
         group = self._groups[name]
         self._changed.discard(name)
         assert self._view is not None
-        members = tuple(sorted(group.members))
         before = group.shown
+        members = _in_order(before, group.members)
         if members == before and not group.gone and group.view.view == self._view:
             return
         group.view = GroupViewId(self._view, position)
@@ -350,6 +351,15 @@ class Groups:
         for member, names in self._of_member.items():
             assert names and all(member in self._groups[name].members for name in names), member
         assert memberships == sum(len(names) for names in self._of_member.values())
+
+
+def _in_order(before: tuple[MemberId, ...], members: Collection[MemberId]) -> tuple[MemberId, ...]:
+    """Members in order; most of them were shown in order before, which saves most comparisons."""
+    ordered, then = [member for member in before if member in members], set(before)
+    for member in members:
+        if member not in then:
+            insort(ordered, member)
+    return tuple(ordered)
 
 
 def _read_table(node: NodeId, table: bytes) -> dict[MemberId, list[str]]:
