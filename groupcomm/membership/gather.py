@@ -122,6 +122,9 @@ class Gather:
             return False
         self.rows[join.node] = join
         self._lists[join.listed] = names
+        if len(self._lists) > 2 * len(self.candidates):
+            used = {self.digest, *(row.listed for row in self.rows.values())}
+            self._lists = {digest: self._lists[digest] for digest in used}
         if join.leaving:
             self.leaving.add(join.node)
         else:

@@ -9,11 +9,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupcomm.config import EngineConfig
 from groupcomm.engine import Engine
 from groupcomm.events import Level
+from groupcomm.identity import NodeId
 from groupcomm.limits import MIN_BUDGET_BYTES
+from groupcomm.membership.gather import Gather
 from groupcomm.ordering.ordered_view import OrderedView
 from groupcomm.testing.cluster import Cluster
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
 from groupcomm.testing.oracle import check
+from groupcomm.wire.codec import list_digest
+from groupcomm.wire.messages import Join
 from groupcomm.wire.packets import LAST_OF_VIEW, Header, Kind
 
 NUMBERED = Kind.GRANT
@@ -166,6 +170,17 @@ class MembershipTests(FindingCase):
         cluster.heal()
         cluster.run_until(cluster.converged, 5.0)
         self.assertLessEqual(len(young.views), 3)
+
+    def test_a_node_with_ever_other_candidates_does_not_fill_the_memory(self) -> None:
+        """Of the lists of candidates that are named in one attempt only those of the last rows are kept."""
+        me, other = NodeId("a", 1), NodeId("b", 1)
+        gather = Gather(me, None, 1, [other], 0.0)
+        for serial in range(1, 100):
+            names = (me, other, NodeId("c", serial))
+            listed = list_digest(names)
+            gather.heard(Join(other, None, None, False, 1, 1, serial, 1, 0, listed, 3, 1, names, ()), names)
+            self.assertLessEqual(len(gather._lists), 5)
+        self.assertEqual(gather.members(settled=True), (me, other))
 
     def test_a_leave_is_told_without_a_flood(self) -> None:
         """Nobody waits for a leaver in the view that it left: INSTALL goes out a few times, not hundreds."""
