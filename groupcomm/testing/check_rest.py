@@ -10,6 +10,7 @@ from attrs import frozen
 
 from groupcomm.identity import NodeId
 from groupcomm.testing.history import History
+from groupcomm.testing.records import NodeStep
 from groupcomm.testing.report import AT_THE_END, Violation
 
 IDLE_DATAGRAMS = 2.0
@@ -20,7 +21,7 @@ MOST_BLOCKED_SECONDS = 8.0
 """A node that runs comes out of a view change within this, whatever is done to the network meanwhile."""
 
 BEGUN_VIEWS = 1
-"""L7: a change that had begun when the network was healed may end as it began, and be undone by the next."""
+"""L7: a change that had begun when the network was healed may end as it began, and what it parted merges again."""
 
 NACKS_AT_LEAST = 50
 NACKS_PER_LOST_COPY = 1
@@ -129,14 +130,18 @@ def _check_churn(history: History, settled: frozenset[NodeId]) -> None:
     Nobody leaves a view in which all are together.
     """
     views: set[object] = set()
+    parted: set[object] = set()
     gone: set[NodeId] = set()
-    for identity in settled:
-        before = [step for step in history.nodes[identity].steps if step.index < history.disturbed_index]
+    later: dict[NodeId, list[NodeStep]] = {}
+    for identity in sorted(settled):
+        steps = history.nodes[identity].steps
+        before = [step for step in steps if step.index < history.disturbed_index]
+        later[identity] = [step for step in steps if step.index > history.disturbed_index]
         views.add(before[-1].key if before else identity)
         gone.update(set(before[-1].view.members) - settled if before else ())
-    allowed = len(views) - 1 + max(1, len(gone)) + BEGUN_VIEWS
-    for identity in sorted(settled):
-        after = [step for step in history.nodes[identity].steps if step.index > history.disturbed_index]
+        parted.update(step.key for step in later[identity][:1])
+    allowed = len(views) - 1 + max(1, len(gone)) + BEGUN_VIEWS + max(0, len(parted) - 1)
+    for identity, after in later.items():
         history.report.premise("L7")
         if len(after) > allowed:
             history.report.violate(
