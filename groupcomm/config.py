@@ -117,7 +117,7 @@ class EngineConfig:
         max_nodes: the largest view, at most 512.
         first_packet_number: packets of a view are numbered from the next one on; equal at all nodes.
         suppression_nodes: views larger than this multicast their NACKs and suppress each other's, report to one node
-            that sums the reports up, and name their candidates by a digest.
+            that sums the reports up, and name their candidates by a digest. It must be the same at all nodes.
     """
 
     cluster: str = "default"
