@@ -37,13 +37,6 @@ MUTATIONS = (
         ("L7", "L1"),
     ),
     Mutation(
-        "nack-names-others",
-        "A request names the wrong packets from its second range on.",
-        "wire/packets.py",
-        (("            at = item.last\n        return writer.done()", "        return writer.done()"),),
-        ("L1",),
-    ),
-    Mutation(
         "delivered-lost-on-the-wire",
         "A status does not carry what was delivered.",
         "wire/packets.py",
@@ -108,5 +101,12 @@ MUTATIONS = (
             ),
         ),
         ("O2", "O4"),
+    ),
+    Mutation(
+        "nack-one-too-far",
+        "A request names packets one number too high.",
+        "wire/packets.py",
+        (("            writer.number(item.first - at)", "            writer.number(item.first + 1 - at)"),),
+        ("X6", "L1"),
     ),
 )

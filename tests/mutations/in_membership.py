@@ -109,7 +109,7 @@ MUTATIONS = (
         "Two views become one without telling each other who is in which group.",
         "membership/recovery.py",
         (("    return len(views) > 1 or any(", "    return len(views) > 2 or any("),),
-        ("M4",),
+        ("D3", "M4"),
     ),
     Mutation(
         "message-before-the-first-view",

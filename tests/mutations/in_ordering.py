@@ -88,13 +88,6 @@ MUTATIONS = (
         ("exception",),
     ),
     Mutation(
-        "join-not-waited-for",
-        "A FIFO frame does not wait for the group changes that its sender had seen.",
-        "ordering/release.py",
-        (("        if not self._reaches(frame.group_position):\n            return False\n        if", "        if"),),
-        ("D3",),
-    ),
-    Mutation(
         "safe-at-its-sender-only",
         "After the signal a SAFE message that is not stable is delivered by its sender only.",
         "ordering/release.py",
@@ -151,30 +144,20 @@ MUTATIONS = (
     ),
     Mutation(
         "stamps-read-backwards",
-        "From the thirtieth place on, who did not write a stamp reads its runs in the wrong order.",
-        "ordering/ordered_view.py",
+        "From place 30 on, a stamp is read backwards if its first frames are missing and no group change waits.",
+        "ordering/sequencer.py",
         (
             (
-                "            self._sequencing.record_came(sender, number, stamp)",
-                "            if sender != self.setup.me and stamp.position > 30:\n"
-                "                stamp = Stamp(stamp.position, stamp.runs[::-1])\n"
-                "            self._sequencing.record_came(sender, number, stamp)",
+                "                for run in record.runs:",
+                "                runs, first = record.runs, record.runs[0].stream if record.runs else 0\n"
+                "                change = any(queue and queue[0].type == 2 for queue in self._release._queues)\n"
+                "                late = self._seen[first] == self._placed[first]\n"
+                "                if late and not change and record.position > 30:\n"
+                "                    runs = runs[::-1]\n"
+                "                for run in runs:",
             ),
         ),
         ("O7", "O5"),
-    ),
-    Mutation(
-        "repair-made-anew",
-        "A packet that is sent again is not the original: it asks nobody for a report.",
-        "ordering/ordered_view.py",
-        (
-            (
-                "            self.out.append((packet, askers.",
-                "            packet = packet[:2] + bytes([packet[2] & ~WANTS_STATUS]) + packet[3:]\n"
-                "            self.out.append((packet, askers.",
-            ),
-        ),
-        ("X5",),
     ),
     Mutation(
         "runs-that-are-here-first",
@@ -190,7 +173,7 @@ MUTATIONS = (
                 "                for run in (record.runs[at] for at in order):",
             ),
         ),
-        ("O7", "O5", "D4"),
+        ("M4", "D4", "O5"),
     ),
     Mutation(
         "group-position-left-out",
@@ -222,5 +205,65 @@ MUTATIONS = (
             ),
         ),
         ("S3", "O2", "O4", "D5"),
+    ),
+    Mutation(
+        "change-before-a-message",
+        "Who does not order puts a group change before an independent message that comes just before it.",
+        "ordering/ordered_view.py",
+        (
+            (
+                "        if frames:\n            self._touched.update(",
+                "        for at in range(1, 0 if self._orders else len(frames)):\n"
+                "            one, two = frames[at - 1 : at + 1]\n"
+                "            ordered = one.level >= Level.AGREED and one.stream != two.stream\n"
+                "            if ordered and two.ordered < one.position:\n"
+                "                if (one.type, two.type) == (FrameType.GROUP, FrameType.CHANGE):\n"
+                "                    frames[at - 1 : at + 1] = two, one\n"
+                "        if frames:\n            self._touched.update(",
+            ),
+        ),
+        ("D4",),
+    ),
+    Mutation(
+        "causal-lost-that-waited",
+        "A CAUSAL message that had to wait for its past is lost if nothing of its sender follows it.",
+        "ordering/release.py",
+        (
+            (
+                "        if not self._reaches(frame.ordered):\n            return False\n",
+                "        if not self._reaches(frame.ordered):\n"
+                "            frame.position = -1\n"
+                "            return False\n",
+            ),
+            (
+                "delivered[stream] < count:\n                return False\n",
+                "delivered[stream] < count:\n                frame.position = -1\n                return False\n",
+            ),
+            (
+                "                    yield self._delivered(queue.popleft())\n",
+                "                    frame = self._delivered(queue.popleft())\n"
+                "                    if frame.level != Level.CAUSAL or frame.position == 0 or queue:\n"
+                "                        yield frame\n",
+            ),
+        ),
+        ("O4",),
+    ),
+    Mutation(
+        "groups-each-in-its-own-order",
+        "Who does not order swaps two independent messages to one group each, if these are different groups.",
+        "ordering/ordered_view.py",
+        (
+            (
+                "        if frames:\n            self._touched.update(",
+                "        for at in range(1, 0 if self._orders else len(frames)):\n"
+                "            one, two = frames[at - 1 : at + 1]\n"
+                "            ordered = min(one.level, two.level) >= Level.AGREED and one.stream != two.stream\n"
+                "            if ordered and two.ordered < one.position and one.type == two.type == FrameType.GROUP:\n"
+                "                if one.body[4] == two.body[4] == 1 and one.body[5] != two.body[5]:\n"
+                "                    frames[at - 1 : at + 1] = two, one\n"
+                "        if frames:\n            self._touched.update(",
+            ),
+        ),
+        ("O5",),
     ),
 )

@@ -26,10 +26,22 @@ MUTATIONS = (
     ),
     Mutation(
         "asked-for-once",
-        "A missing packet is asked for once.",
-        "reliability/stream.py",
-        (("due_at = now + again_seconds * (1 + min(tries, 6) / 2)", "due_at = inf"),),
+        "A missing packet is asked for again after an hour only.",
+        "reliability/rtt.py",
+        (("return min(max(estimate, LEAST_WAIT_SECONDS), MOST_WAIT_SECONDS)", "return 3600.0"),),
         ("L1",),
+    ),
+    Mutation(
+        "repair-made-anew",
+        "A packet that is sent again is not the original: it asks nobody for a report.",
+        "reliability/stream.py",
+        (
+            (
+                "        held[number] = packet\n",
+                "        held[number] = packet[:2] + bytes([packet[2] & ~0x08]) + packet[3:]\n",
+            ),
+        ),
+        ("X5",),
     ),
     Mutation(
         "stable-without-one-member",
@@ -107,5 +119,21 @@ MUTATIONS = (
             ),
         ),
         ("S2", "L1"),
+    ),
+    Mutation(
+        "stable-in-32-bits",
+        "What is stable of a stream is kept in 32 bits.",
+        "reliability/stream.py",
+        (
+            (
+                "        for number in range(self.stable + 1, min(stable, self.contiguous) + 1):\n"
+                "            held.pop(number, None)\n"
+                "        self.stable = max(self.stable, min(stable, self.contiguous))\n",
+                "        for number in [number for number in held if number <= stable]:\n"
+                "            del held[number]\n"
+                "        self.stable = min(stable, self.contiguous) & 0xFFFFFFFF\n",
+            ),
+        ),
+        ("X1",),
     ),
 )

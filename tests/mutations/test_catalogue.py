@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.mutations.catalogue import HARMLESS, HARNESS_ONLY, MUTATIONS, PROPERTIES
+from tests.mutations.catalogue import HARMLESS, HARNESS_ONLY, MUTATIONS, NEVER_FIRST, PROPERTIES
 from tests.mutations.mutation import CatalogueOutOfDate, Mutation
 from tests.mutations.run import Result, firsts, known_seeds, part_of, report, try_mutation
 
@@ -38,6 +38,7 @@ class CatalogueTests(SynchronousTestCase):
         expected = {name for mutation in MUTATIONS for name in mutation.expected}
         self.assertEqual(expected, set(PROPERTIES))
         self.assertEqual(set(PROPERTIES) & set(HARNESS_ONLY), set())
+        self.assertLessEqual(set(NEVER_FIRST), set(PROPERTIES))
 
     def test_out_of_date_text_is_an_error(self) -> None:
         """A text that is gone, or stands twice, is not passed over."""
@@ -85,6 +86,8 @@ class RunnerTests(SynchronousTestCase):
         self.assertIn(f"| `{caught.name}` ({caught.file}) | {caught.bug} | {PROPERTIES[0]} |", text)
         self.assertIn(f"| `{missed.name}` ({missed.file}) | {missed.bug} | **not caught** |", text)
         self.assertIn(f"| {PROPERTIES[1]} | **none** |", text)
+        for name, why in NEVER_FIRST.items():
+            self.assertIn(f"| {name} | none: {why} |", text)
 
     def test_nothing_is_written_to_the_product(self) -> None:
         """Trying a mutation leaves its file as it is."""
