@@ -139,7 +139,10 @@ class _Obliged:
 
 
 def _obliged(history: History, view: ViewKey, message: MessageRecord) -> list[_Obliged]:
-    """The members of the group views it was delivered in (an ordered message), or its proved addressees."""
+    """The members of the group views it was delivered in (an ordered message), or its proved addressees.
+
+    After the signal no view is shown of who has left meanwhile: a delivery before it says who the members are.
+    """
     if message.sent.recipient is not None or not message.ordered or not message.deliveries:
         found = []
         for step in history.steps_in.get(view, ()):
@@ -149,9 +152,8 @@ def _obliged(history: History, view: ViewKey, message: MessageRecord) -> list[_O
         return found
     places: dict[ProcessRecord, tuple[tuple[str, GroupViewKey], ...]] = {}
     for group in message.sent.groups:
-        for delivery in message.deliveries:
-            if group not in delivery.group_views:
-                continue
+        deliveries = [delivery for delivery in message.deliveries if group in delivery.group_views]
+        for delivery in sorted(deliveries, key=lambda one: not one.regular):
             episode = delivery.process.episode_at(group, delivery.index)
             if episode is None:
                 continue
