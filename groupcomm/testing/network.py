@@ -137,7 +137,9 @@ class Network:
             others = [receiver for receiver in receivers if receiver != source]
             receivers = self._loss.sample(others, min(reaches, len(others)))
         if self.loss_from and self._happens(self._loss, self.loss_from.get(source, 0.0)):
-            self._count("drop")
+            for receiver in receivers:
+                if receiver != source:
+                    self._note("drop", source, receiver, datagram.data)
             receivers = [receiver for receiver in receivers if receiver == source]
         for receiver in receivers:
             self._send_copy(datagram.data, source, receiver, departs_at)
