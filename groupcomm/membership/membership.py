@@ -230,6 +230,8 @@ class Membership:
         nodes = len(self.members)
         if self._gather is not None:
             nodes = max(nodes, len(self._gather.candidates))
+        elif self.state is State.SEEKING and now - self._seeking_since < self._timing.first:
+            return  # whoever founds a view should have heard of all, at some loss too
         elif now >= self._beacon_at + self._config.timing.heartbeat:
             nodes = max(nodes, 1) + self._admission.known(self.peers, now)
         else:
@@ -432,6 +434,8 @@ class Membership:
             return
         names = self._names_of(join)
         if names is None:
+            if self.state is State.GATHER and self._gather is not None and self._may_widen(now):
+                self._gather.widen([join.node], self._config.max_nodes)
             self._ask_who(join, source, now)
             return
         self._unlisted.pop(join.node, None)
@@ -537,7 +541,7 @@ class Membership:
             return
         if join.attempt > gather.attempt:
             if self._me not in names:
-                if join.node in gather.candidates and self._may_widen(now):
+                if join.node in gather.candidates and self._may_widen(now) and self._may_restart(gather, now):
                     self._attempt += 1
                     gather.restart(self._attempt, now)
                     self._agreed = 0
@@ -595,6 +599,11 @@ class Membership:
     def _may_widen(self, now: float) -> bool:
         gather = self._gather
         return gather is not None and gather.tries == 1 and now - gather.begun_at <= self._timing.admit
+
+    def _may_restart(self, gather: Gather, now: float) -> bool:
+        """Whether another attempt for the sake of one node is due: among many, not before all have said their JOIN."""
+        few = len(gather.listed) <= self._config.suppression_nodes
+        return few or now - gather.started_at >= self._timing.silent / 3
 
     def _look_around(self, now: float) -> None:
         """Compute the members from the rows; say so; propose if all have said the same and it is ours to propose."""

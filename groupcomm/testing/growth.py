@@ -26,6 +26,7 @@ from groupcomm.testing.trace import Trace, TraceEvent
 
 SIZES = (10, 50, 100, 200, 500)
 MESSAGES = 1000
+MOST_DELIVERIES = 200_000
 MESSAGES_AT_ONCE = 10
 PAUSE_SECONDS = 0.02
 LOSS = 0.01
@@ -38,6 +39,7 @@ HEADINGS = (
     "s to one view",
     "sent",
     "received",
+    "messages",
     "s to deliver",
     "sent per message",
     "received per message",
@@ -54,6 +56,7 @@ class Growth:
         join_seconds: virtual time from the start of all nodes to one view of all.
         join_sent: datagrams that a node sent for that, on average; a multicast counts once.
         join_received: datagrams that reached a node, on average.
+        messages: how many messages were sent then.
         deliver_seconds: virtual time from the last message handed over to the last one delivered.
         message_sent: datagrams that a node sent, on average, for each message of the cluster, of all kinds.
         message_received: datagrams that reached a node, on average, for each message of the cluster.
@@ -64,6 +67,7 @@ class Growth:
     join_seconds: float
     join_sent: float
     join_received: float
+    messages: int
     deliver_seconds: float
     message_sent: float
     message_received: float
@@ -76,6 +80,7 @@ class Growth:
             f"{self.join_seconds:.2f}",
             f"{self.join_sent:.0f}",
             f"{self.join_received:.0f}",
+            f"{self.messages}",
             f"{self.deliver_seconds:.2f}",
             f"{self.message_sent:.2f}",
             f"{self.message_received:.2f}",
@@ -108,14 +113,20 @@ class _Tally:
         self.client.events.clear()
 
 
-def measure(nodes: int, messages: int = MESSAGES, *, loss: float = LOSS) -> Growth:
+def measure(nodes: int, messages: int | None = None, *, loss: float = LOSS) -> Growth:
     """Start so many nodes, have them send so many messages, and see what it costs.
+
+    Args:
+        nodes: how many nodes.
+        messages: how many messages; None for a thousand, or fewer where that would take too long.
+        loss: the probability that a copy of a datagram does not arrive.
 
     Raises:
         TimeLimitReached: no view of all came about, or a message did not reach everybody.
         AssertionError: a member received something twice, nothing at all, or in another order than the others.
     """
     began = time.process_time()
+    messages = messages or min(MESSAGES, MOST_DELIVERIES // nodes)
     cluster = Cluster(seed=f"growth of {nodes}", conditions=Conditions(loss_probability=loss), check_invariants=False)
     cluster.trace = _NoTrace()
     started = cluster.add_nodes(*(f"n{number:03}" for number in range(nodes)))
@@ -158,6 +169,7 @@ def measure(nodes: int, messages: int = MESSAGES, *, loss: float = LOSS) -> Grow
         join_seconds,
         join_sent / nodes,
         join_received / nodes,
+        messages,
         deliver_seconds,
         (after[0] - before[0]) / nodes / messages,
         (after[1] - before[1]) / nodes / messages,
