@@ -24,8 +24,11 @@ BEGUN_VIEWS = 1
 """L7: a change that had begun when the network was healed may end as it began, and what it parted merges again."""
 
 NACKS_AT_LEAST = 50
-NACKS_PER_LOST_COPY = 1
-"""X6: so many NACKs are expected of a run in which nothing is lost or late, and so many more for every lost copy."""
+NACKS_PER_LOST_COPY = 5
+"""X6: so many NACKs are expected of a run in which nothing is lost or late, and so many more for every lost copy.
+
+A sender that has vanished is asked again and again, with doubled waits, until it is out: seven times in 1.2 s.
+"""
 
 
 @frozen

@@ -190,7 +190,7 @@ def send_never_taken(s: Story) -> None:
 
 @bad("X6")
 def more_requests_than_losses(s: Story) -> None:
-    s.rest("abc", nacks=500, lost=100)
+    s.rest("abc", nacks=600, lost=100)
 
 
 @bad("X6")
