@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 OWN_PARTS = ("simulation", "hostile", "lab")
 CAMPAIGN_RUNS = 2000
-MUTATION_PARTS = 6
+MUTATION_PARTS = 2
 LAB_TOOLS = {"nft": "nftables", "ip": "iproute2", "tc": "iproute2", "ethtool": "ethtool"}
 TOTAL_SECONDS = 24 * 60
 TRIAL_RESULT = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]+)\))?$")

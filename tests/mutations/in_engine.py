@@ -63,13 +63,6 @@ MUTATIONS = (
         ("S1",),
     ),
     Mutation(
-        "ranges-shifted",
-        "An answer names the wrong packets from its second range beyond a gap on.",
-        "wire/messages.py",
-        (("        at = item.last\n", ""),),
-        ("exception", "L1"),
-    ),
-    Mutation(
         "signal-twice",
         "A view change is announced twice.",
         "engine.py",
@@ -89,18 +82,18 @@ MUTATIONS = (
         ("D5", "D8"),
     ),
     Mutation(
-        "private-from-namesake-lost",
-        "A private message from a client of the same name on another node is lost.",
+        "private-reliable-lost",
+        "A private RELIABLE message from another node is lost.",
         "engine.py",
         (
             (
                 "        if number is not None:\n            self._take_group_outputs()\n            to =",
-                "        if number is not None and client == recipient and sender != self._node:\n"
+                "        if number is not None and frame.level == Level.RELIABLE and sender != self._node:\n"
                 "            return\n"
                 "        if number is not None:\n            self._take_group_outputs()\n            to =",
             ),
         ),
-        ("O2", "O4"),
+        ("L2", "D5"),
     ),
     Mutation(
         "nack-one-too-far",
