@@ -29,10 +29,10 @@ from groupcomm.testing.script import Scenario
 from groupcomm.testing.trace import Trace
 from groupcomm.testing.watchers import Watchers
 
-CONVERGE_SECONDS = 10.0
+CONVERGE_SECONDS = 20.0
 """From the healing of the network to one view of the core."""
 
-REST_SECONDS = 10.0
+REST_SECONDS = 20.0
 """From there until nothing is outstanding."""
 
 QUIET_LOSS = 0.02
