@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +18,21 @@ from groupcomm.testing.scenario import Run
 from groupcomm.testing.script import draw_scenario
 from groupcomm.testing.trace import Delivered, Trace
 
-SEED = "3"
+
+def quiet_seed() -> str:
+    """The first seed in whose run two nodes meet and nobody falls, whatever else seeds may come to mean."""
+    for seed in map(str, count(1)):
+        scenario = draw_scenario(seed, nodes=2)
+        actions = {step.action for step in scenario.steps}
+        if (
+            actions <= {"start", "populate", "send", "join", "leave"}
+            and not scenario.parameters.conditions.loss_probability
+        ):
+            return seed
+    raise AssertionError("there is none")
+
+
+SEED = quiet_seed()
 
 
 def first_delivery(trace: Trace, **options: Any) -> Report:
