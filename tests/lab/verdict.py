@@ -17,7 +17,7 @@ from groupcomm.testing.oracle import Report
 from groupcomm.testing.recorded import RunLog
 from tests.lab.checks import Json, by_session, difference, session_of
 
-REST_SECONDS = 10.0
+REST_SECONDS = 30.0
 """What must have happened when all is at rest is waited for so long."""
 
 PAUSE_SECONDS = 0.5
