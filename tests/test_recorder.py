@@ -129,6 +129,7 @@ class ContentTests(TraceTestCase):
             ("leave", {"s": 1, "g": "g"}),
             ("left", {"s": 1, "g": "g", "reason": "LEAVE"}),
             ("close", {"s": 1}),
+            ("leaving", {}),
             ("end", {"how": "left"}),
         ]
         start, *lines = self.lines()

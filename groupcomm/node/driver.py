@@ -204,6 +204,8 @@ class NodeDriver:
         leaving: Deferred[None] = Deferred()
         if self.stopped is None:
             now = self._hand_over()
+            if self._recorder is not None:
+                self._recorder.leaving_cluster()
             self._sessions.node_leaves()
             self._engine.leave_cluster(now)
             self._engine.burst_ended(now)

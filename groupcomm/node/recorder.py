@@ -132,6 +132,11 @@ class TraceRecorder:
             self._record(at, output)
         self.write()
 
+    def leaving_cluster(self) -> None:
+        """The node was asked to leave the cluster."""
+        if self._file is not None:
+            self._add("leaving", self._clock(), {})
+
     def ended(self, how: str) -> None:
         """The node's last line; nothing follows."""
         if self._file is None:

@@ -83,6 +83,9 @@ class History:
         self.nodes[event.node] = NodeRecord(event.node, self._index)
         self.disturbed_index = self._index
 
+    def _read_leaving(self, event: traces.NodeLeaving) -> None:
+        self.nodes[event.node].leaving_index = self.disturbed_index = self._index
+
     def _read_end(self, event: traces.NodeEnded) -> None:
         self.nodes[event.node].ended_index = self.disturbed_index = self._index
 
@@ -317,6 +320,7 @@ class History:
 
 _READERS: dict[type, Callable[[History, Any], None]] = {
     traces.NodeStarted: History._read_start,
+    traces.NodeLeaving: History._read_leaving,
     traces.NodeEnded: History._read_end,
     traces.NodeViewSeen: History._read_node_view,
     traces.NodeSignalSeen: History._read_node_signal,

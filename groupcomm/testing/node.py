@@ -282,7 +282,7 @@ class SimulatedNode:
 
     def leave(self) -> None:
         """Leave the cluster in good order."""
-        self.record(traces.Fault(self.cluster.now, f"{self.name} leaves"))
+        self.record(traces.NodeLeaving(self.cluster.now, self.identity))
         self.leaving = True
         self.command(lambda engine, now: engine.leave_cluster(now))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from attrs import define, field, frozen
 
@@ -214,6 +215,11 @@ def _takes(row: Row, event: traces.TraceEvent, place: str, word: Word, width: in
     return False
 
 
+_NodeEvent: TypeAlias = (
+    traces.NodeStarted | traces.NodeLeaving | traces.NodeEnded | traces.NodeViewSeen | traces.NodeSignalSeen
+)
+
+
 class _Speech:
     """Events in a few characters."""
 
@@ -229,7 +235,7 @@ class _Speech:
         if isinstance(event, traces.Fault):
             first, _, rest = event.text.partition(" ")
             return (first, Word(f"*{rest}", [], marked=marked)) if first in names else ("", Word(event.text, []))
-        if isinstance(event, traces.NodeStarted | traces.NodeEnded | traces.NodeViewSeen | traces.NodeSignalSeen):
+        if isinstance(event, _NodeEvent):
             return event.node.name, Word(self._of_node(event), [], marked=marked)
         if isinstance(event, traces.SafeHeld):
             words = f"{event.message} is not at {' '.join(one.name for one in event.lacking)}"
@@ -243,11 +249,13 @@ class _Speech:
 
     @staticmethod
     def _of_node(
-        event: traces.NodeStarted | traces.NodeEnded | traces.NodeViewSeen | traces.NodeSignalSeen,
+        event: _NodeEvent,
     ) -> str:
         match event:
             case traces.NodeStarted():
                 return "*starts"
+            case traces.NodeLeaving():
+                return "*leaves"
             case traces.NodeEnded():
                 return f"X {event.how}"
             case traces.NodeViewSeen():

@@ -129,6 +129,9 @@ class _RunReader:
 
     # What lines say of the node.
 
+    def _leaving(self, at: float, line: Any) -> TraceEvent:
+        return traces.NodeLeaving(at, self.log.node)
+
     def _end(self, at: float, line: Any) -> TraceEvent:
         self.log.ended = True
         return traces.NodeEnded(at, self.log.node, line["how"])
@@ -219,6 +222,7 @@ class _RunReader:
 
 
 _NODE_LINES: Final[dict[str, Callable[[_RunReader, float, Any], TraceEvent]]] = {
+    "leaving": _RunReader._leaving,
     "end": _RunReader._end,
     "node view": _RunReader._node_view,
     "node signal": _RunReader._node_signal,

@@ -71,6 +71,7 @@ class NodeRecord:
 
     identity: NodeId
     started_index: int
+    leaving_index: int | None = None
     ended_index: int | None = None
     steps: list[NodeStep] = field(factory=list)
     by_view: dict[ViewKey, NodeStep] = field(factory=dict)

@@ -145,6 +145,14 @@ class NodeStarted:
 
 
 @frozen
+class NodeLeaving:
+    """A node was asked to leave the cluster: its sessions end, and it waits only for what they have sent."""
+
+    at: float
+    node: NodeId
+
+
+@frozen
 class NodeEnded:
     """A node process is gone: ``crash``, ``vanish``, ``left`` or what its engine said when it stopped."""
 
@@ -204,6 +212,7 @@ TraceEvent: TypeAlias = (
     | LeftSeen
     | UndeliverableSeen
     | NodeStarted
+    | NodeLeaving
     | NodeEnded
     | NodeViewSeen
     | NodeSignalSeen
@@ -221,7 +230,7 @@ def place_of(event: TraceEvent) -> str:
     """The process or node an event happened at, as text; empty for faults."""
     if isinstance(event, Fault):
         return ""
-    if isinstance(event, NodeStarted | NodeEnded | NodeViewSeen | NodeSignalSeen | SafeHeld):
+    if isinstance(event, NodeStarted | NodeLeaving | NodeEnded | NodeViewSeen | NodeSignalSeen | SafeHeld):
         return f"{event.node.name}.{event.node.incarnation}"
     return str(event.process)
 

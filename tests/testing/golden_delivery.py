@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from groupcomm.events import Level, Reason
+from groupcomm.testing import trace as traces
 from tests.testing.golden import bad
 from tests.testing.story import GROUP, Story
 
@@ -76,6 +77,16 @@ def went_on_without(s: Story) -> None:
     s.crash("c")
     s.signal("ab")
     s.install("ab")
+
+
+@bad("D5")
+def leaves_only_later(s: Story) -> None:
+    s.send("b", "m", to="a")
+    s.accept("b", "m")
+    s.crash("c")
+    s.signal("ab")
+    s.install("ab")
+    s.add(traces.NodeLeaving(s.tick(), s.node("a")))
 
 
 @bad("D5", joined=False)

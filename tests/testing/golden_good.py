@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from groupcomm.events import Level
+from groupcomm.testing import trace as traces
 from tests.testing.golden import good
 from tests.testing.story import GROUP, Story
 
@@ -56,6 +57,19 @@ def who_crashes_owes_nothing(s: Story) -> None:
     s.signal("ab")
     s.install("ab")
     s.settle("ab")
+
+
+@good("D5")
+def who_leaves_the_cluster_is_owed_no_private_message(s: Story) -> None:
+    s.send("b", "n")
+    s.deliver("abc", "n")
+    s.add(traces.NodeLeaving(s.tick(), s.node("a")))
+    s.send("b", "m", to="a")
+    s.accept("b", "m")
+    s.add(traces.UndeliverableSeen(s.tick(), s.client("b"), "c@a"))
+    s.crash("c")
+    s.signal("ab")
+    s.install("ab")
 
 
 @good("S3")
