@@ -1,0 +1,207 @@
+"""The hosts of the benchmark, and every process on them: started, talked to, and always ended.
+
+The hosts are those of the lab tests (``tests/lab/lab``) under a prefix of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import select
+import shutil
+import signal
+import string
+import subprocess
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).parents[1]
+SCRIPT: Final = ROOT / "tests" / "lab" / "lab"
+END_SECONDS: Final = 5.0
+
+Json = dict[str, Any]
+
+
+class BenchError(Exception):
+    """Something that is measured, or measures, did not do what it should."""
+
+
+class Lab:
+    """Hosts 1 to ``size``. A context manager: after it no host, process or file is left."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.hosts = range(1, size + 1)
+        self.prefix = "b" + "".join(random.choices(string.ascii_lowercase, k=2))
+        self._processes: list[Process] = []
+
+    def __enter__(self) -> Lab:
+        self.directory = Path(tempfile.mkdtemp(prefix=f"groupcomm-bench-{self.prefix}-"))
+        try:
+            self.run("up", str(self.size))
+        except BaseException:
+            self._remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.end_processes()
+        finally:
+            self._remove()
+
+    def run(self, *arguments: str) -> str:
+        """One command of the lab script; its output."""
+        done = subprocess.run(
+            [str(SCRIPT), *arguments],
+            env={**os.environ, "LAB_PREFIX": self.prefix},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BenchError(f"lab {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def drops(self) -> int:
+        """Packets the kernel had no room for since the lab is up."""
+        return int(self.run("drops"))
+
+    def loss(self, percent: float) -> None:
+        """Drop that share of what each host receives."""
+        for host in self.hosts:
+            self.run("loss", str(host), f"{percent:g}")
+
+    def offload(self, *, on: bool) -> None:
+        """Let the links pass segmentation-offloaded bursts whole, or have them cut."""
+        self.run("offload", "on" if on else "off")
+
+    def address(self, host: int) -> str:
+        """A host's IPv4 address."""
+        return f"10.77.{host // 250}.{host % 250}"
+
+    def start(
+        self, host: int, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start a process on a host."""
+        process = Process(self, host, name, command, environment or {})
+        self._processes.append(process)
+        return process
+
+    def end_processes(self) -> None:
+        """End every process that was started, the last first."""
+        processes, self._processes = self._processes[::-1], []
+        for process in processes:
+            process.ask_to_end()
+        limit = time.monotonic() + END_SECONDS
+        for process in processes:
+            process.end(limit)
+
+    def _remove(self) -> None:
+        with suppress(BenchError):
+            self.run("down")
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Process:
+    """A process on a host. What it writes to standard output are answers in JSON, one a line; errors go to a file."""
+
+    def __init__(self, lab: Lab, host: int, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.host = host
+        self.name = name
+        self._errors = lab.directory / f"{name}.err"
+        self._answers: deque[Json] = deque()
+        self._partial = b""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("GROUPCOMM_")}
+        with self._errors.open("ab") as errors:
+            self.child = subprocess.Popen(
+                # Should the benchmark be killed, its processes end with it.
+                ["setpriv", "--pdeathsig", "TERM", "ip", "netns", "exec", f"{lab.prefix}{host}", *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=lab.directory,
+                env={**kept, "PYTHONPATH": str(ROOT), "TMPDIR": str(lab.directory), **environment},
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.child.poll() is None
+
+    def tell(self, *words: object) -> None:
+        """Write one command to its standard input."""
+        assert self.child.stdin is not None
+        try:
+            self.child.stdin.write(" ".join(map(str, words)).encode() + b"\n")
+            self.child.stdin.flush()
+        except BrokenPipeError:
+            raise self._gone() from None
+
+    def answer(self, seconds: float, wanted: Callable[[Json], bool]) -> Json:
+        """The next answer that is wanted; those before it are dropped.
+
+        Raises:
+            BenchError: none came in time, or the process has ended or failed.
+        """
+        limit = time.monotonic() + seconds
+        while True:
+            while self._answers:
+                answer = self._answers.popleft()
+                if answer["e"] == "failed":
+                    raise BenchError(f"{self.name}: {answer['why']}")
+                if wanted(answer):
+                    return answer
+            self._read(limit, seconds)
+
+    def log(self) -> str:
+        """What it wrote to standard error."""
+        return self._errors.read_text("utf-8", "replace")
+
+    def kill(self) -> int:
+        """End it at once (SIGKILL); when, in monotonic nanoseconds."""
+        killed = time.monotonic_ns()
+        self.child.kill()
+        self.child.wait()
+        return killed
+
+    def ask_to_end(self) -> None:
+        """SIGTERM."""
+        if self.running:
+            self.child.send_signal(signal.SIGTERM)
+
+    def end(self, limit: float) -> None:
+        """Wait until ``limit`` for its end, then kill it."""
+        try:
+            self.child.wait(max(0.0, limit - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.kill()
+        for pipe in (self.child.stdin, self.child.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+    def _read(self, limit: float, seconds: float) -> None:
+        assert self.child.stdout is not None
+        fd = self.child.stdout.fileno()
+        if not select.select([fd], [], [], max(0.0, limit - time.monotonic()))[0]:
+            raise BenchError(f"{self.name}: no answer within {seconds:g} s")
+        data = os.read(fd, 1 << 20)
+        if not data:
+            raise self._gone()
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        self._answers.extend(json.loads(line) for line in lines if line.startswith(b"{"))
+
+    def _gone(self) -> BenchError:
+        last = "\n".join(self.log().splitlines()[-15:])
+        return BenchError(f"{self.name} has ended:\n{last}")

@@ -1,0 +1,17 @@
+"""The systems that are measured, by the names that the command line and the results use."""
+
+from __future__ import annotations
+
+from bench.systems.base import System
+from bench.systems.corosync import Corosync
+from bench.systems.groupcomm import Daemons, Embedded
+
+
+def systems(api: str) -> dict[str, System]:
+    """All of them.
+
+    Args:
+        api: how groupcomm is sent with, ``many`` or ``send``.
+    """
+    every = (Embedded(api), Daemons(api), Corosync("udp"), Corosync("knet"))
+    return {system.name: system for system in every}

@@ -1,0 +1,125 @@
+"""What the benchmark asks of a system: to be set up on every host of a lab, with a worker on each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import ClassVar
+
+from bench.lab import BenchError, Json, Lab, Process
+
+START_SECONDS = 40.0
+ANSWER_SECONDS = 10.0
+
+
+class System:
+    """One system in one setting.
+
+    Attributes:
+        name: in the results.
+        levels: the levels it can be asked for.
+        has_views: whether it tells its members of each other.
+        reaches_self: whether a sender gets its own messages.
+        max_hosts: how many hosts it is measured with.
+    """
+
+    name: str
+    levels: ClassVar[tuple[str, ...]] = ("agreed",)
+    has_views: ClassVar[bool] = True
+    reaches_self: ClassVar[bool] = True
+
+    def start_nodes(self, lab: Lab) -> Mapping[int, Process]:
+        """Start what runs on the hosts beside the workers, by host, and return when workers can connect."""
+        return {}
+
+    def start_worker(self, lab: Lab, host: int) -> Process:
+        """Start the worker on a host."""
+        raise NotImplementedError
+
+    def version(self) -> str:
+        """What is measured, for the report."""
+        raise NotImplementedError
+
+
+class Deployment:
+    """A system, up on every host, every worker in one group with the others. A context manager."""
+
+    def __init__(self, lab: Lab, system: System) -> None:
+        self.lab = lab
+        self.system = system
+        self.nodes: Mapping[int, Process] = {}
+        self.workers: dict[int, Process] = {}
+        self._run = 0
+
+    def __enter__(self) -> Deployment:
+        try:
+            self.nodes = self.system.start_nodes(self.lab)
+            for host in self.lab.hosts:
+                self.workers[host] = self.system.start_worker(self.lab, host)
+            self.wait_for_view(self.lab.hosts, self.lab.size)
+        except BaseException:
+            self.lab.end_processes()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.lab.end_processes()
+
+    def next_run(self) -> int:
+        """A number for the next run, in a byte."""
+        self._run = self._run % 255 + 1
+        return self._run
+
+    def wait_for_view(self, hosts: range | list[int], members: int, seconds: float = START_SECONDS) -> dict[int, int]:
+        """Wait until each worker of ``hosts`` sees so many members; when it was told, in nanoseconds."""
+
+        def wanted(answer: Json) -> bool:
+            return bool(answer["e"] == "view" and answer["members"] == members)
+
+        return {host: int(self.workers[host].answer(seconds, wanted)["at"]) for host in hosts}
+
+    def receivers(self, senders: list[int]) -> dict[int, list[int]]:
+        """Who receives, and from which senders."""
+        if self.system.reaches_self:
+            return {host: senders for host in self.lab.hosts}
+        heard = {host: [sender for sender in senders if sender != host] for host in self.lab.hosts}
+        return {host: those for host, those in heard.items() if those}
+
+    def run(self, senders: list[int], size: int, command: tuple[object, ...], seconds: float) -> dict[int, Json]:
+        """One run: make the receivers ready, have the senders send, gather what came.
+
+        Args:
+            senders: the hosts that send.
+            size: of the messages; 0: probes.
+            command: what the senders are told: its first word, then what follows the run's number.
+            seconds: how long the sending lasts.
+
+        Returns:
+            For each receiving host what it says.
+        """
+        run = self.next_run()
+        receivers = self.receivers(senders)
+        for host, heard in receivers.items():
+            self.workers[host].tell("receive", run, size, ",".join(map(str, heard)))
+        for host in receivers:
+            self.workers[host].answer(
+                ANSWER_SECONDS, lambda answer: answer["e"] == "receiving" and answer["run"] == run
+            )
+        for sender in senders:
+            self.workers[sender].tell(command[0], run, *command[1:])
+        return {host: self._received(host, run, 2 * seconds + ANSWER_SECONDS) for host in receivers}
+
+    def _received(self, host: int, run: int, seconds: float) -> Json:
+        def wanted(answer: Json) -> bool:
+            return bool(answer["e"] == "received" and answer["run"] == run)
+
+        worker = self.workers[host]
+        try:
+            return worker.answer(seconds, wanted)
+        except BenchError:
+            if not worker.running:
+                raise
+            worker.tell("report")
+            return worker.answer(ANSWER_SECONDS, wanted)

@@ -1,0 +1,1 @@
+"""What runs on the hosts: one worker for each system, all with the same commands (``conversation``)."""

@@ -1,0 +1,17 @@
+"""A node of groupcomm in this process: ``python -m bench.workers.embedded HOST API CLUSTER ADDRESS``."""
+
+from __future__ import annotations
+
+import sys
+
+from bench.workers.twisted_worker import GROUP, main, reactor, split_arguments
+from groupcomm.config import EngineConfig
+from groupcomm.node import Node, NodeConfig
+
+if __name__ == "__main__":
+    host, api, (cluster, address) = split_arguments(sys.argv[1:])
+    engine = EngineConfig(cluster=cluster)
+    node = Node(reactor, NodeConfig(engine=engine, node=f"h{host}", interface=address, discovery=("multicast",)))
+    reactor.callWhenRunning(node.startService)
+    reactor.addSystemEventTrigger("before", "shutdown", node.stopService)
+    main(host, api, lambda receiver: node.join(GROUP, receiver))
