@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from groupcomm.batches import MessageBatch, SessionEvent
 from groupcomm.errors import NotAMember
 from groupcomm.events import Event, Left, Level, Message, Reason, TransitionalSignal, Undeliverable, View
 from groupcomm.identity import MemberId
@@ -118,6 +119,17 @@ class HandleOwner(Protocol):
     ) -> Deferred[None]:
         """Send to groups."""
 
+    def send_many(
+        self,
+        groups: Sequence[str],
+        messages: Sequence[bytes],
+        *,
+        level: Level,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages to groups."""
+
     def leave(self, group: str) -> Deferred[None]:
         """Leave a group."""
 
@@ -149,6 +161,7 @@ class GroupHandle:
         self.member = member
         self._owner = owner
         self._listener = listener
+        self._take_batch: Callable[[MessageBatch], None] | None = getattr(listener, "messages_received", None)
         self._queue: EventQueue[Event] = queue if queue is not None else EventQueue()
         self._ended = False
 
@@ -164,6 +177,19 @@ class GroupHandle:
         if self._ended:
             return fail(NotAMember(f"group {self.name!r} was left"))
         return self._owner.send((self.name,), data, level=level, stable=stable, self_discard=self_discard)
+
+    def send_many(
+        self,
+        messages: Sequence[bytes],
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages to the group, one after the other, at the cost of little more than one."""
+        if self._ended:
+            return fail(NotAMember(f"group {self.name!r} was left"))
+        return self._owner.send_many((self.name,), messages, level=level, stable=stable, self_discard=self_discard)
 
     def leave(self) -> Deferred[None]:
         """Leave the group; fires when the leave has its place in the order."""
@@ -184,6 +210,19 @@ class GroupHandle:
             self._tell(self._listener, event)
         elif not self._queue.put(event):
             self._overflow()
+
+    def batch_received(self, batch: MessageBatch) -> None:
+        """Messages of the group, in their order; called by the owner."""
+        if self._ended:
+            return
+        if self._take_batch is not None:
+            try:
+                self._take_batch(batch)
+            except Exception:
+                self._log.failure("a listener of group {group} failed", group=self.name)
+            return
+        for message in batch:
+            self.event_received(message)
 
     def _overflow(self) -> None:
         """Nobody reads: leave."""
@@ -257,9 +296,18 @@ class EventRouter:
         self._private_wanted = True
         return self._private
 
-    def route(self, event: Event) -> None:
+    def route(self, event: SessionEvent) -> None:
         """Give one event to whom it belongs."""
-        if isinstance(event, Message):
+        if isinstance(event, MessageBatch):
+            for group in event.groups:
+                handle = self._handles.get(group)
+                if handle is not None and not handle.ended:
+                    handle.batch_received(event)
+                    return
+            if not event.groups:
+                for message in event:
+                    self._route_private(message)
+        elif isinstance(event, Message):
             if event.groups:
                 self._route_message(event)
             else:

@@ -15,6 +15,7 @@ from groupcomm.events import Level
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
+    from groupcomm.batches import MessageBatch
     from groupcomm.events import Event, Message, Undeliverable
     from groupcomm.identity import MemberId
 
@@ -24,6 +25,17 @@ class IGroupEvents(Interface):
 
     def event_received(event: Event) -> None:
         """One event of the group, in its order. An exception is logged and changes nothing for the others."""
+
+
+class IGroupBatchEvents(IGroupEvents):
+    """The same for a member that takes messages by the batch: nothing is done for each message that it does not do."""
+
+    def messages_received(batch: MessageBatch) -> None:
+        """Messages next to each other in the group's order, alike in all but their bytes (``batch.messages``).
+
+        Called instead of ``event_received`` for messages; all other events come there. How messages are grouped is
+        not part of the order: the next member may get them in other batches.
+        """
 
 
 class IGroup(Interface):
@@ -55,6 +67,19 @@ class IGroup(Interface):
             MessageTooLarge, NotAMember, NotConnected, OutcomeUnknown, SendIncomplete: through the Deferred.
         """
 
+    def send_many(
+        messages: Sequence[bytes],
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages to the group, one after the other: the fast way for many small ones.
+
+        Returns:
+            Fires when all of them are accepted (``stable``: delivered everywhere); fails as ``send``.
+        """
+
     def leave() -> Deferred[None]:
         """Leave the group; fires when the leave has its place in the order. ``Left`` is the last event."""
 
@@ -82,6 +107,16 @@ class IConnection(Interface):
         self_discard: bool = False,
     ) -> Deferred[None]:
         """Send one message to several groups (a member or not): each member gets it once, at one place in the order."""
+
+    def send_many(
+        groups: Sequence[str],
+        messages: Sequence[bytes],
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages to several groups, one after the other: the fast way for many small ones."""
 
     def send_private(
         recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False

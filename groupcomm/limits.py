@@ -31,8 +31,11 @@ MAX_FRAME_BYTES: Final = MAX_MESSAGE_BYTES + 8192
 LARGE_FRAME_BYTES: Final = 1024 * 1024
 """From here on a frame asks the sequencer for a slot before it leaves (its bytes count against the slot)."""
 
-COALESCED_FRAME_BYTES: Final = 32 * 1024
-"""Messages of one reactor turn with one destination and level share a frame up to this size."""
+COALESCED_FRAME_BYTES: Final = 60 * 1024
+"""Messages of one reactor turn with one destination and level share a frame up to this size: it leaves at once."""
+
+MAX_FRAME_MESSAGES: Final = 16_384
+"""Messages in one frame, however small."""
 
 DEFAULT_MTU_BYTES: Final = 1400
 """The largest datagram: IP and UDP headers and the coming seal fit an Ethernet frame of 1500 beside it."""

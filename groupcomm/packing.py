@@ -1,36 +1,78 @@
 """Messages to frame payloads and back, and frames to packets.
 
-A client packs messages into one payload; the engine never looks inside. A frame larger than a packet is cut into
-packets of equal room; small frames share one.
+A client packs messages into one payload; the engine never looks inside. A payload begins with the lengths of its
+messages, run-length encoded, and goes on with their bytes: messages of one size cost a few bytes altogether and are
+packed and unpacked without a look at each. A frame larger than a packet is cut into packets of equal room; small frames
+share one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
+from typing import TypeAlias
 
+from groupcomm.errors import MalformedPacket
+from groupcomm.limits import MAX_FRAME_MESSAGES
 from groupcomm.wire.codec import Reader, varint
+
+Runs: TypeAlias = tuple[tuple[int, int], ...]
+"""How many messages of which size, in their order."""
+
+_ONE_RUN = varint(1)
+_ONE_MESSAGE = _ONE_RUN + varint(1)
 
 
 def pack_messages(messages: Sequence[bytes]) -> bytes:
-    """One payload of several messages: each with its length before it."""
-    parts: list[bytes] = []
-    for message in messages:
-        parts.append(varint(len(message)))
-        parts.append(message)
-    return b"".join(parts)
+    """One payload of several messages, at most ``MAX_FRAME_MESSAGES``."""
+    if len(messages) == 1:
+        return b"".join((_ONE_MESSAGE, varint(len(messages[0])), messages[0]))
+    sizes = list(map(len, messages))
+    if sizes and sizes.count(sizes[0]) == len(sizes):
+        return b"".join((_ONE_RUN, varint(len(sizes)), varint(sizes[0]), *messages))
+    runs = [(sum(1 for _ in same), size) for size, same in groupby(sizes)]
+    head = b"".join(varint(count) + varint(size) for count, size in runs)
+    return b"".join((varint(len(runs)), head, *messages))
+
+
+def read_runs(payload: bytes) -> tuple[Runs, int]:
+    """The sizes of the messages of a payload, and where the first message begins.
+
+    Raises:
+        MalformedPacket: the lengths do not add up, or there are more than ``MAX_FRAME_MESSAGES``.
+    """
+    reader = Reader(payload)
+    runs = []
+    left, messages = len(payload), MAX_FRAME_MESSAGES
+    for _ in range(reader.number(MAX_FRAME_MESSAGES)):
+        count = reader.number(messages)
+        size = reader.number(left)
+        messages -= count
+        left -= count * size
+        runs.append((count, size))
+    if left != reader.at:
+        raise MalformedPacket(f"messages of {len(payload) - left} bytes in {len(payload) - reader.at}")
+    return tuple(runs), reader.at
+
+
+def cut_messages(payload: bytes, runs: Runs, start: int) -> list[bytes]:
+    """The messages of a payload, by what ``read_runs`` says of it."""
+    messages: list[bytes] = []
+    for count, size in runs:
+        end = start + count * size
+        if count == 1:
+            messages.append(payload[start:end])
+        elif size:
+            messages += [payload[at : at + size] for at in range(start, end, size)]
+        else:
+            messages += [b""] * count
+        start = end
+    return messages
 
 
 def unpack_messages(payload: bytes) -> list[bytes]:
-    """The messages of a payload.
-
-    Raises:
-        MalformedPacket: the lengths do not add up.
-    """
-    reader = Reader(payload)
-    messages = []
-    while reader.at < len(payload):
-        messages.append(reader.raw(reader.number(len(payload))))
-    return messages
+    """The messages of a payload; raises ``MalformedPacket`` as ``read_runs``."""
+    return cut_messages(payload, *read_runs(payload))
 
 
 def cut_frame(frame: bytes, room_bytes: int) -> list[bytes]:

@@ -23,6 +23,7 @@ ROOMS = (
     ("interfaces",),
     ("wire",),
     ("packing",),
+    ("batches",),
     ("reliability",),
     ("ordering",),
     ("membership",),

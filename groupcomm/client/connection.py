@@ -24,6 +24,7 @@ from groupcomm.handles import EventRouter, GroupHandle
 from groupcomm.identity import MemberId, checked_name
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
 from groupcomm.limits import MAX_DESTINATION_GROUPS
+from groupcomm.sessions import all_of
 
 CLOSE_SECONDS = 5.0
 """How long a daemon may take to let a client go before the connection is cut."""
@@ -174,6 +175,19 @@ class Connection:
         except UsageError as error:
             return fail(error)
         return self._outbox.send(destination, payload, Level(level), stable=stable, self_discard=self_discard)
+
+    def send_many(
+        self,
+        groups: Sequence[str],
+        messages: Sequence[bytes],
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages to several groups, one after the other; the result is as for ``send``."""
+        sending = [self.send(groups, data, level=level, stable=stable, self_discard=self_discard) for data in messages]
+        return all_of(sending) if sending else succeed(None)
 
     def send_private(
         self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False

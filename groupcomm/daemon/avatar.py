@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.spread import pb
 from zope.interface import implementer
 
+from groupcomm.batches import SessionEvent, each_message
 from groupcomm.daemon import caps
 from groupcomm.daemon.delivery import Delivery, DeliveryLimits
 from groupcomm.daemon.encoding import encode_value
@@ -36,9 +36,10 @@ from groupcomm.daemon.schema import (
 )
 from groupcomm.daemon.uploads import Uploads
 from groupcomm.daemon.vocabulary import checked_level, member_text
-from groupcomm.events import Event, Left, Level, Reason, View
+from groupcomm.events import Left, Level, Reason, View
 from groupcomm.identity import MemberId
 from groupcomm.limits import MAX_GROUPS_PER_SESSION
+from groupcomm.sessions import all_of
 
 if TYPE_CHECKING:
     from groupcomm.daemon.broker import BudgetedBroker
@@ -186,7 +187,7 @@ class ClientAvatar(DeclaredMethods):
 
     # Events on their way to the client.
 
-    def events_received(self, events: Sequence[Event]) -> None:
+    def events_received(self, events: Sequence[SessionEvent]) -> None:
         """The node delivers events to this session."""
         if self._session is None or self._mind is None:
             return
@@ -195,7 +196,7 @@ class ClientAvatar(DeclaredMethods):
                 self._groups.add(event.group)
             elif isinstance(event, Left):
                 self._groups.discard(event.group)
-        for encoded in self._realm.encoder.encode(events):
+        for encoded in self._realm.encoder.encode(list(each_message(events))):
             self._delivery.push(encoded.pieces, encoded.events)
 
     def _push(self, piece: bytes) -> None:
@@ -359,15 +360,3 @@ class ClientAvatar(DeclaredMethods):
         "whoami": Method(whoami),
         "logout": Method(logout),
     }
-
-
-def all_of(sending: list[Deferred[None]]) -> Deferred[None]:
-    """Fires when all have fired; fails with the first failure, once all have ended."""
-
-    def ended(results: Sequence[tuple[bool, object]]) -> None:
-        for success, result in results:
-            if not success and isinstance(result, Failure):
-                result.raiseException()
-
-    ends: Deferred[list[tuple[bool, None]]] = DeferredList(sending, consumeErrors=True)
-    return ends.addCallback(ended)

@@ -248,10 +248,23 @@ class NodeDriver:
         return session
 
     def schedule_flush(self, session: LocalSession) -> None:
+        """What that session has leaves now if it is the first of this reactor turn, else at the end of it."""
+        if self._flush is None and not self._delivering and self._burst_now is None and self.stopped is None:
+            self.collect(session)
+            self._send(self._hand_over())
+        else:
+            self.collect(session)
+
+    def collect(self, session: LocalSession) -> None:
         """Hand over what that session has at the end of this reactor turn."""
         self._unflushed[session] = None
         if self._flush is None:
             self._flush = self._reactor.callLater(0, self._flush_due)
+
+    def flush(self) -> None:
+        """What sessions have collected leaves now; what it causes here follows at the end of the turn."""
+        if self._unflushed and not self._delivering and self._burst_now is None and self.stopped is None:
+            self._send(self._hand_over())
 
     def forget(self, session: LocalSession) -> None:
         """A session is over."""
@@ -301,14 +314,23 @@ class NodeDriver:
         self._engine.burst_ended(now)
         self._settle(now)
 
-    def _settle(self, now: float) -> None:
-        """Send, deliver, wait for the next deadline; a trace has it all before the first datagram leaves."""
+    def _send(self, now: float) -> None:
+        """Let what was handed over leave; the application is told of nothing before the end of the turn."""
+        self._engine.burst_ended(now)
+        self._put_out(now)
+
+    def _put_out(self, now: float) -> None:
+        """Send; a trace has it all before the first datagram leaves."""
         datagrams = self._engine.datagrams_to_send(now)
         outputs = self._engine.take_outputs()
         if self._recorder is not None:
             self._recorder.happened(outputs)
         self.transport.send(datagrams)
         self._outbox.extend(outputs)
+
+    def _settle(self, now: float) -> None:
+        """Send, deliver, wait for the next deadline."""
+        self._put_out(now)
         if self._delivering:
             return
         self._delivering = True

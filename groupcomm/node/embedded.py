@@ -8,7 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupcomm.events import Event, Level, Message, Reason, Undeliverable
+from groupcomm.batches import SessionEvent
+from groupcomm.events import Level, Message, Reason, Undeliverable
 from groupcomm.handles import EventRouter, GroupHandle
 from groupcomm.identity import MemberId
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
@@ -70,6 +71,18 @@ class LocalConnection:
         """Send one message to several groups, member of them or not."""
         return self._session.send(groups, data, level, stable=stable, self_discard=self_discard)
 
+    def send_many(
+        self,
+        groups: Sequence[str],
+        messages: Sequence[bytes],
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages to several groups, one after the other, at the cost of little more than one."""
+        return self._session.send_many(groups, messages, level, stable=stable, self_discard=self_discard)
+
     def send_private(
         self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
     ) -> Deferred[None]:
@@ -90,7 +103,7 @@ class LocalConnection:
         self._router.end(reason)
         return closing
 
-    def events_received(self, events: Sequence[Event]) -> None:
+    def events_received(self, events: Sequence[SessionEvent]) -> None:
         """Events of the session; called by the node."""
         for event in events:
             self._router.route(event)

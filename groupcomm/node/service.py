@@ -157,6 +157,22 @@ class Node(Service):
             return fail(error)
         return connection.send(groups, data, level=level, stable=stable, self_discard=self_discard)
 
+    def send_many(
+        self,
+        groups: Sequence[str],
+        messages: Sequence[bytes],
+        *,
+        level: Level = Level.AGREED,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages to several groups with the node's own session."""
+        try:
+            connection = self._own()
+        except (NotConnected, UsageError) as error:
+            return fail(error)
+        return connection.send_many(groups, messages, level=level, stable=stable, self_discard=self_discard)
+
     def send_private(
         self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
     ) -> Deferred[None]:

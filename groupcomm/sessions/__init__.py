@@ -7,6 +7,7 @@ from groupcomm.sessions.local import (
     SessionHost,
     SessionLimits,
     SessionRecorder,
+    all_of,
 )
 from groupcomm.sessions.table import SessionTable
 
@@ -18,4 +19,5 @@ __all__ = [
     "SessionLimits",
     "SessionRecorder",
     "SessionTable",
+    "all_of",
 ]

@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from groupcomm.batches import SessionEvent
 from groupcomm.errors import (
     GroupcommError,
     MessageTooLarge,
@@ -28,22 +30,23 @@ from groupcomm.errors import (
     SendIncomplete,
     UsageError,
 )
-from groupcomm.events import Event, Left, Level, Reason
+from groupcomm.events import Left, Level, Reason
 from groupcomm.identity import MemberId, checked_name, checked_node_name
 from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_DESTINATION_GROUPS, SESSION_QUEUE_BYTES
-from groupcomm.packing import pack_messages
+from groupcomm.packing import pack_messages, unpack_messages
 
 EAGER_BYTES: Final = 8 * COALESCED_FRAME_BYTES
 """A turn that sends more than this hands it to the engine at once instead of collecting on."""
 
 _LENGTH_BYTES: Final = 4
 _MESSAGE_BYTES: Final = 64
+_BYTES: Final = (bytes, bytearray, memoryview)
 
 
 class SessionHandler(Protocol):
     """Who gets the events of a session."""
 
-    def events_received(self, events: Sequence[Event]) -> None:
+    def events_received(self, events: Sequence[SessionEvent]) -> None:
         """Events in their order, at least one. An exception is logged and changes nothing for the others."""
 
     def session_ended(self, reason: Reason) -> None:
@@ -141,7 +144,13 @@ class SessionHost(Protocol):
         """The engine's time."""
 
     def schedule_flush(self, session: LocalSession) -> None:
-        """Call ``hand_over``, then ``fire_accepted``, at the end of this reactor turn."""
+        """Call ``hand_over``, then ``fire_accepted``: now if nothing has left lately, else at the end of this turn."""
+
+    def collect(self, session: LocalSession) -> None:
+        """The same with the next ``flush``, or at the end of this turn."""
+
+    def flush(self) -> None:
+        """The same now, for all sessions: what they have leaves at once."""
 
     def forget(self, session: LocalSession) -> None:
         """It is closed."""
@@ -153,7 +162,7 @@ _Destination: TypeAlias = tuple[str, ...]
 
 @define(eq=False)
 class _Sending:
-    """Messages that will share a frame."""
+    """Messages that will share a frame; if they are packed already nothing is added to them."""
 
     destination: _Destination
     level: Level
@@ -161,6 +170,7 @@ class _Sending:
     stable: bool
     payload_limit_bytes: int
     messages: list[bytes] = field(factory=list)
+    payload: bytes | None = None
     payload_bytes: int = 0
     size_bytes: int = 0
     results: list[Deferred[None]] = field(factory=list)
@@ -226,8 +236,8 @@ class LocalSession:
         self._groups: set[str] = set()
         self._joining: dict[str, Deferred[None]] = {}
         self._leaving: dict[str, list[Deferred[None]]] = {}
-        self._last_destination: tuple[str, ...] = ()
-        self._events: list[Event] = []
+        self._last_destination: tuple[str, ...] | None = None
+        self._events: list[SessionEvent] = []
         self._completions: list[Callable[[], None]] = []
 
     @property
@@ -294,15 +304,98 @@ class LocalSession:
         destination = tuple(groups)
         try:
             self._check_message(data)
-            if not 0 < len(destination) <= MAX_DESTINATION_GROUPS:
-                raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(destination)}")
-            if destination != self._last_destination:
-                for group in destination:
-                    checked_name(group, "a group name")
-                self._last_destination = destination
+            self._check_destination(destination)
         except (UsageError, NotConnected) as error:
             return fail(error)
         return self._add(destination, bytes(data), Level(level), stable, self_discard)
+
+    def send_many(
+        self,
+        groups: Sequence[str],
+        messages: Sequence[bytes],
+        level: Level,
+        *,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages, next to each other in this session's order; the rest is as for ``send``.
+
+        Returns:
+            Fires when all are accepted (``stable``: delivered everywhere), or fails with what befell the first that
+            was not; if one of them is no message, or all together are too much, none is sent.
+        """
+        destination = tuple(groups)
+        try:
+            self._check_open()
+            self._check_destination(destination)
+            if not messages:
+                return succeed(None)
+            if any(type(data) is not bytes for data in messages):
+                for data in messages:
+                    self._check_message(data)
+                messages = list(map(bytes, messages))
+            if max(map(len, messages)) > self._limits.max_message_bytes:
+                self._check_message(max(messages, key=len))
+            size = sum(map(len, messages)) + len(messages) * _MESSAGE_BYTES
+            if self._overflows(size):
+                self.hand_over()
+                if self._overflows(size):
+                    raise QueueFull(f"{self._waiting_bytes} bytes of this session wait: wait for earlier sends first")
+        except (UsageError, NotConnected) as error:
+            return fail(error)
+        level = Level(level)
+        limit = self._payload_limit(destination, level)
+        results = []
+        for share in _shares(messages, limit):
+            result: Deferred[None] = Deferred()
+            frame = _Sending(destination, level, self_discard, stable, 0, share, results=[result])
+            frame.size_bytes = sum(map(len, share)) + len(share) * _MESSAGE_BYTES
+            self._waiting.append(frame)
+            self._waiting_bytes += frame.size_bytes
+            results.append(result)
+        self._host.schedule_flush(self)
+        return results[0] if len(results) == 1 else all_of(results)
+
+    def send_payload(
+        self,
+        destination: tuple[str, ...],
+        payload: bytes,
+        level: Level,
+        *,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send messages that their sender has packed by ``packing.pack_messages``; they are not looked at.
+
+        What is sent so leaves with the next ``flush`` of the host, or at the end of the turn.
+
+        Args:
+            destination: group names; or for a private frame, after an empty string, client and node name.
+            payload: at most the largest message with its length.
+            level: the service level.
+            stable: as for ``send``.
+            self_discard: as for ``send``.
+        """
+        try:
+            self._check_open()
+            if destination[0]:
+                self._check_destination(destination)
+        except (UsageError, NotConnected) as error:
+            return fail(error)
+        size = len(payload) + _MESSAGE_BYTES
+        if self._overflows(size):
+            self.hand_over()
+            if self._overflows(size):
+                return fail(
+                    QueueFull(f"{self._waiting_bytes} bytes of this session wait: wait for earlier sends first")
+                )
+        result: Deferred[None] = Deferred()
+        frame = _Sending(destination, level, self_discard, stable, 0, payload=payload, results=[result])
+        frame.size_bytes = size
+        self._waiting.append(frame)
+        self._waiting_bytes += size
+        self._host.collect(self)
+        return result
 
     def send_private(
         self, recipient: MemberId | str, data: bytes, level: Level, *, stable: bool = False
@@ -398,12 +491,12 @@ class LocalSession:
         if self._paused and self._engine.queued_bytes(self.number) <= SESSION_QUEUE_BYTES // 2:
             self.resume()
 
-    def add_events(self, events: Sequence[Event]) -> None:
-        """Events for the next batch."""
-        self._events.extend(events)
+    def add_event(self, event: SessionEvent) -> None:
+        """An event for the next delivery."""
+        self._events.append(event)
 
     def entered(self, group: str) -> None:
-        """A view of that group is in the next batch."""
+        """A view of that group is in the next delivery."""
         self._groups.add(group)
         done = self._joining.pop(group, None)
         if done is not None:
@@ -420,7 +513,7 @@ class LocalSession:
             self._completions.append(lambda: _fire([joining], NotAMember(f"the join was ended: {reason.label}")))
 
     def deliver(self) -> None:
-        """Give the handler the batch, then tell those who wait for what is in it."""
+        """Give the handler what has come, then tell those who wait for it."""
         events, self._events = self._events, []
         completions, self._completions = self._completions, []
         if events:
@@ -450,10 +543,20 @@ class LocalSession:
         if self._node_leaves:
             raise NotConnected("the node is leaving the cluster")
 
+    def _check_destination(self, destination: tuple[str, ...]) -> None:
+        """Raise if these cannot be the groups of a message."""
+        if destination == self._last_destination:
+            return
+        if not 0 < len(destination) <= MAX_DESTINATION_GROUPS:
+            raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(destination)}")
+        for group in destination:
+            checked_name(group, "a group name")
+        self._last_destination = destination
+
     def _check_message(self, data: bytes) -> None:
         """Raise if this message cannot be sent."""
         self._check_open()
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not isinstance(data, _BYTES):
             raise UsageError(f"a message is bytes, not {type(data).__name__}")
         if len(data) > self._limits.max_message_bytes:
             raise MessageTooLarge(
@@ -483,12 +586,13 @@ class LocalSession:
             and frame.destination == destination
         ):
             frame = _Sending(destination, level, self_discard, stable, self._payload_limit(destination, level))
-            self._enqueue(frame)
+            self._waiting.append(frame)
         frame.messages.append(data)
         frame.results.append(result)
         frame.payload_bytes += payload_bytes
         frame.size_bytes += size
         self._waiting_bytes += size
+        self._host.schedule_flush(self)
         if self._waiting_bytes > EAGER_BYTES:
             self.hand_over()
         return result
@@ -503,7 +607,7 @@ class LocalSession:
             return COALESCED_FRAME_BYTES
         return self._limits.max_unreliable_bytes - sum(len(name.encode()) + 1 for name in destination)
 
-    def _enqueue(self, item: _Sending | _Joining | _Leaving) -> None:
+    def _enqueue(self, item: _Joining | _Leaving) -> None:
         """Put it behind what waits, and see to it that it is handed over."""
         self._waiting.append(item)
         self._host.schedule_flush(self)
@@ -517,7 +621,7 @@ class LocalSession:
         if isinstance(item, _Leaving):
             self._engine.leave(self.number, item.group, now)
             return 0
-        payload = pack_messages(item.messages)
+        payload = item.payload if item.payload is not None else pack_messages(item.messages)
         if item.destination[0]:
             return self._engine.send(
                 self.number,
@@ -542,7 +646,7 @@ class LocalSession:
             recorder.sent(
                 self.number,
                 ticket,
-                item.messages,
+                item.messages if item.payload is None else unpack_messages(item.payload),
                 item.level,
                 () if private else item.destination,
                 "@".join(item.destination[1:]) if private else None,
@@ -585,6 +689,34 @@ class LocalSession:
         self._waiting_bytes = 0
         self.fire_accepted()
         self.deliver()
+
+
+def _shares(messages: Sequence[bytes], limit_bytes: int) -> list[list[bytes]]:
+    """The messages in as few frames as hold them, in their order."""
+    if sum(map(len, messages)) + len(messages) * _LENGTH_BYTES <= limit_bytes:
+        return [list(messages)]
+    shares: list[list[bytes]] = []
+    room = 0
+    for data in messages:
+        size = len(data) + _LENGTH_BYTES
+        if size > room or not shares:
+            shares.append([])
+            room = limit_bytes
+        shares[-1].append(data)
+        room -= size
+    return shares
+
+
+def all_of(sending: Sequence[Deferred[None]]) -> Deferred[None]:
+    """Fires when all have fired; fails with the first failure, once all have ended."""
+
+    def ended(results: Sequence[tuple[bool, object]]) -> None:
+        for success, result in results:
+            if not success and isinstance(result, Failure):
+                result.raiseException()
+
+    ends: Deferred[list[tuple[bool, None]]] = DeferredList(sending, consumeErrors=True)
+    return ends.addCallback(ended)
 
 
 def _fire(results: Sequence[Deferred[None]], error: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""From what an engine says to what each session's handler gets: frames are unpacked once, events come in batches.
+"""From what an engine says to what each session's handler gets: a frame stays whole, as one batch of messages.
 
 Decides nothing about order: outputs become events one for one, as they come.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from twisted.logger import Logger
 
+from groupcomm.batches import MessageBatch
 from groupcomm.errors import MalformedPacket
-from groupcomm.events import Event, Message, Reason, TransitionalSignal, Undeliverable
+from groupcomm.events import Reason, TransitionalSignal, Undeliverable
 from groupcomm.outputs import (
     FrameDelivered,
     GroupLeft,
@@ -19,7 +20,6 @@ from groupcomm.outputs import (
     SendAccepted,
     SessionWritable,
 )
-from groupcomm.packing import unpack_messages
 from groupcomm.sessions.local import LocalSession
 
 
@@ -63,17 +63,17 @@ class SessionTable:
             self._frame(output)
         elif isinstance(output, GroupViewDelivered):
             for session in self._touch(output.sessions):
-                session.add_events((output.view,))
+                session.add_event(output.view)
                 session.entered(output.view.group)
         elif isinstance(output, GroupSignalDelivered):
             for session in self._touch(output.sessions):
-                session.add_events((TransitionalSignal(output.group),))
+                session.add_event(TransitionalSignal(output.group))
         elif isinstance(output, GroupLeft):
             for session in self._touch((output.session,)):
                 session.left(output.group, output.reason)
         elif isinstance(output, PrivateUndeliverable):
             for session in self._touch((output.session,)):
-                session.add_events((Undeliverable(output.recipient),))
+                session.add_event(Undeliverable(output.recipient))
         elif isinstance(output, SendAccepted):
             for session in self._touch((output.session,)):
                 session.ticket_done(output.ticket, output.complete)
@@ -102,21 +102,20 @@ class SessionTable:
         return found
 
     def _frame(self, frame: FrameDelivered) -> None:
-        """The messages of a frame, for each session it is for; sessions in the same groups share the values."""
-        try:
-            messages = unpack_messages(frame.payload)
-        except MalformedPacket:
-            self.counters["unreadable_frames"] += 1
-            return
-        made: dict[tuple[str, ...], list[Event]] = {}
+        """The messages of a frame, for each session it is for; sessions in the same groups share them."""
+        made: dict[tuple[str, ...], MessageBatch] = {}
         for number, groups in frame.recipients:
             session = self._sessions.get(number)
             if session is None:
                 continue
-            events = made.get(groups)
-            if events is None:
+            batch = made.get(groups)
+            if batch is None:
                 view = frame.views.get(groups[0]) if groups else None
-                events = [Message(groups, frame.sender, frame.level, message, view) for message in messages]
-                made[groups] = events
+                try:
+                    batch = MessageBatch(groups, frame.sender, frame.level, view, frame.payload)
+                except MalformedPacket:
+                    self.counters["unreadable_frames"] += 1
+                    return
+                made[groups] = batch
             self._touched[number] = session
-            session.add_events(events)
+            session.add_event(batch)
