@@ -64,7 +64,7 @@ from groupcomm.wire.messages import (
     cut,
     decode_message,
 )
-from groupcomm.wire.packets import HEADER_BYTES, LAST_NUMBERED, LAST_OF_VIEW, SEALED, Header, Kind
+from groupcomm.wire.packets import HEADER_BYTES, LAST_NUMBERED, LAST_OF_VIEW, SEALED, Header, Kind, is_data_run
 
 _WATCHED_NEIGHBOURS = 2
 _EPOCH_SECONDS = 1_577_836_800  # 2020-01-01, in Unix time
@@ -151,6 +151,33 @@ class Engine:
                 self._message(header, data, source, now)
         except MalformedPacket:
             self._counters.up("malformed")
+
+    def run_received(self, data: bytes, size_bytes: int, source: Address, now: float) -> None:
+        """Datagrams of one source that came at once, of one size but for the last, which may be shorter.
+
+        The same as ``datagram_received`` for each of them, in their order.
+        """
+        at = 0
+        if is_data_run(data, size_bytes):
+            at = self._data_run(data, size_bytes, source, now)
+        for start in range(at, len(data), size_bytes):
+            self.datagram_received(data[start : start + size_bytes], source, now)
+
+    def _data_run(self, data: bytes, size_bytes: int, source: Address, now: float) -> int:
+        """Take the packets of a run together, if they may be; how many bytes that was."""
+        view, header = self._view, Header(data)
+        if view is None or header.digest != view.setup.digest or self._membership.ready_for is not None:
+            return 0
+        whole = len(data) - len(data) % size_bytes
+        if not view.run_received(header, data if whole == len(data) else data[:whole], size_bytes, now):
+            return 0
+        self._now = now
+        self._counters.up("datagrams_received", whole // size_bytes)
+        peer = self._membership.peers.at(source)
+        if peer is not None:
+            self._membership.alive(peer, now)
+        self._membership.traffic(now)
+        return whole
 
     def _view_packet(self, header: Header, data: bytes, source: Address, now: float) -> None:
         view = self._view
@@ -274,13 +301,13 @@ class Engine:
         """Take the packets and messages of the parts as datagrams."""
         view = self._view
         if view is not None and view.out:
-            for packet, target in view.out:
+            for packet, target, size_bytes in view.out:
                 if target is None:
-                    self._datagrams.append(Datagram(packet, None))
+                    self._datagrams.append(Datagram(packet, None, size_bytes))
                     continue
                 peer = self._view_peers[target]
                 if peer is not None:
-                    self._datagrams.append(Datagram(packet, peer.address))
+                    self._datagrams.append(Datagram(packet, peer.address, size_bytes))
             view.out.clear()
         for message, destination in self._membership.out:
             for part in self._encoded(message):

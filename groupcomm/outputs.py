@@ -18,15 +18,23 @@ Address: TypeAlias = tuple[str, int]
 
 @frozen
 class Datagram:
-    """One datagram to send.
+    """One datagram to send, or a run of them.
 
     Attributes:
-        data: the bytes, at most ``mtu_bytes``.
+        data: the bytes, at most ``mtu_bytes``; of a run, those of all its datagrams.
         destination: a node's own socket; None for the multicast group.
+        segment_bytes: the size of each datagram of a run, the last of which may be shorter; 0 if it is one datagram.
     """
 
     data: bytes
     destination: Address | None
+    segment_bytes: int = 0
+
+    @property
+    def pieces(self) -> list[bytes]:
+        """The datagrams one by one."""
+        size = self.segment_bytes
+        return [self.data[at : at + size] for at in range(0, len(self.data), size)] if size else [self.data]
 
 
 @frozen

@@ -1,9 +1,8 @@
-"""Messages to frame payloads and back, and frames to packets.
+"""Messages to frame payloads and back.
 
 A client packs messages into one payload; the engine never looks inside. A payload begins with the lengths of its
 messages, run-length encoded, and goes on with their bytes: messages of one size cost a few bytes altogether and are
-packed and unpacked without a look at each. A frame larger than a packet is cut into packets of equal room; small frames
-share one.
+packed and unpacked without a look at each.
 """
 
 from __future__ import annotations
@@ -73,8 +72,3 @@ def cut_messages(payload: bytes, runs: Runs, start: int) -> list[bytes]:
 def unpack_messages(payload: bytes) -> list[bytes]:
     """The messages of a payload; raises ``MalformedPacket`` as ``read_runs``."""
     return cut_messages(payload, *read_runs(payload))
-
-
-def cut_frame(frame: bytes, room_bytes: int) -> list[bytes]:
-    """The parts of a frame, each at most ``room_bytes``."""
-    return [frame[at : at + room_bytes] for at in range(0, len(frame), room_bytes)]

@@ -61,6 +61,12 @@ class SegmentingSender:
         run_destination: Address | None = None
         for datagram in datagrams:
             data, destination = datagram.data, datagram.destination
+            if datagram.segment_bytes:
+                if run:
+                    self._send_run(run, run_destination or self._group)
+                    run = []
+                self._send_cut(data, datagram.segment_bytes, destination or self._group)
+                continue
             size = len(data)
             if run and not (
                 size <= run_size
@@ -80,6 +86,22 @@ class SegmentingSender:
                 run = []
         if run:
             self._send_run(run, run_destination or self._group)
+
+    def _send_cut(self, data: bytes, size_bytes: int, destination: Address) -> None:
+        """Send datagrams that lie one behind the other."""
+        if self.segmenting:
+            control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(size_bytes))]
+            try:
+                self._socket.sendmsg((data,), control, 0, destination)
+            except OSError as error:
+                if error.errno not in _NOT_SUPPORTED:
+                    self._failed(error, -(-len(data) // size_bytes))
+                    return
+                self.segmenting = False
+            else:
+                self.runs += 1
+                return
+        self._send_run([data[at : at + size_bytes] for at in range(0, len(data), size_bytes)], destination)
 
     def _send_run(self, run: Sequence[bytes], destination: Address) -> None:
         """Send datagrams of one size, the last of which may be shorter, to one place."""

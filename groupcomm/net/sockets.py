@@ -119,6 +119,9 @@ class DatagramSink(Protocol):
     def datagram_received(self, data: bytes, source: Address) -> None:
         """One datagram of the burst under way."""
 
+    def run_received(self, data: bytes, size_bytes: int, source: Address) -> None:
+        """Several datagrams that came at once, each of ``size_bytes`` but the last, which may be shorter."""
+
     def burst_ended(self) -> None:
         """No more for now: answer."""
 
@@ -300,6 +303,13 @@ class _NodeDatagrams(DatagramProtocol):
         except Exception:
             self._sockets.sink_failed()
 
+    def run_received(self, data: bytes, size_bytes: int, source: Address) -> None:
+        """Several datagrams that came at once, from one of the sockets."""
+        try:
+            self._sink.run_received(data, size_bytes, source)
+        except Exception:
+            self._sockets.sink_failed()
+
     def burst_ended(self) -> None:
         """The socket is empty, or has had its turn."""
         try:
@@ -350,7 +360,7 @@ class BurstPort(udp.Port):
     def read_burst(self, limit: int = BURST_DATAGRAMS) -> None:
         """Read until nothing waits or ``limit`` datagrams have been read."""
         receive = self.socket.recvmsg
-        received = self._datagrams.datagramReceived
+        received, run_received = self._datagrams.datagramReceived, self._datagrams.run_received
         own = self.own
         left = limit
         while left > 0:
@@ -370,9 +380,8 @@ class BurstPort(udp.Port):
                 received(data, source)
                 left -= 1
             else:
-                for start in range(0, len(data), size):
-                    received(data[start : start + size], source)
-                    left -= 1
+                run_received(data, size, source)
+                left -= -(-len(data) // size)
 
 
 class _UnicastPort(BurstPort):

@@ -71,6 +71,9 @@ class NodeEngine(SessionEngine, Protocol):
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         """One datagram of a burst."""
 
+    def run_received(self, data: bytes, size_bytes: int, source: Address, now: float) -> None:
+        """Several datagrams of a burst, that came at once."""
+
     def burst_ended(self, now: float) -> None:
         """The burst is over: answer."""
 
@@ -278,6 +281,15 @@ class NodeDriver:
         if now is None:
             now = self._burst_now = self.now()
         self._engine.datagram_received(data, source, now)
+
+    def run_received(self, data: bytes, size_bytes: int, source: Address) -> None:
+        """Several datagrams of a burst, each of ``size_bytes`` but the last, which may be shorter."""
+        if self.stopped is not None:
+            return
+        now = self._burst_now
+        if now is None:
+            now = self._burst_now = self.now()
+        self._engine.run_received(data, size_bytes, source, now)
 
     def burst_ended(self) -> None:
         """The burst is over: what sessions have sent meanwhile goes along with the answer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from groupcomm.errors import MalformedPacket
 from groupcomm.limits import MAX_FRAME_BYTES
 from groupcomm.ordering.frames import Frame, parse_frames
@@ -29,14 +31,17 @@ class Assembly:
         self._early: set[int] = set()
         self.first = 0
 
-    def packet(self, number: int, packet: bytes) -> list[Frame]:
+    def packet(self, number: int, flags: int, body: bytes) -> list[Frame]:
         """The frames that end in packet ``number``, the next data packet of the stream.
+
+        Args:
+            number: its number.
+            flags: of its header.
+            body: what it carries behind its header and its stamp.
 
         Raises:
             MalformedPacket: the frame is broken; what was collected of it is dropped.
         """
-        flags = packet[2]
-        body = packet_body(packet)
         if flags & FIRST:
             self._drop()
             if flags & LAST:
@@ -47,11 +52,7 @@ class Assembly:
             self.first = number
         elif not self.first:
             return []
-        self._size += len(body)
-        if self._size > MAX_FRAME_BYTES:
-            self._drop()
-            raise MalformedPacket("a frame larger than allowed")
-        self._parts.append(body)
+        self.middle((body,))
         if not flags & LAST:
             return []
         first, data = self.first, b"".join(self._parts)
@@ -61,30 +62,43 @@ class Assembly:
             return []
         return parse_frames(self._stream, first, number, data)
 
+    def middle(self, bodies: Sequence[bytes]) -> None:
+        """What the next packets carry, in none of which a frame begins or ends; raises as ``packet``."""
+        if not self.first:
+            return
+        self._size += sum(map(len, bodies))
+        if self._size > MAX_FRAME_BYTES:
+            self._drop()
+            raise MalformedPacket("a frame larger than allowed")
+        self._parts += bodies
+
     def _drop(self) -> None:
         self._parts = []
         self._size = 0
         self.first = 0
 
-    def ahead(self, number: int, held: dict[int, bytes]) -> list[Frame]:
+    def ahead(self, number: int, packet: Callable[[int], bytes | None]) -> list[Frame]:
         """The RELIABLE frames that packet ``number``, which lies beyond a gap, completes; each is given out once."""
-        first = number
-        while not held[first][2] & FIRST:
-            first -= 1
-            if first not in held:
-                return []
+        before, parts = number, []
+        while (data := packet(before)) is not None:
+            parts.append(data)
+            if data[2] & FIRST:
+                break
+            before -= 1
+        else:
+            return []
+        parts.reverse()
         last = number
-        while not held[last][2] & LAST:
+        while not parts[-1][2] & LAST:
             last += 1
-            if last not in held:
+            data = packet(last)
+            if data is None:
                 return []
-        if first in self._early or last - first > MAX_FRAME_BYTES // 1000:
+            parts.append(data)
+        if before in self._early or last - before > MAX_FRAME_BYTES // 1000:
             return []
         frames = parse_frames(
-            self._stream,
-            first,
-            last,
-            b"".join(packet_body(held[at]) for at in range(first, last + 1) if held[at][1] == Kind.DATA),
+            self._stream, before, last, b"".join(packet_body(part) for part in parts if part[1] == Kind.DATA)
         )
-        self._early.add(first)
+        self._early.add(before)
         return frames

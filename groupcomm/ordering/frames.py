@@ -33,6 +33,8 @@ class FrameType(enum.IntEnum):
 _LEVEL = 0x07
 _TYPE_SHIFT = 3
 _SELF_DISCARD = 0x80
+_LEVELS = tuple(Level)
+_TYPES = tuple(FrameType)
 
 
 class Outgoing:
@@ -69,8 +71,8 @@ class Outgoing:
         self.self_discard = self_discard
         self.stable = stable
 
-    def encode(self, group_position: int, lamport: int, ordered: int, past: Sequence[tuple[int, int]]) -> bytes:
-        """The frame as it goes into packets, captured at the moment its first packet is numbered.
+    def head(self, group_position: int, lamport: int, ordered: int, past: Sequence[tuple[int, int]]) -> bytes:
+        """What goes before ``body`` on the wire, captured at the moment the frame's first packet is numbered.
 
         Args:
             group_position: place in the order of the last group change its node has delivered.
@@ -86,7 +88,11 @@ class Outgoing:
             for stream, count in past:
                 head += varint(stream) + varint(count)
         first = self.level | self.type << _TYPE_SHIFT | (_SELF_DISCARD if self.self_discard else 0)
-        return bytes([first]) + varint(len(head) + len(self.body)) + head + self.body
+        return bytes((first,)) + varint(len(head) + len(self.body)) + head
+
+    def encode(self, group_position: int, lamport: int, ordered: int, past: Sequence[tuple[int, int]]) -> bytes:
+        """The whole frame as it goes into packets; the arguments are those of ``head``."""
+        return self.head(group_position, lamport, ordered, past) + self.body
 
 
 class Frame:
@@ -129,13 +135,13 @@ class Frame:
         self.first = first
         self.last = last
         try:
-            self.level = Level(kind & _LEVEL)
-            self.type = FrameType(kind >> _TYPE_SHIFT & 0x0F)
-        except ValueError:
+            self.level = _LEVELS[kind & _LEVEL]
+            self.type = _TYPES[kind >> _TYPE_SHIFT & 0x0F]
+        except IndexError:
             raise MalformedPacket(f"frame of unknown type or level {kind:#x}") from None
         self.self_discard = bool(kind & _SELF_DISCARD)
         self.ordinal = self.position = self.lamport = self.ordered = self.group_position = 0
-        self.past: tuple[tuple[int, int], ...] = ()
+        self.past: Sequence[tuple[int, int]] = ()
         if self.level >= Level.RELIABLE:
             self.group_position = reader.number()
         if self.level >= Level.CAUSAL:
@@ -145,6 +151,32 @@ class Frame:
             if count:
                 self.past = tuple((reader.number(MAX_NODES - 1), reader.number()) for _ in range(count))
         self.body = reader.rest()
+
+    @classmethod
+    def sent(
+        cls,
+        stream: int,
+        frame: Outgoing,
+        group_position: int,
+        lamport: int,
+        ordered: int,
+        past: Sequence[tuple[int, int]],
+    ) -> Frame:
+        """This node's own copy of a frame that it sends; its packets have no numbers yet."""
+        self = cls.__new__(cls)
+        self.stream = stream
+        self.first = self.last = 0
+        self.level = frame.level
+        self.type = frame.type
+        self.self_discard = frame.self_discard
+        self.ordinal = self.position = self.lamport = self.ordered = self.group_position = 0
+        self.past = ()
+        if frame.level >= Level.RELIABLE:
+            self.group_position = group_position
+        if frame.level >= Level.CAUSAL:
+            self.lamport, self.ordered, self.past = lamport, ordered, past
+        self.body = frame.body
+        return self
 
 
 def parse_frames(stream: int, first: int, last: int, data: bytes) -> list[Frame]:
@@ -159,5 +191,5 @@ def parse_frames(stream: int, first: int, last: int, data: bytes) -> list[Frame]
     while reader.at < end:
         kind = reader.u8()
         size = reader.number(MAX_FRAME_BYTES)
-        frames.append(Frame(stream, first, last, kind, Reader(reader.raw(size))))
+        frames.append(Frame(stream, first, last, kind, reader.part(size)))
     return frames

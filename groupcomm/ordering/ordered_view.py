@@ -22,7 +22,7 @@ from groupcomm.limits import MAX_NACK_RANGES, MAX_RANGES, PACKET_OVERHEAD_BYTES
 from groupcomm.ordering.assembly import Assembly
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing
 from groupcomm.ordering.release import Release
-from groupcomm.ordering.sending import Sending
+from groupcomm.ordering.sending import PacketPlan, Sending
 from groupcomm.ordering.sequencer import OwnStamp, Sequencing
 from groupcomm.ordering.slots import Slots
 from groupcomm.reliability.backoff import backoff_seconds
@@ -32,11 +32,13 @@ from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.repair import RepairQueue
 from groupcomm.reliability.rtt import RoundTrip
 from groupcomm.reliability.stability import Stability
-from groupcomm.reliability.stream import Accepted, Stream, join_ranges
+from groupcomm.reliability.stream import Accepted, PacketRun, Stream, join_ranges
 from groupcomm.wire.codec import Reader
 from groupcomm.wire.messages import Holding, Segment, ViewPlan
 from groupcomm.wire.packets import (
+    FIRST,
     HEADER_BYTES,
+    LAST,
     LAST_OF_VIEW,
     SLOTTED,
     STAMP_POSITION,
@@ -44,6 +46,7 @@ from groupcomm.wire.packets import (
     UNORDERED,
     WANTS_STATUS,
     Ask,
+    Buffer,
     Grant,
     Handover,
     Header,
@@ -58,6 +61,9 @@ from groupcomm.wire.packets import (
     Tail,
     Take,
     encode,
+    encode_run,
+    flags_of,
+    split_run,
     widen,
 )
 
@@ -102,7 +108,8 @@ class OrderedView:
 
     Attributes:
         setup: what it was born with.
-        out: packets to send, with the index of the member each is for; None for all. Emptied by the engine.
+        out: packets to send, with the index of the member each is for (None for all) and, of a run of packets, the size
+            of each (else 0). Emptied by the engine.
         accepted: tickets (session, ticket, complete) that are done. Emptied by the engine.
         directories: the directory of each node that has sent it.
         frozen: it has answered a proposal.
@@ -156,7 +163,7 @@ class OrderedView:
         self._ordered_bytes = [0] * size
         self._handover_at = now + _HANDOVER_SECONDS
         self.directories = {index: _EMPTY_DIRECTORY for index in range(size) if index not in setup.speakers}
-        self.out: list[tuple[bytes, int | None]] = []
+        self.out: list[tuple[bytes, int | None, int]] = []
         self.accepted: list[tuple[int, int, bool]] = []
         self._awaiting: list[tuple[int, int, int]] = []
         self._wanted: dict[int, int] = {}
@@ -246,6 +253,43 @@ class OrderedView:
         elif header.flags & UNORDERED and header.kind == Kind.DATA and stream.missing_count < MAX_RANGES:
             self._take_early(sender, number)
 
+    def run_received(self, header: Header, data: bytes, size_bytes: int, now: float) -> bool:
+        """Packets with this view's digest that came at once: data of one stream, all new and in order.
+
+        Args:
+            header: of the first.
+            data: all of them, one behind the other.
+            size_bytes: of each.
+            now: the time.
+
+        Returns:
+            False, and nothing is done, if they are anything else: then they are to be taken one by one.
+        """
+        sender = header.sender
+        if self.frozen or header.kind != Kind.DATA or sender >= len(self.streams) or sender == self.setup.me:
+            return False
+        heads, numbers, bodies = split_run(data, size_bytes)
+        flags = flags_of(heads, Kind.DATA, self.setup.digest, sender)
+        stream = self.streams[sender]
+        first = widen(numbers[0], stream.contiguous)
+        if flags is None or numbers != tuple(range(numbers[0], numbers[0] + len(numbers))):
+            return False
+        if first > stream.contiguous + 1 and any(flag & UNORDERED for flag in flags):
+            return False
+        run = PacketRun(first, flags, bodies, data, size_bytes)
+        if not stream.accept_run(run, now, self._reorder_wait(sender)):
+            return False
+        self._look_for_gaps(sender)
+        self._touched.add(sender)
+        for index, flag in enumerate(flags):
+            if flag & WANTS_STATUS:
+                self._report_soon(sender, first + index)
+        if self._processed[sender] < stream.contiguous:
+            self._advance(sender)
+            if self._stamped:
+                self._look_for_stamped(now)
+        return True
+
     def _report_soon(self, sender: int, number: int) -> None:
         """Somebody waits for word that all have this packet."""
         self._wanted[sender] = max(self._wanted.get(sender, 0), number)
@@ -274,7 +318,7 @@ class OrderedView:
 
     def _take_early(self, sender: int, number: int) -> None:
         try:
-            frames = self._assemblies[sender].ahead(number, self.streams[sender].held)
+            frames = self._assemblies[sender].ahead(number, self.streams[sender].packet)
         except MalformedPacket:
             self._counters.up("peer_violations")
             return
@@ -287,20 +331,61 @@ class OrderedView:
         stream, held = self.streams[sender], self.streams[sender].held
         end = stream.contiguous if until is None else min(until, stream.contiguous)
         self._touched.add(sender)
-        for number in range(self._processed[sender] + 1, end + 1):
+        number = self._processed[sender] + 1
+        while number <= end:
             packet = held[number]
+            if isinstance(packet, PacketRun):
+                last = min(packet.last, end)
+                self._run(sender, number, last, packet)
+                number = last + 1
+                continue
             try:
                 if packet[1] == Kind.DATA:
-                    self._data(sender, number, packet)
+                    self._data(sender, number, packet[2], packet[HEADER_BYTES:])
                 else:
                     self._control(sender, number, packet)
             except MalformedPacket:
                 self._counters.up("peer_violations")
+            number += 1
         self._processed[sender] = max(self._processed[sender], end)
 
-    def _data(self, sender: int, number: int, packet: bytes) -> None:
+    def _run(self, sender: int, first: int, last: int, run: PacketRun) -> None:
+        """The packets ``first`` to ``last`` of a run: those in the middle of a frame are passed on together."""
+        bodies, flags = run.bodies, run.flags
+        at = begin = first - run.first
+        for at in range(begin, last - run.first + 1):
+            flag = flags[at]
+            if not flag & (FIRST | LAST | STAMPED):
+                continue
+            try:
+                if begin < at:
+                    self._assemblies[sender].middle(bodies[begin:at])
+                self._data(sender, run.first + at, flag, bodies[at])
+            except MalformedPacket:
+                self._counters.up("peer_violations")
+            begin = at + 1
+        if begin <= at:
+            try:
+                self._assemblies[sender].middle(bodies[begin : at + 1])
+            except MalformedPacket:
+                self._counters.up("peer_violations")
+        if last == run.last:
+            run.bodies = ()
+
+    def _data(self, sender: int, number: int, flags: int, body: bytes) -> None:
+        position = None
+        if flags & STAMPED:
+            low: int = STAMP_POSITION.unpack_from(body)[0]
+            position = widen(low, self._release.placed + 1)
+            body = body[STAMP_POSITION.size :]
+        frames = self._assemblies[sender].packet(number, flags, body)
+        if frames or position is not None:
+            self._frames(sender, number, frames, flags, position)
+
+    def _frames(self, sender: int, number: int, frames: Sequence[Frame], flags: int, position: int | None) -> None:
+        """The frames that end in packet ``number``; the sender has placed those at AGREED and above at ``position``."""
         ordered = 0
-        for frame in self._assemblies[sender].packet(number, packet):
+        for frame in frames:
             if frame.type is FrameType.DIRECTORY:
                 self._directory(sender, frame)
                 continue
@@ -311,13 +396,11 @@ class OrderedView:
                 ordered += 1
                 self._ordered_bytes[sender] += len(frame.body)
                 self._safe_unplaced = self._safe_unplaced or frame.level == Level.SAFE
-            if packet[2] & SLOTTED and frame.first != frame.last:
+            if flags & SLOTTED and frame.first != frame.last:
                 self._slots.used(sender, number)
         if ordered:
             self._sequencing.frames_came(sender, ordered, number)
-            if packet[2] & STAMPED:
-                low: int = STAMP_POSITION.unpack_from(packet, HEADER_BYTES)[0]
-                position = widen(low, self._release.placed + 1)
+            if position is not None:
                 self._sequencing.record_came(sender, number, OwnStamp(position, ordered))
 
     def _directory(self, sender: int, frame: Frame) -> None:
@@ -499,19 +582,8 @@ class OrderedView:
         before = self.highest_sent
         self._order(now)
         self._ask_for_slot()
-        while (plan := self.sending.next_packet(control_only=not self.open)) is not None:
-            stamped = plan.ordered_count and self._orders and not self._sequencing.has_unplaced(self.setup.me)
-            if stamped:
-                position = STAMP_POSITION.pack(self._release.placed + 1 & 0xFFFFFFFF)
-                number = self._emit(Kind.DATA, position + plan.body, plan.flags | STAMPED)
-            else:
-                number = self._emit(Kind.DATA, plan.body, plan.flags)
-            size = len(plan.body) + PACKET_OVERHEAD_BYTES
-            self.window.sent(number, size, slotted=bool(plan.flags & SLOTTED))
-            self._tickets(plan.ends, number)
-            self._advance(self.setup.me)
-            if stamped:
-                self._sequencing.read()
+        while (plan := self.sending.next_packets(control_only=not self.open)) is not None:
+            self._emit_data(plan)
         if self.sending.ask_for and not self.sending.granted:
             self._ask_for_slot()
         if self.highest_sent == before:
@@ -524,6 +596,54 @@ class OrderedView:
         self._tail_at = now + self._tail_wait
         return True
 
+    def _emit_data(self, plan: PacketPlan) -> None:
+        """Number the packets of a plan, hand them out, and take this node's own copies of the frames that end."""
+        me, bodies, flags = self.setup.me, list(plan.bodies), plan.flags
+        stamped = plan.ordered_count and self._orders and not self._sequencing.has_unplaced(me)
+        position = None
+        if stamped:
+            position = self._release.placed + 1
+            bodies[-1] = b"".join((STAMP_POSITION.pack(position & 0xFFFFFFFF), bodies[-1]))
+            flags[-1] |= STAMPED
+        size, first = len(bodies[0]), self.highest_sent + 1
+        alone = len(bodies) == 1 or len(bodies[-1]) > size
+        if len(bodies) > alone:
+            self._emit_run(flags[:-1] if alone else flags, bodies[:-1] if alone else bodies)
+        if alone:
+            self._emit(Kind.DATA, bytes(bodies[-1]), flags[-1])
+        last = self.highest_sent
+        size += PACKET_OVERHEAD_BYTES
+        if last > first:
+            self.window.sent(last - 1, size, slotted=plan.slotted, count=last - first)
+        self.window.sent(last, len(plan.bodies[-1]) + PACKET_OVERHEAD_BYTES, slotted=plan.slotted)
+        self._tickets(plan.ends, last)
+        assembly = self._assemblies[me]
+        if plan.begun is not None:
+            plan.begun.first = assembly.first = first
+        for frame in plan.own:
+            frame.first = frame.first or last
+            frame.last = last
+            assembly.first = 0
+        self._processed[me] = last
+        if plan.own:
+            self._frames(me, last, plan.own, flags[-1], position)
+            if stamped:
+                self._sequencing.read()
+
+    def _emit_run(self, flags: Sequence[int], bodies: Sequence[Buffer]) -> None:
+        """Number several data packets of one size, the last of which may be shorter, and hand them out as one."""
+        me = self.setup.me
+        stream = self.streams[me]
+        first = stream.contiguous + 1
+        data = encode_run(Kind.DATA, self.setup.digest, me, first, flags, bodies)
+        size = HEADER_BYTES + len(bodies[0])
+        stream.accept_run(PacketRun(first, bytes(flags), (), data, size), 0.0, 0.0)
+        self._touched.add(me)
+        if flags[-1] & WANTS_STATUS:
+            self._report_soon(me, stream.contiguous)
+        self.out.append((data, None, size))
+        self._counters.up("packets_sent", len(bodies))
+
     def _emit(self, kind: Kind, body: bytes, flags: int = 0) -> int:
         """Number a packet of this node's stream and hand it out."""
         me = self.setup.me
@@ -534,7 +654,7 @@ class OrderedView:
         self._touched.add(me)
         if flags & WANTS_STATUS:
             self._report_soon(me, number)
-        self.out.append((packet, None))
+        self.out.append((packet, None, 0))
         self._counters.up("packets_sent")
         if kind != Kind.DATA:
             self.window.sent(number, 0, slotted=True)
@@ -611,7 +731,8 @@ class OrderedView:
         """Multicast a frame that is not numbered, not repaired and not ordered."""
         self._unreliable_sent += 1
         body = frame.encode(0, 0, 0, ())
-        self.out.append((encode(Kind.UNRELIABLE, self.setup.digest, self.setup.me, self._unreliable_sent, body), None))
+        packet = encode(Kind.UNRELIABLE, self.setup.digest, self.setup.me, self._unreliable_sent, body)
+        self.out.append((packet, None, 0))
 
     def maintain(self, now: float) -> None:
         """Reports, requests and repairs that are due."""
@@ -649,15 +770,15 @@ class OrderedView:
         )
         everyone = len(self.streams) > self._config.suppression_nodes
         for stream, number, askers in self._repairs.take(now, self._size_of, budget, 128 * 1024):
-            packet = self.streams[stream].held.get(number)
+            packet = self.streams[stream].packet(number)
             if packet is None:
                 continue
             alone = not askers & (askers - 1) and not (everyone and stream == self.setup.me)
-            self.out.append((packet, askers.bit_length() - 1 if alone else None))
+            self.out.append((packet, askers.bit_length() - 1 if alone else None, 0))
             self._counters.up("repairs_sent" if stream == self.setup.me else "repairs_for_others")
 
     def _size_of(self, stream: int, number: int) -> int:
-        return len(self.streams[stream].held.get(number, b""))
+        return len(self.streams[stream].packet(number) or b"")
 
     def _request(self, now: float) -> None:
         for index in sorted(self._gapped):
@@ -673,7 +794,7 @@ class OrderedView:
                 for at in range(0, len(ranges), MAX_NACK_RANGES):
                     body = Nack(index, target, ranges[at : at + MAX_NACK_RANGES]).encode()
                     packet = encode(Kind.NACK, self.setup.digest, self.setup.me, 0, body)
-                    self.out.append((packet, None if everyone and target == index else target))
+                    self.out.append((packet, None if everyone and target == index else target, 0))
                     stream.requests += 1
                     self._counters.up("nacks_sent")
 
@@ -761,7 +882,7 @@ class OrderedView:
         for part in _in_packets(entries, self._config.mtu_bytes):
             body = Status(room, tuple(part)).encode()
             packet = encode(Kind.STATUS, self.setup.digest, self.setup.me, 0, body, flags=flags)
-            self.out.append((packet, self._collector if self._summed else None))
+            self.out.append((packet, self._collector if self._summed else None, 0))
             self._counters.up("statuses_sent")
 
     def _report_again(self, now: float) -> None:
@@ -789,7 +910,7 @@ class OrderedView:
         self._last_summary_at = now
         for part in _in_packets(entries, self._config.mtu_bytes):
             body = Summary(min(self._rooms), tuple(part)).encode()
-            self.out.append((encode(Kind.SUMMARY, self.setup.digest, self.setup.me, 0, body), None))
+            self.out.append((encode(Kind.SUMMARY, self.setup.digest, self.setup.me, 0, body), None, 0))
             self._counters.up("summaries_sent")
 
     def _free(self) -> None:
@@ -814,7 +935,7 @@ class OrderedView:
         self._tail_wait = min(2 * self._tail_wait, self._rarely)
         self._tail_at = now + self._tail_wait
         packet = encode(Kind.TAIL, self.setup.digest, me, 0, Tail(highest, 0 if self._summed else short).encode())
-        self.out.append((packet, short.bit_length() - 1 if not short & (short - 1) else None))
+        self.out.append((packet, short.bit_length() - 1 if not short & (short - 1) else None, 0))
         self._counters.up("tails_sent")
 
     def next_deadline(self) -> float:
@@ -907,7 +1028,7 @@ class OrderedView:
             self._advance(index, plan.end)
             for item in plan.ranges:
                 for number in range(item.first, item.last + 1):
-                    packet = self.streams[index].held.get(number)
+                    packet = self.streams[index].packet(number)
                     if packet is not None and packet[1] == Kind.DATA and packet[2] & UNORDERED:
                         self._take_early(index, number)
             self._stability.raise_to(index, plan.stable)

@@ -6,33 +6,63 @@ it leaves; a frame that has not left whole when the view ends is taken back and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from groupcomm.events import Level
 from groupcomm.limits import LARGE_FRAME_BYTES, PACKET_OVERHEAD_BYTES
-from groupcomm.ordering.frames import FrameType, Outgoing
+from groupcomm.ordering.frames import Frame, FrameType, Outgoing
 from groupcomm.ordering.release import Release
-from groupcomm.packing import cut_frame
 from groupcomm.reliability.flow import Window
 from groupcomm.reliability.outbox import Outbox
-from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, SLOTTED, STAMP_POSITION, UNORDERED, WANTS_STATUS
+from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, SLOTTED, STAMP_POSITION, UNORDERED, WANTS_STATUS, Buffer
+
+RUN_PACKETS = 46
+"""Packets of the usual size that leave with one system call: what fits one IP datagram's length."""
 
 
 class PacketPlan:
-    """The next data packet before it has a number.
+    """The next data packets before they have numbers: one, or several parts of a frame.
 
     Attributes:
-        body: what follows the header and the stamp.
-        flags: the header's.
-        ends: the frames that end in it.
-        ordered_count: how many of them are AGREED or SAFE.
+        bodies: what follows the header and the stamp of each; all but the last are of one size.
+        flags: the header's, of each.
+        ends: the frames that end in the last of them.
+        own: this node's copies of those.
+        begun: its copy of the frame that begins with the first of them and does not end in the same packet.
+        ordered_count: how many of the frames that end here are AGREED or SAFE.
+        slotted: whether the bytes count against a slot.
     """
 
-    __slots__ = ("body", "ends", "flags", "ordered_count")
+    __slots__ = ("begun", "bodies", "ends", "flags", "ordered_count", "own", "slotted")
 
-    def __init__(self, body: bytes, flags: int, ends: list[Outgoing]) -> None:
-        self.body = body
+    def __init__(
+        self,
+        bodies: Sequence[Buffer],
+        flags: list[int],
+        ends: list[Outgoing],
+        own: list[Frame],
+        begun: Frame | None,
+        slotted: bool,
+    ) -> None:
+        self.bodies = bodies
         self.flags = flags
         self.ends = ends
+        self.own = own
+        self.begun = begun
+        self.slotted = slotted
         self.ordered_count = sum(frame.level >= Level.AGREED for frame in ends)
+
+
+class _Taken:
+    """A frame that was taken from the outbox: itself, this node's copy of it, and what goes before its body."""
+
+    __slots__ = ("frame", "head", "own", "size")
+
+    def __init__(self, frame: Outgoing, own: Frame, head: bytes) -> None:
+        self.frame = frame
+        self.own = own
+        self.head = head
+        self.size = len(head) + len(frame.body)
 
 
 class Sending:
@@ -45,6 +75,7 @@ class Sending:
     """
 
     __slots__ = (
+        "_at",
         "_current",
         "_me",
         "_outbox",
@@ -66,9 +97,10 @@ class Sending:
         self._release = release
         self._window = window
         self._room = mtu_bytes - HEADER_BYTES - STAMP_POSITION.size
-        self._current: Outgoing | None = None
-        self._parts: list[bytes] = []
-        self._peeked: tuple[Outgoing, bytes] | None = None
+        self._current: _Taken | None = None
+        self._parts: list[Buffer] = []
+        self._at = 0
+        self._peeked: _Taken | None = None
         self._slotted = False
         self._unflagged = 0
         self.group_position = 0
@@ -92,7 +124,7 @@ class Sending:
         self.ask_for = size
         return False
 
-    def _next_frame(self, control_only: bool) -> tuple[Outgoing, bytes] | None:
+    def _next_frame(self, control_only: bool) -> _Taken | None:
         if self._peeked is not None:
             peeked, self._peeked = self._peeked, None
             return peeked
@@ -100,81 +132,91 @@ class Sending:
         if taken is None:
             return None
         frame = taken[0]
-        past: list[tuple[int, int]] = []
+        release = self._release
+        past: Sequence[tuple[int, int]] = ()
         if frame.level >= Level.CAUSAL:
-            self._release.lamport += 1
-            past = self._release.past(self._me)
-        return frame, frame.encode(self.group_position, self._release.lamport, self._release.ordered, past)
+            release.lamport += 1
+            past = release.past(self._me)
+        place = self.group_position, release.lamport, release.ordered, past
+        return _Taken(frame, Frame.sent(self._me, frame, *place), frame.head(*place))
 
-    def next_packet(self, *, control_only: bool) -> PacketPlan | None:
-        """The next packet, if one may leave.
+    def next_packets(self, *, control_only: bool) -> PacketPlan | None:
+        """The next packets, if any may leave.
 
         Args:
             control_only: no frames of sessions, because the view's directories are not complete.
         """
         window = self._window
         if self._parts:
-            return self._next_part() if window.allows(slotted=True) else None
+            return self._next_parts() if window.allows(slotted=True) else None
         if not window.allows(slotted=True):
             return None
         taken = self._next_frame(control_only)
         if taken is None:
             return None
-        frame, data = taken
+        frame = taken.frame
         slotted = frame.session == 0 or len(frame.body) >= self._large_bytes
         if not slotted and not window.allows(slotted=False):
             self._peeked = taken
             return None
         self._slotted = slotted
-        if len(data) > self._room:
+        if taken.size > self._room:
             if frame.session and slotted:
                 self.granted = False
                 self.ask_for = 0
-            self._current = frame
-            self._parts = cut_frame(data, self._room)
-            self._parts.reverse()
-            return self._next_part(FIRST)
-        return self._pack(frame, data, control_only)
+            self._current = taken
+            self._parts = _cut(taken.head, frame.body, self._room)
+            self._at = 0
+            return self._next_parts()
+        return self._pack(taken, control_only)
 
-    def _next_part(self, flags: int = 0) -> PacketPlan:
-        frame = self._current
-        assert frame is not None
-        body = self._parts.pop()
-        if frame.level == Level.RELIABLE:
-            flags |= UNORDERED
-        if self._slotted:
-            flags |= SLOTTED
-        ends = []
-        if not self._parts:
-            flags |= LAST
-            ends = [frame]
+    def _next_parts(self) -> PacketPlan:
+        taken, at = self._current, self._at
+        assert taken is not None
+        frame = taken.frame
+        flags = (UNORDERED if frame.level == Level.RELIABLE else 0) | (SLOTTED if self._slotted else 0)
+        allowed = self._window.packets(self._room + PACKET_OVERHEAD_BYTES)
+        bodies = self._parts[at : at + max(1, min(allowed, RUN_PACKETS))]
+        self._at += len(bodies)
+        each = [flags] * len(bodies)
+        begun = None if at else taken.own
+        if begun is not None:
+            each[0] |= FIRST
+        ends, own = [], []
+        if self._at == len(self._parts):
+            each[-1] |= LAST
+            ends, own = [frame], [taken.own]
             self._current = None
-        return PacketPlan(body, flags | self._wants_status(ends, len(body)), ends)
+            self._parts = []
+        each[-1] |= self._wants_status(ends, sum(map(len, bodies)), len(bodies))
+        return PacketPlan(bodies, each, ends, own, begun, self._slotted)
 
-    def _pack(self, frame: Outgoing, data: bytes, control_only: bool) -> PacketPlan:
-        frames, parts, size = [frame], [data], len(data)
-        unordered = frame.level == Level.RELIABLE
+    def _pack(self, taken: _Taken, control_only: bool) -> PacketPlan:
+        frames, own, parts, size = [taken.frame], [taken.own], [taken.head, taken.frame.body], taken.size
+        unordered = taken.frame.level == Level.RELIABLE
         while size < self._room:
-            taken = self._next_frame(control_only)
-            if taken is None:
+            following = self._next_frame(control_only)
+            if following is None:
                 break
-            frame, data = taken
+            frame = following.frame
             if (
-                size + len(data) > self._room
+                size + following.size > self._room
                 or (frame.level == Level.RELIABLE) != unordered
                 or (frame.session == 0) != self._slotted
             ):
-                self._peeked = taken
+                self._peeked = following
                 break
             frames.append(frame)
-            parts.append(data)
-            size += len(data)
+            own.append(following.own)
+            parts += (following.head, frame.body)
+            size += following.size
         flags = FIRST | LAST | (UNORDERED if unordered else 0) | (SLOTTED if self._slotted else 0)
-        return PacketPlan(b"".join(parts), flags | self._wants_status(frames, size), frames)
+        flags |= self._wants_status(frames, size, 1)
+        return PacketPlan([b"".join(parts)], [flags], frames, own, None, self._slotted)
 
-    def _wants_status(self, ends: list[Outgoing], size: int) -> int:
+    def _wants_status(self, ends: list[Outgoing], size: int, packets: int) -> int:
         """Ask for a report when somebody waits for it, and four times per window, so that the window can slide."""
-        size += PACKET_OVERHEAD_BYTES
+        size += packets * PACKET_OVERHEAD_BYTES
         self._unflagged += size
         window = self._window
         if (
@@ -188,8 +230,19 @@ class Sending:
 
     def take_back(self) -> None:
         """The view ends: what has not left whole is the first of its session again."""
-        for frame in (self._peeked[0] if self._peeked else None, self._current):
+        for taken in (self._peeked, self._current):
+            frame = taken.frame if taken is not None else None
             if frame is not None and frame.type is not FrameType.DIRECTORY:
                 self._outbox.put_back(frame.session, frame, len(frame.body))
         self._peeked = self._current = None
         self._parts = []
+
+
+def _cut(head: bytes, body: bytes, room: int) -> list[Buffer]:
+    """The parts of a frame, each of ``room`` bytes but the last; what can stay where it is is not copied."""
+    if len(head) >= room:
+        whole = head + body
+        return [whole[at : at + room] for at in range(0, len(whole), room)]
+    start = room - len(head)
+    rest = memoryview(body)
+    return [head + body[:start], *(rest[at : at + room] for at in range(start, len(body), room))]

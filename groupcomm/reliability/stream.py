@@ -7,7 +7,7 @@ what is in a packet. A packet stays held until every node has it, so that any no
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 
 from groupcomm.limits import MAX_MISSING, MAX_RANGES, MAX_REPAIR_PACKETS
@@ -24,6 +24,32 @@ class Accepted(enum.Enum):
     TOO_FAR = enum.auto()
 
 
+class PacketRun:
+    """Packets of one size with consecutive numbers, kept as they came: one behind the other.
+
+    Attributes:
+        first: the number of the first.
+        last: the number of the last.
+        flags: one byte for each, from its header.
+        bodies: what follows the header of each; emptied once they have been looked into.
+    """
+
+    __slots__ = ("_data", "_size_bytes", "bodies", "first", "flags", "last")
+
+    def __init__(self, first: int, flags: bytes, bodies: Sequence[bytes], data: bytes, size_bytes: int) -> None:
+        self.first = first
+        self.last = first + len(flags) - 1
+        self.flags = flags
+        self.bodies = bodies
+        self._data = data
+        self._size_bytes = size_bytes
+
+    def packet(self, number: int) -> bytes:
+        """One of them."""
+        at = (number - self.first) * self._size_bytes
+        return self._data[at : at + self._size_bytes]
+
+
 class Stream:
     """The packets of one stream, from the first that is not stable yet.
 
@@ -31,8 +57,8 @@ class Stream:
         contiguous: everything up to here has come.
         highest: the highest number known to have been sent.
         stable: every node of the view has everything up to here; those packets are freed.
-        held: the packets above ``stable`` that are here, by number. Bound: the sender's window; emptied by ``free``;
-            a packet more than ``ahead_limit`` above ``contiguous`` is refused.
+        held: the packets above ``stable`` that are here, by number, or the run each is part of. Bound: the sender's
+            window; emptied by ``free``; a packet more than ``ahead_limit`` above ``contiguous`` is refused.
         ever_missing: how many packets were found missing, for the status.
         requests: how many NACKs were sent for it, for the status.
         repairs: how many packets came after they had been asked for, for the status.
@@ -55,7 +81,7 @@ class Stream:
 
     def __init__(self, first: int, ahead_limit: int) -> None:
         self.contiguous = self.highest = self.stable = self._tracked = first
-        self.held: dict[int, bytes] = {}
+        self.held: dict[int, bytes | PacketRun] = {}
         self._missing: dict[int, tuple[float, int]] = {}
         self._later: list[int] = []
         self._ahead_limit = ahead_limit
@@ -96,6 +122,23 @@ class Stream:
         if number > self.highest:
             self.announce(number, now, wait_seconds)
         return Accepted.NEW
+
+    def accept_run(self, run: PacketRun, now: float, wait_seconds: float) -> bool:
+        """Take packets in that are all higher than any known so far; if they are not, False, and nothing is done."""
+        highest, last = self.highest, run.last
+        if run.first <= highest or last > self.contiguous + self._ahead_limit:
+            return False
+        self.held.update(dict.fromkeys(range(run.first, last + 1), run))
+        if run.first == highest + 1 == self.contiguous + 1:
+            self.contiguous = self.highest = self._tracked = last
+        else:
+            self.announce(last, now, wait_seconds)
+        return True
+
+    def packet(self, number: int) -> bytes | None:
+        """A packet that is held; None if it is not."""
+        held = self.held.get(number)
+        return held.packet(number) if isinstance(held, PacketRun) else held
 
     def announce(self, highest: int, now: float, wait_seconds: float) -> None:
         """Packets up to ``highest`` are known to exist: those not here become gaps, due after ``wait_seconds``."""

@@ -275,6 +275,7 @@ class Cluster:
             engine,
             turn_seconds=self.turn_seconds,
             buffer_bytes=self.buffer_bytes,
+            receive_offload=int(address[0].rpartition(".")[2]) % 2 == 0,
         )
         self.nodes[name] = node
         self._hosts[address] = node

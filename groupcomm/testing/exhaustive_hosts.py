@@ -172,10 +172,11 @@ class Host:
         self.engine.check_invariants()
         own = []
         for datagram in self.engine.datagrams_to_send(now):
-            assert len(datagram.data) <= EngineConfig().mtu_bytes, "a datagram over the MTU"
-            datagrams.append((datagram.data, datagram.destination))
-            if datagram.destination in (None, self._address):
-                own.append(datagram.data)
+            for data in datagram.pieces:
+                assert len(data) <= EngineConfig().mtu_bytes, "a datagram over the MTU"
+                datagrams.append((data, datagram.destination))
+                if datagram.destination in (None, self._address):
+                    own.append(data)
         for output in self.engine.take_outputs():
             self._act_on(output, events, asked)
         return own

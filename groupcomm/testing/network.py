@@ -116,33 +116,37 @@ class Network:
         self._sockets.pop(address, None)
 
     def send(self, datagram: Datagram, source: Address) -> None:
-        """Put a datagram on the wire.
+        """Put a datagram, or a run of them, on the wire.
 
         Raises:
-            AssertionError: it is larger than the MTU.
+            AssertionError: one is larger than the MTU.
         """
-        size = len(datagram.data)
+        for data in datagram.pieces:
+            self._send(data, datagram.destination, source)
+
+    def _send(self, data: bytes, destination: Address | None, source: Address) -> None:
+        size = len(data)
         assert size <= self.mtu_bytes, f"a datagram of {size} bytes on a network with an MTU of {self.mtu_bytes}"
         if self.watcher is not None:
-            self.watcher(datagram.data, source)
+            self.watcher(data, source)
         if source in self._muted:
             return
         self._count("sent")
-        reaches = self.tap(datagram.data, source) if self.tap is not None else None
+        reaches = self.tap(data, source) if self.tap is not None else None
         departs_at = max(self.scheduler.now, self._link_free_at.get(source, 0.0))
         departs_at += size / self.conditions.rate_bytes_per_second
         self._link_free_at[source] = departs_at
-        receivers = sorted(self._sockets) if datagram.destination is None else [datagram.destination]
+        receivers = sorted(self._sockets) if destination is None else [destination]
         if reaches is not None:
             others = [receiver for receiver in receivers if receiver != source]
             receivers = self._loss.sample(others, min(reaches, len(others)))
         if self.loss_from and self._happens(self._loss, self.loss_from.get(source, 0.0)):
             for receiver in receivers:
                 if receiver != source:
-                    self._note("drop", source, receiver, datagram.data)
+                    self._note("drop", source, receiver, data)
             receivers = [receiver for receiver in receivers if receiver == source]
         for receiver in receivers:
-            self._send_copy(datagram.data, source, receiver, departs_at)
+            self._send_copy(data, source, receiver, departs_at)
 
     def mute(self, source: Address) -> None:
         """Nothing that ``source`` sends reaches the wire."""

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MAX_SEGMENTS = 64
+"""Datagrams that one receive gives at most, where the kernel joins them."""
+
 BURST_DATAGRAMS = 64
 """Datagrams one turn hands over at most."""
 
@@ -230,6 +233,7 @@ class SimulatedNode:
         process_alive: whether a process runs (paused ones do).
         host_alive: whether the kernel answers.
         paused: whether the process is stopped.
+        receive_offload: whether its kernel gives several datagrams of one size with one receive.
         leaving: whether it was asked to leave the cluster: its sessions are closed, it only waits for the others.
         stopped: what the engine said when it ended.
         clients: live sessions by number.
@@ -248,6 +252,7 @@ class SimulatedNode:
     process_alive: bool = True
     host_alive: bool = True
     paused: bool = False
+    receive_offload: bool = True
     leaving: bool = False
     stopped: Stopped | None = None
     clients: dict[int, SimulatedClient] = field(factory=dict)
@@ -402,12 +407,29 @@ class SimulatedNode:
             return
         now = self.local_now()
         self._busy_until = self.cluster.now + self.turn_seconds
-        for _ in range(min(BURST_DATAGRAMS, len(self._buffer))):
-            data, source = self._buffer.popleft()
-            self._buffered_bytes -= len(data)
-            self.engine.datagram_received(data, source, now)
+        left = BURST_DATAGRAMS
+        while left > 0 and self._buffer:
+            run, source = self._take_run()
+            left -= len(run)
+            if len(run) == 1:
+                self.engine.datagram_received(run[0], source, now)
+            else:
+                self.engine.run_received(b"".join(run), len(run[0]), source, now)
         self._wake_soon()
         self._end_burst()
+
+    def _take_run(self) -> tuple[list[bytes], Address]:
+        """What one receive gives: a datagram, or what a kernel that joins datagrams has made one run of."""
+        data, source = self._buffer.popleft()
+        run, size = [data], len(data)
+        while self.receive_offload and self._buffer and len(run) < MAX_SEGMENTS:
+            following, also = self._buffer[0]
+            if also != source or len(following) > size or len(run[-1]) < size:
+                break
+            run.append(following)
+            self._buffer.popleft()
+        self._buffered_bytes -= sum(map(len, run))
+        return run, source
 
     def _end_burst(self) -> None:
         if self._burst_end is not None:

@@ -92,10 +92,10 @@ class Reader:
 
     __slots__ = ("_at", "_data", "_end")
 
-    def __init__(self, data: bytes, at: int = 0) -> None:
+    def __init__(self, data: bytes, at: int = 0, end: int | None = None) -> None:
         self._data = data
         self._at = at
-        self._end = len(data)
+        self._end = len(data) if end is None else end
 
     @property
     def at(self) -> int:
@@ -176,11 +176,20 @@ class Reader:
         self._at = at + size
         return self._data[at : at + size]
 
+    def part(self, size: int) -> Reader:
+        """A reader of the next ``size`` bytes alone."""
+        at = self._at
+        end = at + size
+        if end > self._end:
+            raise MalformedPacket(f"ends {end - self._end} bytes early")
+        self._at = end
+        return Reader(self._data, at, end)
+
     def rest(self) -> bytes:
         """All that is left."""
         at = self._at
         self._at = self._end
-        return self._data[at:]
+        return self._data[at : self._end]
 
     def finish(self) -> None:
         """Raise unless everything was read."""

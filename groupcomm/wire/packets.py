@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -16,6 +19,11 @@ HEADER = struct.Struct("!BBBBQHHI")
 HEADER_BYTES = HEADER.size
 STAMP_POSITION = struct.Struct("!I")
 NO_SENDER = 0xFFFF
+
+Buffer: TypeAlias = bytes | memoryview
+
+_HEAD_BYTES = HEADER_BYTES - 4
+_REST = struct.Struct("!BQHH")
 
 
 class Kind(enum.IntEnum):
@@ -43,6 +51,8 @@ class Kind(enum.IntEnum):
     INSTALL = 24
     WHO = 25
 
+
+_VERSION_AND_KIND = {kind: bytes([VERSION, kind]) for kind in Kind}
 
 LAST_NUMBERED = Kind.GRANT
 LAST_OF_VIEW = Kind.SUMMARY
@@ -93,6 +103,41 @@ def encode(
 ) -> bytes:
     """A whole packet; ``sequence`` is cut to its low 32 bits."""
     return HEADER.pack(VERSION, kind, flags, 0, digest, sender, part, sequence & 0xFFFFFFFF) + body
+
+
+@lru_cache(maxsize=256)
+def _run_format(count: int, size_bytes: int) -> struct.Struct:
+    return struct.Struct("!" + f"{_HEAD_BYTES}sI{size_bytes - HEADER_BYTES}s" * count)
+
+
+def encode_run(
+    kind: Kind, digest: int, sender: int, first: int, flags: Sequence[int], bodies: Sequence[Buffer]
+) -> bytes:
+    """Packets of one kind with consecutive numbers from ``first`` on, one behind the other."""
+    heads = {flag: HEADER.pack(VERSION, kind, flag, 0, digest, sender, 0, 0)[:_HEAD_BYTES] for flag in set(flags)}
+    parts: list[Buffer] = []
+    for number, (flag, body) in enumerate(zip(flags, bodies, strict=True), first):
+        parts += (heads[flag], (number & 0xFFFFFFFF).to_bytes(4, "big"), body)
+    return b"".join(parts)
+
+
+def is_data_run(data: bytes, size_bytes: int) -> bool:
+    """Whether the first of these packets is one of data in the clear."""
+    return size_bytes > HEADER_BYTES and data[:2] == _VERSION_AND_KIND[Kind.DATA] and not data[2] & SEALED
+
+
+def split_run(data: bytes, size_bytes: int) -> tuple[Sequence[bytes], Sequence[int], Sequence[bytes]]:
+    """Packets of ``size_bytes`` each, one behind the other: what is before the numbers, the numbers, the bodies."""
+    fields = _run_format(len(data) // size_bytes, size_bytes).unpack_from(data)
+    return fields[0::3], fields[1::3], fields[2::3]
+
+
+def flags_of(heads: Sequence[bytes], kind: Kind, digest: int, sender: int) -> bytes | None:
+    """The flags of these packets, one byte each; None unless all are of that kind, view and sender."""
+    for head in set(heads):
+        if head[:2] != _VERSION_AND_KIND[kind] or head[3:] != _REST.pack(0, digest, sender, 0):
+            return None
+    return bytes([head[2] for head in heads])
 
 
 def widen(low: int, near: int) -> int:

@@ -141,6 +141,9 @@ class PerfectEngine:
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         self.world.look_for_dead()
 
+    def run_received(self, data: bytes, size_bytes: int, source: Address, now: float) -> None:
+        self.world.look_for_dead()
+
     def burst_ended(self, now: float) -> None: ...
 
     def handle_timeout(self, now: float) -> None:
