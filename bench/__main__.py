@@ -1,69 +1,102 @@
-"""groupcomm beside its peers, in one run: ``python -m bench``.
+"""groupcomm beside its peers, on hosts of the lab, in one run.
 
-A ratio within 20 seconds:
-
+    python -m bench                        everything, five times; writes nothing unless --output says where
     python -m bench --only throughput latency --systems embedded corosync-udp --sizes 1024 --senders 1 --repeat 1
+
+The second gives one ratio in 20 seconds. Every line printed is one measurement; at the end come the medians and the
+ratios to the best corosync of the run.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import sys
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
-from bench.lab import Lab
-from bench.measure import Record, latency, throughput
+from bench import report, results
+from bench.installing import install
+from bench.lab import BenchError, Lab
+from bench.measure import Record
+from bench.parts import PARTS, Plan
 from bench.systems import systems
-from bench.systems.base import Deployment
 
-SIZES = (64, 1024, 8192, 65536, 1 << 20)
-
-
-def show(record: Record) -> None:
-    """One line for one measurement."""
-    case = " ".join(f"{name} {value}" for name, value in record.case.items())
-    figures = "  ".join(f"{name} {value:,.0f}" for name, value in record.figures.items())
-    print(f"{record.part:12} {record.system:14} {case:40} {figures} {record.wrong}", flush=True)
+HOSTS = 4
 
 
-def options() -> Any:
+def options() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench")
-    parser.add_argument("--only", nargs="+", default=["throughput", "latency"])
-    parser.add_argument("--systems", nargs="+", default=list(systems("many")))
-    parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
-    parser.add_argument("--senders", nargs="+", type=int, default=(1, 4))
-    parser.add_argument("--rates", nargs="+", type=int, default=(200, 1000))
-    parser.add_argument("--from-hosts", nargs="+", type=int, default=(1, 2))
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    parser.add_argument("--api", choices=("many", "send"), default="send")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    every = tuple(systems("many"))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=tuple(PARTS), help="the parts to measure")
+    parser.add_argument("--systems", nargs="+", choices=every, default=every, help="the systems to measure")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=(64, 1024, 8192, 65536, 1 << 20), help="bytes a message"
+    )
+    parser.add_argument("--senders", nargs="+", type=int, default=(1, 4), help="hosts that flood at once")
+    parser.add_argument("--rates", nargs="+", type=int, default=(200, 1000), help="messages a second, for latency")
+    parser.add_argument("--probers", nargs="+", type=int, default=(1, 2, 3, 4), help="hosts that send them, in turn")
+    parser.add_argument("--losses", nargs="+", type=float, default=(0, 1, 5, 10), help="per cent of packets lost")
+    parser.add_argument(
+        "--nodes", nargs="+", type=int, default=(2, 4, 8, 16, 32), help="sizes of the cluster, for growth"
+    )
+    parser.add_argument("--repeat", type=int, default=5, help="how often each is measured; medians are reported")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each flood and series lasts")
+    parser.add_argument("--api", choices=("many", "send"), default="many", help="how groupcomm is sent with")
+    parser.add_argument("--output", type=Path, help="a directory for the table, the figures and the plots")
+    parser.add_argument("--install", action="store_true", help="install what is missing first, with apt-get and pip")
     return parser.parse_args()
 
 
+def measure(chosen: argparse.Namespace) -> Iterator[Record]:
+    """All that was chosen; the systems alternate within every part, and the parts within every repetition."""
+    known = systems(chosen.api)
+    plan = Plan(
+        seconds=chosen.seconds,
+        sizes=tuple(chosen.sizes),
+        senders=tuple(chosen.senders),
+        rates=tuple(chosen.rates),
+        probers=tuple(chosen.probers),
+        losses=tuple(chosen.losses),
+        nodes=tuple(chosen.nodes),
+    )
+    with Lab(HOSTS) as lab:
+        for _ in range(chosen.repeat):
+            for part in (PARTS[name] for name in PARTS if name in chosen.only):
+                for name in (name for name in part.systems if name in chosen.systems):
+                    try:
+                        yield from part.measure(lab, known[name], plan)
+                    except BenchError as error:
+                        yield Record(part.name, name, {}, {}, str(error))
+
+
 def main() -> None:
-    """Measure."""
+    """Measure and report."""
     chosen = options()
     if os.geteuid():
         sys.exit("bench: the lab needs root (network namespaces)")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    known = systems(chosen.api)
-    with Lab(4) as lab:
-        for _ in range(chosen.repeat):
-            for name in chosen.systems:
-                with Deployment(lab, known[name]) as deployment:
-                    if "throughput" in chosen.only:
-                        for size in chosen.sizes:
-                            for senders in chosen.senders:
-                                case = {"size": size, "senders": senders}
-                                show(throughput(deployment, "throughput", case, chosen.seconds))
-                    if "latency" in chosen.only:
-                        for rate in chosen.rates:
-                            for sender in chosen.from_hosts:
-                                case = {"rate": rate, "sender": sender, "level": "agreed"}
-                                show(latency(deployment, "latency", case, chosen.seconds))
+    if chosen.install:
+        install()
+    records = []
+    try:
+        for record in measure(chosen):
+            print(report.line(record), flush=True)
+            records.append(record)
+    except KeyboardInterrupt:
+        sys.exit("bench: interrupted")
+    named = sorted({record.system for record in records})
+    versions = {name: system.version() for name, system in systems(chosen.api).items() if name in named}
+    run = results.Run.now(f"python -m bench {shlex.join(sys.argv[1:])}".strip(), versions, records)
+    print(report.tables(run))
+    if chosen.output is not None:
+        report.write(run, chosen.output)
+        print(f"written to {chosen.output}")
 
 
 if __name__ == "__main__":

@@ -122,7 +122,7 @@ class Process:
         self._answers: deque[Json] = deque()
         self._partial = b""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("GROUPCOMM_")}
-        with self._errors.open("ab") as errors:
+        with self._errors.open("wb") as errors:
             self.child = subprocess.Popen(
                 # Should the benchmark be killed, its processes end with it.
                 ["setpriv", "--pdeathsig", "TERM", "ip", "netns", "exec", f"{lab.prefix}{host}", *command],

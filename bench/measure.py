@@ -35,14 +35,11 @@ def percentile(ordered: list[int], percent: float) -> float:
 
 
 def throughput(deployment: Deployment, part: str, case: Json, seconds: float) -> Record:
-    """Messages a second at the slowest receiver, from its first message to the end of the flood."""
+    """Messages a second at the slowest receiver, from when the senders are told to begin to the end of the flood."""
     senders = list(range(1, case["senders"] + 1))
     before = deployment.lab.drops()
     answers = deployment.run(senders, case["size"], ("flood", case["size"], seconds), seconds)
-    rates = [
-        answer["messages"] / max(1e-9, (answer["last"] - answer["first"]) / 1e9) if answer["first"] else 0.0
-        for answer in answers.values()
-    ]
+    rates = [answer["messages"] / ((answer["last"] - answer["told"]) / 1e9) for answer in answers.values()]
     figures = {"rate": min(rates), "drops": deployment.lab.drops() - before}
     return Record(part, deployment.system.name, case, figures, _wrong(answers))
 

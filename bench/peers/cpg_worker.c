@@ -21,6 +21,7 @@
 enum { FLOOD, END, PROBE };
 enum { MAX_HOSTS = 64, HEAD_BYTES = 8, PROBE_BYTES = 64, MAX_PROBES = 1 << 20, BURST = 64 };
 enum { CYCLE_BYTES = 1 << 20, MAX_CYCLE = 1021, MIN_CYCLE = 5 };
+enum { MAX_TRIES = 200, TRY_MICROSECONDS = 20000 };
 
 struct head {
     uint8_t sender, kind, run, unused;
@@ -39,7 +40,7 @@ static struct {
     int senders_open;
     struct cycle cycles[MAX_HOSTS];
     uint32_t taken[MAX_HOSTS];
-    uint64_t received, first, last;
+    uint64_t received, last;
     char wrong[200];
     uint32_t *latencies, probes;
 } tally;
@@ -92,9 +93,9 @@ static void report(void)
 {
     if (tally.senders_open)
         tally.last = now();
-    printf("{\"e\":\"received\",\"run\":%d,\"messages\":%" PRIu64 ",\"first\":%" PRIu64 ",\"last\":%" PRIu64
+    printf("{\"e\":\"received\",\"run\":%d,\"messages\":%" PRIu64 ",\"last\":%" PRIu64
            ",\"complete\":%s,\"wrong\":\"%s\",\"latencies\":[",
-           tally.run, tally.received, tally.first, tally.last, tally.senders_open ? "false" : "true", tally.wrong);
+           tally.run, tally.received, tally.last, tally.senders_open ? "false" : "true", tally.wrong);
     for (uint32_t at = 0; at < tally.probes; at++)
         printf("%s%" PRIu32, at ? "," : "", tally.latencies[at]);
     printf("]}\n");
@@ -110,8 +111,6 @@ static void take_flood(const char *message, size_t size, int sender)
 {
     const struct cycle *cycle = &tally.cycles[sender];
     uint32_t taken = tally.taken[sender]++;
-    if (!tally.first)
-        tally.first = now();
     if (!cycle->bytes || size != cycle->size || memcmp(message, cycle->bytes + taken % cycle->count * size, size))
         BLAME("of sender %d, after message %" PRIu32 ": not what was sent, or not then", sender, taken);
     tally.received++;
@@ -209,7 +208,7 @@ static uint64_t send_probes(void)
 static void receive(int run, size_t size, char *senders)
 {
     tally.run = run;
-    tally.received = tally.first = tally.last = tally.probes = 0;
+    tally.received = tally.last = tally.probes = 0;
     tally.senders_open = 0;
     tally.wrong[0] = 0;
     memset(tally.open, 0, sizeof tally.open);
@@ -273,10 +272,19 @@ int main(int argc, char **argv)
     host = argc > 1 ? atoi(argv[1]) : 1;
     tally.latencies = malloc(MAX_PROBES * sizeof *tally.latencies);
     setvbuf(stdout, NULL, _IOLBF, 0);
-    if ((error = cpg_model_initialize(&cpg, CPG_MODEL_V1, (cpg_model_data_t *)&model, NULL)) != CS_OK)
-        die("cpg_model_initialize", error);
-    if ((error = cpg_fd_get(cpg, &fd)) != CS_OK || (error = cpg_join(cpg, &group)) != CS_OK)
-        die("cpg_join", error);
+    /* corosync may still be forming its ring. */
+    for (int tries = 0; (error = cpg_model_initialize(&cpg, CPG_MODEL_V1, (cpg_model_data_t *)&model, NULL)) != CS_OK;)
+        if (tries++ == MAX_TRIES)
+            die("cpg_model_initialize", error);
+        else
+            usleep(TRY_MICROSECONDS);
+    for (int tries = 0; (error = cpg_join(cpg, &group)) != CS_OK;)
+        if (error != CS_ERR_TRY_AGAIN || tries++ == MAX_TRIES)
+            die("cpg_join", error);
+        else
+            usleep(TRY_MICROSECONDS);
+    if ((error = cpg_fd_get(cpg, &fd)) != CS_OK)
+        die("cpg_fd_get", error);
     for (;;) {
         struct pollfd ready[] = {{fd, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
         struct timespec wait = {0, 0}, *timeout = &wait;

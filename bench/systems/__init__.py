@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bench.systems.base import System
+from bench.systems.brokers import Nats, ZeroMq
 from bench.systems.corosync import Corosync
+from bench.systems.floor import Floor
 from bench.systems.groupcomm import Daemons, Embedded
 
 
@@ -13,5 +15,16 @@ def systems(api: str) -> dict[str, System]:
     Args:
         api: how groupcomm is sent with, ``many`` or ``send``.
     """
-    every = (Embedded(api), Daemons(api), Corosync("udp"), Corosync("knet"))
+    every: tuple[System, ...] = (
+        Embedded(api),
+        Daemons(api),
+        Corosync("udp"),
+        Corosync("knet"),
+        Corosync("udp", fast=True),
+        Corosync("knet", fast=True),
+        Nats(),
+        ZeroMq(),
+        Floor("embedded"),
+        Floor("daemon"),
+    )
     return {system.name: system for system in every}

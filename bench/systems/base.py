@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import ClassVar
@@ -10,6 +11,8 @@ from bench.lab import BenchError, Json, Lab, Process
 
 START_SECONDS = 40.0
 ANSWER_SECONDS = 10.0
+DRAIN_SECONDS = 8.0
+"""How long what was sent may still be under way, beside twice the time it was sent in."""
 
 
 class System:
@@ -50,8 +53,14 @@ class Deployment:
         self.nodes: Mapping[int, Process] = {}
         self.workers: dict[int, Process] = {}
         self._run = 0
+        self._stale = False
 
     def __enter__(self) -> Deployment:
+        self._start()
+        return self
+
+    def _start(self) -> None:
+        self._stale = False
         try:
             self.nodes = self.system.start_nodes(self.lab)
             for host in self.lab.hosts:
@@ -60,17 +69,11 @@ class Deployment:
         except BaseException:
             self.lab.end_processes()
             raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.lab.end_processes()
-
-    def next_run(self) -> int:
-        """A number for the next run, in a byte."""
-        self._run = self._run % 255 + 1
-        return self._run
 
     def wait_for_view(self, hosts: range | list[int], members: int, seconds: float = START_SECONDS) -> dict[int, int]:
         """Wait until each worker of ``hosts`` sees so many members; when it was told, in nanoseconds."""
@@ -97,9 +100,18 @@ class Deployment:
             seconds: how long the sending lasts.
 
         Returns:
-            For each receiving host what it says.
+            For each receiving host what it says, and under ``told`` when the sending began. If the end of the sending
+            did not come to all in time, it is what had come by then, and the system is started anew before the next
+            run.
+
+        Raises:
+            BenchError: a process has ended or does not answer; started anew as well.
         """
-        run = self.next_run()
+        if self._stale:
+            self.lab.end_processes()
+            self._start()
+        run = self._next_run()
+        self._stale = True
         receivers = self.receivers(senders)
         for host, heard in receivers.items():
             self.workers[host].tell("receive", run, size, ",".join(map(str, heard)))
@@ -107,9 +119,18 @@ class Deployment:
             self.workers[host].answer(
                 ANSWER_SECONDS, lambda answer: answer["e"] == "receiving" and answer["run"] == run
             )
+        told = time.monotonic_ns()
         for sender in senders:
             self.workers[sender].tell(command[0], run, *command[1:])
-        return {host: self._received(host, run, 2 * seconds + ANSWER_SECONDS) for host in receivers}
+        limit = time.monotonic() + 2 * seconds + DRAIN_SECONDS
+        answers = {host: self._received(host, run, limit - time.monotonic()) for host in receivers}
+        self._stale = not all(answer["complete"] for answer in answers.values())
+        return {host: {**answer, "told": told} for host, answer in answers.items()}
+
+    def _next_run(self) -> int:
+        """A number for the next run, in a byte."""
+        self._run = self._run % 255 + 1
+        return self._run
 
     def _received(self, host: int, run: int, seconds: float) -> Json:
         def wanted(answer: Json) -> bool:

@@ -58,6 +58,8 @@ class Daemons(_Groupcomm):
 
     def start_nodes(self, lab: Lab) -> Mapping[int, Process]:
         """Start the daemons."""
+        for host in lab.hosts:
+            (lab.directory / f"control-{host}").unlink(missing_ok=True)
         daemons = {host: self._start_daemon(lab, host) for host in lab.hosts}
         limit = time.monotonic() + START_SECONDS
         for host, daemon in daemons.items():

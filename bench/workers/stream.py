@@ -55,8 +55,7 @@ class Tally:
 
     Attributes:
         received: how many messages of floods and probes.
-        first: when the first came, in nanoseconds; 0 before.
-        last: when the last end came, or, without it, the last message that was looked at with the clock.
+        last: when the last end came, in nanoseconds; without it, when the report was asked for.
         wrong: the first thing that was not as it should be; empty if all was well.
         latencies: of the probes, in microseconds.
         complete: whether every sender's end has come.
@@ -65,7 +64,6 @@ class Tally:
     def __init__(self, run: int, size: int, senders: Sequence[int]) -> None:
         self.run = run
         self.received = 0
-        self.first = 0
         self.last = 0
         self.wrong = ""
         self.latencies: list[int] = []
@@ -89,9 +87,6 @@ class Tally:
         if not expected:
             self._blame(f"a message of sender {sender}, who does not send")
             return
-        self.last = time.monotonic_ns()
-        if not self.first:
-            self.first = self.last
         start = 0
         place = self._taken[sender] % len(expected)
         while start < len(messages):
@@ -111,8 +106,6 @@ class Tally:
             sender = message[0]
             expected = self._cycles.get(sender)
             taken = self._taken.get(sender, 0)
-            if not self.first:
-                self.first = time.monotonic_ns()
             if not expected or message != expected[taken % len(expected)]:
                 self._blame(f"of sender {sender}, after message {taken}: not what was sent, or not then")
             self._taken[sender] = taken + 1
@@ -125,12 +118,11 @@ class Tally:
     def answer(self) -> dict[str, object]:
         """What is reported of it."""
         if not self.complete:
-            self.last = max(self.last, time.monotonic_ns())
+            self.last = time.monotonic_ns()
         return {
             "e": "received",
             "run": self.run,
             "messages": self.received,
-            "first": self.first,
             "last": self.last,
             "complete": self.complete,
             "wrong": self.wrong,

@@ -1,7 +1,6 @@
 """The worker of both shapes of groupcomm: it knows a group handle and not what is behind it.
 
-It sends with ``send_many`` where the group has it, and takes whole batches where they come; ``--api send`` makes it
-send message by message.
+It sends with ``send_many`` and takes what it gets by the batch; ``--api send`` makes it send message by message.
 """
 
 from __future__ import annotations
@@ -31,14 +30,15 @@ from bench.workers.conversation import (
     say,
     say_view,
 )
+from groupcomm.batches import MessageBatch
 from groupcomm.events import Event, Level, Message, View
-from groupcomm.interfaces import IGroup, IGroupEvents
+from groupcomm.interfaces import IGroup, IGroupBatchEvents
 
 GROUP: Final = "bench"
 reactor: Any = installed_reactor
 
 
-@implementer(IGroupEvents)
+@implementer(IGroupBatchEvents)
 class Receiver:
     """The listener: tells views, and counts and checks messages."""
 
@@ -54,18 +54,22 @@ class Receiver:
         """Say what was received."""
         say(self._tally.answer())
 
-    def messages_received(self, batch: Any) -> None:
+    def messages_received(self, batch: MessageBatch) -> None:
         """Several messages of one sender."""
         self._tally.batch(batch.messages)
+        if self._tally.complete:
+            self.report()
+
+    def data_received(self, data: bytes) -> None:
+        """One message."""
+        self._tally.one(data)
         if self._tally.complete:
             self.report()
 
     def event_received(self, event: Event) -> None:
         """Anything else, and a message alone."""
         if isinstance(event, Message):
-            self._tally.one(event.data)
-            if self._tally.complete:
-                self.report()
+            self.data_received(event.data)
         elif isinstance(event, View):
             say_view(len(event.members))
 
@@ -73,7 +77,7 @@ class Receiver:
 class Flooder:
     """Sends a flood with back-pressure: what the group has not accepted yet stays bounded."""
 
-    def __init__(self, group: Any, host: int, command: Flood, *, many: bool) -> None:
+    def __init__(self, group: IGroup, host: int, command: Flood, *, many: bool) -> None:
         self._group = group
         self._host = host
         self._command = command

@@ -1,0 +1,198 @@
+"""What people read of a run: a line for each measurement, tables in Markdown, and the files of ``bench/results``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import plots
+from bench.measure import Record
+from bench.parts import FLOORS, GROUPCOMM
+from bench.results import Run, best_corosync
+
+
+def line(record: Record) -> str:
+    """One measurement."""
+    case = " ".join(f"{name} {value}" for name, value in record.case.items())
+    figures = "  ".join(f"{name} {value:,.0f}" for name, value in record.figures.items() if name != "drops" or value)
+    return f"{record.part:<11}{record.system:<19}{case:<44}{figures}  {record.wrong}".rstrip()
+
+
+def write(run: Run, directory: Path) -> None:
+    """Write ``results.json``, ``README.md`` and the plots."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "results.json").write_text(run.dump() + "\n", encoding="utf-8")
+    pictures = plots.draw(run, directory)
+    shown = "".join(f"\n![{picture.stem}]({picture.name})\n" for picture in pictures)
+    (directory / "README.md").write_text(tables(run) + shown, encoding="utf-8")
+
+
+def tables(run: Run) -> str:
+    """Everything that was measured, in Markdown: medians, and for groupcomm the ratio to the best corosync."""
+    blocks = ["# Results", _preamble(run)]
+    blocks += _throughput(run, "throughput", "Throughput: messages/s (MB/s) at the slowest receiver")
+    blocks += _throughput(run, "offload", "Throughput, segmentation offload off")
+    blocks += _latency(run)
+    blocks += _loss(run)
+    blocks += _views(run)
+    blocks += _growth(run)
+    blocks += _faults(run)
+    return "\n\n".join(blocks) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """One Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _preamble(run: Run) -> str:
+    lines = [
+        f"{run.date}, commit {run.commit}, {run.machine}.",
+        f"Command: `{run.command}`. Medians; in brackets the ratio to the best corosync of the same run: above 1 is "
+        "better.",
+        "",
+        *(f"- {name}: {version}" for name, version in run.versions.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _throughput(run: Run, part: str, title: str) -> Iterator[str]:
+    for senders in sorted({record.case["senders"] for record in run.records if record.part == part and record.case}):
+        found = {
+            system: {dict(case)["size"]: value for case, value in cases.items()}
+            for system, cases in run.figures(part, "rate", senders=senders).items()
+        }
+        sizes = sorted({size for cases in found.values() for size in cases})
+
+        def cell(system: str, size: int, found: dict[str, dict[int, float]] = found) -> str:
+            rate = found[system].get(size)
+            if rate is None:
+                return ""
+            best = best_corosync({name: cases[size] for name, cases in found.items() if size in cases}, max)
+            ratio = f" [{rate / best:.2f}]" if best and system in GROUPCOMM else ""
+            return f"{_number(rate)} ({_number(rate * size / 1e6)}){ratio}"
+
+        yield f"## {title}, {senders} {'sender' if senders == 1 else 'senders'}"
+        yield table(
+            ["", *(_size(size) for size in sizes)],
+            [[system, *(cell(system, size) for size in sizes)] for system in found],
+        )
+
+
+def _latency(run: Run) -> Iterator[str]:
+    rates = sorted({record.case["rate"] for record in run.records if record.part == "latency" and record.case})
+    for rate in rates:
+        found = {}
+        for level in ("agreed", "safe"):
+            three = [run.figures("latency", figure, rate=rate, level=level) for figure in ("p50", "p99", "p999")]
+            for system, p50 in three[0].items():
+                best, worst = min(p50, key=p50.__getitem__), max(p50, key=p50.__getitem__)
+                name = system if level == "agreed" else f"{system} SAFE"
+                found[name] = [[figures[system][case] for figures in three] for case in (best, worst)]
+        if not found:
+            continue
+        agreed = {name: percentiles for name, percentiles in found.items() if not name.endswith("SAFE")}
+        yield f"## One-way latency to another host, 64 B, {rate} messages/s: p50 / p99 / p99.9 in µs"
+        yield table(
+            ["", "best sender", "worst sender", "p50 to the best corosync", "p99 to it", "p50 over the floor"],
+            [_latency_row(name, both, agreed) for name, both in found.items()],
+        )
+
+
+def _latency_row(name: str, both: list[list[float]], agreed: dict[str, list[list[float]]]) -> list[str]:
+    cells = [name, *(" / ".join(_number(value) for value in values) for values in both)]
+    if name not in GROUPCOMM:
+        return [*cells, "", "", ""]
+    for at in (0, 1):
+        ratios = []
+        for values, place in zip(both, (0, 1), strict=True):
+            best = best_corosync({system: figures[place][at] for system, figures in agreed.items()}, min)
+            ratios.append(f"{values[at] / best:.2f}" if best else "")
+        cells.append(", ".join(filter(None, ratios)))
+    floor = agreed.get(FLOORS[GROUPCOMM.index(name)])
+    cells.append(f"{both[0][0] / floor[0][0]:.2f}" if floor else "")
+    return cells
+
+
+def _loss(run: Run) -> Iterator[str]:
+    rates = run.figures("loss", "rate")
+    delays = run.figures("loss", "p99")
+    losses = sorted({dict(case)["loss"] for cases in (*rates.values(), *delays.values()) for case in cases})
+
+    def at(cases: dict[Any, float], percent: float) -> float | None:
+        return next((value for case, value in cases.items() if dict(case)["loss"] == percent), None)
+
+    if not losses:
+        return
+    yield "## With loss on every host, offload off: 1 KiB messages/s, one sender (share of the loss-free rate)"
+    rows = []
+    for system, cases in rates.items():
+        free = at(cases, 0)
+        values = [at(cases, percent) for percent in losses]
+        rows.append(
+            [
+                system,
+                *(
+                    "" if value is None else _number(value) + (f" ({value / free:.0%})" if free else "")
+                    for value in values
+                ),
+            ]
+        )
+    yield table(["", *(f"{percent:g} %" for percent in losses)], rows)
+    yield "## With loss on every host: p99 latency in ms at 200 messages/s"
+    rows = []
+    for system, cases in delays.items():
+        values = [at(cases, percent) for percent in losses]
+        rows.append([system, *("" if value is None else _number(value / 1000) for value in values)])
+    yield table(["", *(f"{percent:g} %" for percent in losses)], rows)
+
+
+def _views(run: Run) -> Iterator[str]:
+    found = run.figures("views", "milliseconds")
+    events = list(dict.fromkeys(dict(case)["event"] for cases in found.values() for case in cases))
+    if not events:
+        return
+    yield "## Change of the view: ms until the last one concerned is told"
+    rows = []
+    for system, cases in found.items():
+        by_event = {dict(case)["event"]: value for case, value in cases.items()}
+        rows.append([system, *(_number(by_event[event]) if event in by_event else "" for event in events)])
+    yield table(["", *events], rows)
+
+
+def _growth(run: Run) -> Iterator[str]:
+    rates = run.figures("growth", "rate").get("embedded", {})
+    if not rates:
+        return
+    p50 = run.figures("growth", "p50").get("embedded", {})
+    yield "## Growth, embedded: 1 KiB messages/s with one sender, p50 in µs at 200 messages/s from host 1 and 2"
+    rows = []
+    for case, rate in rates.items():
+        nodes = dict(case)["nodes"]
+        delays = [value for other, value in p50.items() if dict(other)["nodes"] == nodes]
+        rows.append([str(nodes), _number(rate), " / ".join(_number(value) for value in delays)])
+    yield table(["nodes", "messages/s", "p50"], rows)
+
+
+def _faults(run: Run) -> Iterator[str]:
+    if not run.faults:
+        yield "Every receiver got every message whole, once, in order; the kernel dropped no packet for want of room."
+        return
+    yield "## Void or doubtful"
+    yield "\n".join(
+        f"- {line(record)}" + (" (the kernel dropped packets)" if record.figures.get("drops") else "")
+        for record in run.faults
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _size(size: int) -> str:
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
