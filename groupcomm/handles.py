@@ -24,6 +24,7 @@ from groupcomm.events import Event, Left, Level, Message, Reason, TransitionalSi
 from groupcomm.identity import MemberId
 from groupcomm.interfaces import IGroup, IGroupEvents
 from groupcomm.limits import CLIENT_QUEUE_BYTES, CLIENT_QUEUE_EVENTS
+from groupcomm.packing import pack_messages
 
 E = TypeVar("E", bound=Event)
 
@@ -206,6 +207,9 @@ class GroupHandle:
             return
         if isinstance(event, Left):
             self._end(event)
+        elif self._take_batch is not None and isinstance(event, Message):
+            payload = pack_messages([event.data])
+            self.batch_received(MessageBatch(event.groups, event.sender, event.level, event.view, payload))
         elif self._listener is not None:
             self._tell(self._listener, event)
         elif not self._queue.put(event):

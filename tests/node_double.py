@@ -61,6 +61,9 @@ class RecordingEngine:
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         self._call(now, "datagram_received", data, source)
 
+    def run_received(self, data: bytes, size_bytes: int, source: Address, now: float) -> None:
+        self._call(now, "run_received", data, size_bytes, source)
+
     def burst_ended(self, now: float) -> None:
         self._call(now, "burst_ended")
 

@@ -10,11 +10,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from groupcomm.batches import MessageBatch
 from groupcomm.errors import EnvironmentFault, NameInUse, NotConnected, QueueFull, UsageError
-from groupcomm.events import Left, Level, Message, Reason, TransitionalSignal, Undeliverable
+from groupcomm.events import Event, Left, Level, Message, Reason, TransitionalSignal, Undeliverable
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
-from groupcomm.interfaces import IConnection, IDiscovery, IGroup
+from groupcomm.interfaces import IConnection, IDiscovery, IGroup, IGroupBatchEvents, IGroupEvents
 from groupcomm.node import NodeConfig
+from groupcomm.node.driver import NodeDriver
 from groupcomm.outputs import (
     Datagram,
     FrameDelivered,
@@ -27,7 +29,7 @@ from groupcomm.outputs import (
     Stopped,
     WatchChanged,
 )
-from groupcomm.packing import pack_messages
+from groupcomm.packing import pack_messages, unpack_messages
 from tests.node_double import NodeBench, RecordingHandler, view_of
 
 OTHER = NodeId("n2", 5)
@@ -49,6 +51,20 @@ class RecordingSource:
     def stop(self) -> Deferred[None]:
         self.stopped = True
         return succeed(None)
+
+
+@implementer(IGroupBatchEvents)
+class BatchListener:
+    """Keeps batches as lists of messages, and other events."""
+
+    def __init__(self) -> None:
+        self.got: list[object] = []
+
+    def event_received(self, event: Event) -> None:
+        self.got.append(event)
+
+    def messages_received(self, batch: MessageBatch) -> None:
+        self.got.append(batch.messages)
 
 
 class DriverTests(SynchronousTestCase):
@@ -139,6 +155,74 @@ class DriverTests(SynchronousTestCase):
         self.bench.clock.rightNow = 0.15
         self.bench.transport.sink.burst_ended()
         self.assertEqual(self.engine.named("stalled"), [])
+
+    def test_what_leaves_when(self) -> None:
+        """The first message of a turn leaves at once, the rest as one frame at the end of the turn."""
+        session = self.bench.node.open_session("app", RecordingHandler())
+        self.bench.clock.turn()
+        self.engine.calls.clear()
+        self.engine.datagrams.append(Datagram(b"first", None))
+        session.send(("g",), b"1", Level.AGREED)
+        self.assertEqual([call[0] for call in self.engine.calls], ["send", "burst_ended"])
+        self.assertEqual(self.bench.transport.sent, [Datagram(b"first", None)])
+        session.send(("g",), b"2", Level.AGREED)
+        session.send(("g",), b"3", Level.AGREED)
+        self.engine.datagrams.append(Datagram(b"rest", None))
+        self.assertEqual(self.bench.transport.sent, [Datagram(b"first", None)])
+        self.bench.clock.turn()
+        self.assertEqual(self.bench.transport.sent, [Datagram(b"first", None), Datagram(b"rest", None)])
+        self.assertEqual([unpack_messages(call[3]) for call in self.engine.named("send")], [[b"1"], [b"2", b"3"]])
+
+    def test_flush(self) -> None:
+        """What has been collected leaves at a ``flush``, once; who waits for it is told at the end of the turn."""
+        handler = RecordingHandler()
+        session = self.bench.node.open_session("app", handler)
+        driver = self.bench.transport.sink
+        assert isinstance(driver, NodeDriver)
+        self.bench.clock.turn()
+        self.engine.calls.clear()
+        driver.flush()
+        self.assertEqual(self.engine.calls, [])
+        sent = session.send_payload(("g",), pack_messages([b"1", b"2"]), Level.AGREED)
+        self.assertEqual(self.engine.calls, [])
+        self.engine.datagrams.append(Datagram(b"1 2", None))
+        self.engine.outputs.append(GroupSignalDelivered((1,), "g"))
+        driver.flush()
+        self.assertEqual([call[0] for call in self.engine.calls], ["send", "burst_ended"])
+        self.assertEqual(self.bench.transport.sent, [Datagram(b"1 2", None)])
+        self.assertNoResult(sent)
+        self.assertEqual(handler.events, [])
+        self.bench.clock.turn()
+        self.successResultOf(sent)
+        self.assertEqual(handler.events, [TransitionalSignal("g")])
+        self.assertEqual(len(self.engine.named("send")), 1)
+
+    def test_flush_inside_a_handler(self) -> None:
+        """A handler that flushes changes nothing: what it sends leaves after what is being delivered."""
+        handler = RecordingHandler()
+        session = self.bench.node.open_session("app", handler)
+        driver = self.bench.transport.sink
+        assert isinstance(driver, NodeDriver)
+        self.bench.clock.turn()
+
+        def react() -> None:
+            session.send(("g",), b"re", Level.AGREED)
+            driver.flush()
+            self.assertEqual(self.engine.named("send"), [])
+
+        handler.reaction = react
+        self.bench.say(GroupSignalDelivered((1,), "g"))
+        self.bench.clock.turn()
+        self.assertEqual(len(self.engine.named("send")), 1)
+
+    def test_a_deadline_after_the_first_of_a_turn(self) -> None:
+        """A deadline that the first message of a turn makes is kept, though nothing else happens in that turn."""
+        session = self.bench.node.open_session("app", RecordingHandler())
+        self.bench.clock.turn()
+        self.engine.deadline = 0.2
+        session.send(("g",), b"1", Level.AGREED)
+        self.bench.clock.run_for(0.3)
+        self.assertEqual(self.engine.named("handle_timeout"), [("handle_timeout",)])
 
     def test_hints(self) -> None:
         """What a source finds is a hint to the engine."""
@@ -304,9 +388,9 @@ class EmbeddedTests(SynchronousTestCase):
         self.node.startService()
         self.me = MemberId("n1", self.node.id, 1)
 
-    def join(self, group: str) -> Any:
+    def join(self, group: str, listener: IGroupEvents | None = None) -> Any:
         """Join and let the engine agree."""
-        joining = self.node.join(group)
+        joining = self.node.join(group, listener)
         self.bench.clock.turn()
         self.bench.say(GroupViewDelivered((1,), view_of(group, self.me, joined=(self.me,))))
         return self.successResultOf(joining)
@@ -372,6 +456,40 @@ class EmbeddedTests(SynchronousTestCase):
             [Undeliverable("bob@n2"), Message((), self.me, Level.FIFO, b"yo", None)],
         )
 
+    def test_messages_by_the_batch(self) -> None:
+        """A listener with ``messages_received`` gets the messages of a frame in one call, in their place."""
+        listener = BatchListener()
+        self.join("g", listener)
+        view_id = GroupViewId(ViewId(7, self.me.node), 1)
+        frames = [
+            FrameDelivered(((1, ("g",)),), self.me, Level.SAFE, pack_messages(messages), {"g": view_id})
+            for messages in ([b"a", b"b"], [b"c"])
+        ]
+        self.bench.say(frames[0], GroupSignalDelivered((1,), "g"), frames[1], GroupLeft(1, "g", Reason.LEAVE))
+        self.assertEqual(listener.got[1:], [[b"a", b"b"], TransitionalSignal("g"), [b"c"], Left("g", Reason.LEAVE)])
+
+    def test_send_many(self) -> None:
+        """A handle, a connection and a node send several messages in one call and one frame."""
+        handle, other = self.join("g"), self.node.connect("other")
+        self.bench.clock.turn()
+        self.bench.engine.calls.clear()
+        sent = [
+            handle.send_many([b"a", b"b"], self_discard=True),
+            self.node.send_many(("h",), [b"c", b"d"], level=Level.SAFE),
+            other.send_many(("g", "h"), [b"e", b"f"], level=Level.FIFO),
+        ]
+        self.bench.clock.turn()
+        for result in sent:
+            self.successResultOf(result)
+        self.assertEqual(
+            [(call[1], call[2], unpack_messages(call[3]), *call[4:]) for call in self.bench.engine.named("send")],
+            [
+                (1, ("g",), [b"a", b"b"], Level.AGREED, True, False),
+                (1, ("h",), [b"c", b"d"], Level.SAFE, False, False),
+                (2, ("g", "h"), [b"e", b"f"], Level.FIFO, False, False),
+            ],
+        )
+
     def test_leave(self) -> None:
         """Leaving fires when the leave has its place in the order."""
         handle = self.join("g")
@@ -404,6 +522,7 @@ class EmbeddedTests(SynchronousTestCase):
         bench = NodeBench()
         self.failureResultOf(bench.node.join("g"), NotConnected)
         self.failureResultOf(bench.node.send(("g",), b"", level=Level.FIFO), NotConnected)
+        self.failureResultOf(bench.node.send_many(("g",), [b""], level=Level.FIFO), NotConnected)
         self.assertRaises(NotConnected, bench.node.status)
 
     def test_close(self) -> None:

@@ -69,8 +69,7 @@ class ContentTests(TraceTestCase):
         bench.clock.turn()
         bench.say(first, GroupViewDelivered((1,), view))
         bench.clock.run_for(0.25)
-        for data in (b"m1|secret", b"m2|secret"):
-            session.send(("g",), data, Level.AGREED, stable=True, self_discard=True)
+        session.send_many(("g",), [b"m1|secret", b"m2|secret"], Level.AGREED, stable=True, self_discard=True)
         session.send_private("bob@n2", b"m3|secret", Level.FIFO)
         bench.clock.turn()
         got = FrameDelivered(
@@ -145,6 +144,7 @@ class ContentTests(TraceTestCase):
         """What a datagram could tell others is on the file before it is sent, so a killed node leaves it behind."""
         bench = self.bench()
         session = bench.node.open_session("app", RecordingHandler())
+        bench.clock.turn()
         found: list[list[str]] = []
 
         class LookingTransport(RecordingTransport):
@@ -152,11 +152,30 @@ class ContentTests(TraceTestCase):
                 found.append(self.kinds())
 
         bench.transport.__class__ = LookingTransport
-        session.send(("g",), b"m1|", Level.AGREED)
         bench.engine.datagrams.append(Datagram(b"m1", None))
         bench.engine.outputs.append(SendAccepted(1, 1, True))
-        bench.clock.turn()
+        session.send(("g",), b"m1|", Level.AGREED)
         self.assertEqual(found, [["start", "open", "send", "accepted"]])
+        session.send(("g",), b"m2|", Level.AGREED)
+        bench.clock.turn()
+        self.assertEqual(found[1:], [["start", "open", "send", "accepted", "send"]])
+
+    def test_payloads(self) -> None:
+        """Messages that came packed stand in it one by one, as those that were sent one by one do."""
+        bench = self.bench()
+        session = bench.node.open_session("app", RecordingHandler())
+        session.send_payload(("g",), pack_messages([b"m1|secret", b"m2|"]), Level.AGREED)
+        session.send_payload(("", "bob", "n2"), pack_messages([b"m3|"]), Level.FIFO)
+        bench.clock.turn()
+        sent = [(line["m"], line["d"], line["g"], line["to"]) for line in self.lines() if line["e"] == "send"]
+        self.assertEqual(
+            sent,
+            [
+                ("m1", message_digest(b"m1|secret"), ["g"], None),
+                ("m2", message_digest(b"m2|"), ["g"], None),
+                ("m3", message_digest(b"m3|"), [], "bob@n2"),
+            ],
+        )
 
     def test_only_what_the_engine_took(self) -> None:
         """A send that the engine refuses, and events of a session that is over, are not in it."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from groupcomm.batches import MessageBatch
 from groupcomm.errors import (
     MessageTooLarge,
     NotAMember,
@@ -17,8 +20,8 @@ from groupcomm.errors import (
 )
 from groupcomm.events import Left, Level, Message, Reason
 from groupcomm.identity import GroupViewId, MemberId, ViewId
-from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_MESSAGE_BYTES, SESSION_QUEUE_BYTES
-from groupcomm.outputs import FrameDelivered, GroupLeft, GroupViewDelivered, SendAccepted, SessionWritable
+from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_FRAME_MESSAGES, MAX_MESSAGE_BYTES, SESSION_QUEUE_BYTES
+from groupcomm.outputs import Datagram, FrameDelivered, GroupLeft, GroupViewDelivered, SendAccepted, SessionWritable
 from groupcomm.packing import pack_messages, unpack_messages
 from tests.node_double import NodeBench, RecordingHandler, view_of
 
@@ -44,6 +47,11 @@ class SessionTestCase(SynchronousTestCase):
         self.successResultOf(joining)
         self.engine.calls.clear()
 
+    def begin_turn(self) -> None:
+        """Let something leave, so that what follows in this turn is collected."""
+        self.session.send(("first",), b"", Level.RELIABLE)
+        self.engine.calls.clear()
+
     def frames(self) -> list[tuple[tuple[str, ...], list[bytes], Level]]:
         """What the engine was given to send."""
         return [(call[2], unpack_messages(call[3]), call[4]) for call in self.engine.named("send")]
@@ -52,16 +60,67 @@ class SessionTestCase(SynchronousTestCase):
 class SendTests(SessionTestCase):
     """From a message to a frame."""
 
-    def test_one_turn_one_frame(self) -> None:
-        """Messages of one turn to one destination are one frame; the next turn begins another."""
-        results = [self.session.send(("g",), data, Level.AGREED) for data in (b"a", b"", b"c")]
-        self.assertEqual(self.frames(), [])
+    def test_the_first_of_a_turn_leaves_at_once(self) -> None:
+        """The first message of a turn has left when ``send`` returns; its sender is told at the end of the turn."""
+        self.engine.datagrams.append(Datagram(b"a", None))
+        result = self.session.send(("g",), b"a", Level.AGREED)
+        self.assertEqual(self.frames(), [(("g",), [b"a"], Level.AGREED)])
+        self.assertEqual(self.bench.transport.sent, [Datagram(b"a", None)])
+        self.assertNoResult(result)
         self.bench.clock.turn()
-        later = self.session.send(("g",), b"d", Level.AGREED)
+        self.successResultOf(result)
+        self.assertEqual(len(self.frames()), 1)
+
+    def test_the_rest_of_a_turn_is_one_frame(self) -> None:
+        """Messages behind the first of a turn, to one destination, share a frame; the next turn begins anew."""
+        results = [self.session.send(("g",), data, Level.AGREED) for data in (b"a", b"b", b"", b"d")]
+        self.assertEqual(self.frames(), [(("g",), [b"a"], Level.AGREED)])
         self.bench.clock.turn()
-        self.assertEqual(self.frames(), [(("g",), [b"a", b"", b"c"], Level.AGREED), (("g",), [b"d"], Level.AGREED)])
-        for result in [*results, later]:
+        self.assertEqual(self.frames()[1:], [(("g",), [b"b", b"", b"d"], Level.AGREED)])
+        results.append(self.session.send(("g",), b"e", Level.AGREED))
+        self.assertEqual(self.frames()[2:], [(("g",), [b"e"], Level.AGREED)])
+        self.bench.clock.turn()
+        for result in results:
             self.successResultOf(result)
+        self.assertEqual(len(self.frames()), 3)
+
+    def test_one_turn_of_several_sessions(self) -> None:
+        """A turn has one first message, whichever session it comes from, and a join leaves at once as well."""
+        other = self.bench.node.open_session("two", RecordingHandler())
+        self.bench.clock.turn()
+        self.engine.calls.clear()
+        self.session.send(("g",), b"a", Level.AGREED)
+        other.send(("g",), b"b", Level.AGREED)
+        self.assertEqual([call[1] for call in self.engine.named("send")], [1])
+        self.bench.clock.turn()
+        self.assertEqual([call[1] for call in self.engine.named("send")], [1, 2])
+        self.session.join("g")
+        self.assertEqual(self.engine.named("join"), [("join", 1, "g")])
+
+    def test_nothing_is_called_inside_a_send(self) -> None:
+        """What a send causes here, an event of another session even, comes at the end of the turn, not inside it."""
+        seen: list[str] = []
+        inside = False
+
+        def tell() -> None:
+            seen.append("inside" if inside else "later")
+
+        self.enter("g")
+        self.handler.reaction = tell
+        view = GroupViewId(ViewId(7, self.session.member.node), 1)
+        self.engine.outputs.append(
+            FrameDelivered(((1, ("g",)),), self.session.member, Level.FIFO, pack_messages([b"a"]), {"g": view})
+        )
+        inside = True
+        sent = self.session.send(("g",), b"a", Level.FIFO)
+        sent.addCallback(lambda _: tell())
+        many = self.session.send_many(("g",), [b"b", b"c"], Level.FIFO)
+        many.addCallback(lambda _: tell())
+        inside = False
+        self.assertEqual(self.engine.outputs, [])
+        self.assertEqual(seen, [])
+        self.bench.clock.turn()
+        self.assertEqual(seen, ["later"] * 3)
 
     def test_order_across_destinations(self) -> None:
         """What goes elsewhere, or otherwise, begins a frame of its own: the session's order is kept."""
@@ -82,7 +141,8 @@ class SendTests(SessionTestCase):
         self.assertEqual(sent[6], ("send_private", 1, "bob", "n2", pack_messages([b"p"]), Level.SAFE, False))
 
     def test_flushed_with_a_burst(self) -> None:
-        """When datagrams come in the same turn, what was sent leaves with the answer."""
+        """When datagrams come in the same turn, what was collected leaves with the answer."""
+        self.begin_turn()
         result = self.session.send(("g",), b"a", Level.AGREED)
         self.bench.transport.sink.burst_ended()
         self.assertEqual([call[0] for call in self.engine.calls], ["send", "burst_ended"])
@@ -90,9 +150,18 @@ class SendTests(SessionTestCase):
         self.successResultOf(result)
         self.assertEqual(len(self.frames()), 1)
 
+    def test_a_burst_under_way_collects(self) -> None:
+        """While datagrams are being handed in nothing leaves by itself: it goes along with the answer."""
+        self.bench.transport.sink.datagram_received(b"d", ("10.0.0.2", 7))
+        self.session.send(("g",), b"a", Level.AGREED)
+        self.assertEqual(self.frames(), [])
+        self.bench.transport.sink.burst_ended()
+        self.assertEqual([call[0] for call in self.engine.calls], ["datagram_received", "send", "burst_ended"])
+
     def test_frame_size_limit(self) -> None:
         """A frame of several messages stays within its limit; a larger message has one for itself."""
-        half = bytes(COALESCED_FRAME_BYTES // 2 - 4)
+        self.begin_turn()
+        half = bytes(COALESCED_FRAME_BYTES // 2 - 5)
         for data in (half, half, b"x", bytes(COALESCED_FRAME_BYTES + 1)):
             self.session.send(("g",), data, Level.FIFO)
         self.bench.clock.turn()
@@ -100,8 +169,39 @@ class SendTests(SessionTestCase):
         for call in self.engine.named("send")[:2]:
             self.assertLessEqual(len(call[3]), COALESCED_FRAME_BYTES)
 
+    def test_a_full_frame_is_within_the_limit(self) -> None:
+        """However the sizes of its messages differ, a frame with its lengths is no larger than the limit."""
+        for sizes in (
+            [COALESCED_FRAME_BYTES // 2 - 5, COALESCED_FRAME_BYTES // 2 - 4],
+            [COALESCED_FRAME_BYTES // 2 - 4, COALESCED_FRAME_BYTES // 2 - 4],
+            [COALESCED_FRAME_BYTES // 3 - each for each in (3, 4, 5)],
+            [128 + number % 2 for number in range(1000)],
+            [number % 2 for number in range(30_000)],
+        ):
+            self.begin_turn()
+            for size in sizes:
+                self.session.send(("g",), bytes(size), Level.FIFO)
+            self.bench.clock.turn()
+            self.session.send_many(("g",), [bytes(size) for size in sizes], Level.FIFO)
+            self.bench.clock.turn()
+            calls = self.engine.named("send")
+            self.assertLessEqual(max(len(call[3]) for call in calls), COALESCED_FRAME_BYTES)
+            sent = [len(data) for call in calls for data in unpack_messages(call[3])]
+            self.assertEqual(sent, sizes * 2)
+
+    def test_empty_messages_are_bounded_too(self) -> None:
+        """Messages without a byte do not fill a frame with more than a receiver reads."""
+        self.begin_turn()
+        for _ in range(MAX_FRAME_MESSAGES + 2):
+            self.session.send(("g",), b"", Level.FIFO)
+        self.bench.clock.turn()
+        counts = [len(messages) for _, messages, _ in self.frames()]
+        self.assertEqual(sum(counts), MAX_FRAME_MESSAGES + 2)
+        self.assertLessEqual(max(counts), MAX_FRAME_MESSAGES)
+
     def test_unreliable_fits_a_packet(self) -> None:
         """Unreliable messages share a frame only as long as it surely fits one packet."""
+        self.begin_turn()
         for _ in range(4):
             self.session.send(("g",), bytes(300), Level.UNRELIABLE)
         self.bench.clock.turn()
@@ -135,11 +235,12 @@ class SendTests(SessionTestCase):
 
     def test_stable(self) -> None:
         """A stable send fires when its frame is stable, all messages of the frame alike."""
+        self.begin_turn()
         results = [self.session.send(("g",), data, Level.SAFE, stable=True) for data in (b"a", b"b")]
         self.bench.clock.turn()
         for result in results:
             self.assertNoResult(result)
-        self.bench.say(SendAccepted(1, 1, True))
+        self.bench.say(SendAccepted(1, 2, True))
         for result in results:
             self.successResultOf(result)
 
@@ -149,6 +250,194 @@ class SendTests(SessionTestCase):
         self.bench.clock.turn()
         self.bench.say(SendAccepted(1, 1, False))
         self.failureResultOf(result, SendIncomplete)
+
+
+class SendManyTests(SessionTestCase):
+    """Several messages in one call."""
+
+    def test_one_frame(self) -> None:
+        """Messages of one call are one frame, which leaves at once when it is the first of its turn."""
+        result = self.session.send_many(("g", "h"), [b"a", b"", b"ccc"], Level.SAFE, self_discard=True)
+        self.assertEqual(self.frames(), [(("g", "h"), [b"a", b"", b"ccc"], Level.SAFE)])
+        self.assertEqual(self.engine.named("send")[0][5:], (True, False))
+        self.assertNoResult(result)
+        self.bench.clock.turn()
+        self.successResultOf(result)
+
+    def test_as_many_frames_as_needed(self) -> None:
+        """What is too much for one frame is several, in order, each within the limit; the result is for all."""
+        messages = [bytes([number % 256]) * 1000 for number in range(200)]
+        messages[100:100] = [bytes(COALESCED_FRAME_BYTES + 5)]
+        result = self.session.send_many(("g",), messages, Level.AGREED)
+        self.bench.clock.turn()
+        self.successResultOf(result)
+        frames = [sent for _, sent, _ in self.frames()]
+        self.assertEqual([data for sent in frames for data in sent], messages)
+        self.assertEqual(len(frames), 5)
+        for call, sent in zip(self.engine.named("send"), frames, strict=True):
+            self.assertTrue(len(call[3]) <= COALESCED_FRAME_BYTES or len(sent) == 1)
+
+    def test_unreliable_frames_fit_a_packet(self) -> None:
+        """Unreliable messages of one call share frames that surely fit one packet."""
+        self.session.send_many(("g",), [bytes(300)] * 5, Level.UNRELIABLE)
+        self.assertEqual([len(messages) for _, messages, _ in self.frames()], [2, 2, 1])
+
+    def test_order_with_other_sends(self) -> None:
+        """What is sent before and after, one by one or packed, keeps its place."""
+        self.begin_turn()
+        self.session.send(("g",), b"1", Level.AGREED)
+        self.session.send_many(("g",), [b"2", b"3"], Level.AGREED)
+        self.session.send(("g",), b"4", Level.AGREED)
+        self.session.send(("g",), b"5", Level.AGREED)
+        self.session.send_payload(("g",), pack_messages([b"6", b"7"]), Level.AGREED)
+        self.session.send(("g",), b"8", Level.AGREED)
+        self.session.send_many(("g",), [b"9"], Level.AGREED)
+        self.bench.clock.turn()
+        self.assertEqual(b"".join(data for _, sent, _ in self.frames() for data in sent), b"123456789")
+
+    def test_nothing(self) -> None:
+        """No messages are sent at once, and no frame."""
+        self.successResultOf(self.session.send_many(("g",), [], Level.AGREED))
+        self.bench.clock.turn()
+        self.assertEqual(self.engine.calls, [])
+
+    def test_whatever_is_bytes(self) -> None:
+        """Messages may be any kind of bytes; a change of a buffer after the call is not sent."""
+        buffer = bytearray(b"one")
+        self.begin_turn()
+        messages: list[Any] = [buffer, memoryview(b"two"), b"three"]
+        self.session.send_many(("g",), messages, Level.AGREED)
+        buffer[:] = b"xxx"
+        self.bench.clock.turn()
+        self.assertEqual(self.frames(), [(("g",), [b"one", b"two", b"three"], Level.AGREED)])
+
+    def test_one_bad_message_and_none_is_sent(self) -> None:
+        """If one message or the destination cannot be sent, nothing of the call is."""
+        for groups, bad, error in (
+            (("g",), "text", UsageError),
+            (("g",), None, UsageError),
+            (("g",), bytes(MAX_MESSAGE_BYTES + 1), MessageTooLarge),
+            (("g",), bytearray(MAX_MESSAGE_BYTES + 1), MessageTooLarge),
+            ((), b"", UsageError),
+            (("",), b"", UsageError),
+        ):
+            result = self.session.send_many(groups, [b"good", bad, b"good"], Level.AGREED)  # type: ignore[list-item]
+            self.failureResultOf(result, error)
+        self.bench.clock.turn()
+        self.assertEqual(self.engine.calls, [])
+        self.assertEqual(self.session.waiting_bytes, 0)
+
+    def test_too_much(self) -> None:
+        """When too much waits already, all of the call is refused and nothing of it waits."""
+        self.engine.refusal = QueueFull("full")
+        waiting = self.session.send(("g",), bytes(SESSION_QUEUE_BYTES - 10_000), Level.AGREED)
+        before = self.session.waiting_bytes
+        self.failureResultOf(self.session.send_many(("g",), [bytes(1000)] * 20, Level.AGREED), QueueFull)
+        self.assertEqual(self.session.waiting_bytes, before)
+        fits = self.session.send_many(("g",), [bytes(1000)] * 5, Level.AGREED)
+        self.engine.refusal = None
+        self.bench.say(SessionWritable(1))
+        self.bench.clock.turn()
+        self.successResultOf(waiting)
+        self.successResultOf(fits)
+        self.assertEqual([len(sent) for _, sent, _ in self.frames()], [1, 5])
+        self.assertEqual(self.session.waiting_bytes, 0)
+
+    def test_room_is_made_first(self) -> None:
+        """What the engine can still take does not count: it is handed over before a call is refused."""
+        self.begin_turn()
+        first = self.session.send(("g",), bytes(100_000), Level.AGREED)
+        second = self.session.send_many(("g",), [bytes(SESSION_QUEUE_BYTES - 50_000)], Level.AGREED)
+        self.bench.clock.turn()
+        self.successResultOf(first)
+        self.successResultOf(second)
+
+    def test_stable(self) -> None:
+        """A stable call fires when all its frames are stable."""
+        result = self.session.send_many(("g",), [bytes(COALESCED_FRAME_BYTES)] * 2, Level.SAFE, stable=True)
+        self.bench.clock.turn()
+        self.bench.say(SendAccepted(1, 2, True))
+        self.assertNoResult(result)
+        self.bench.say(SendAccepted(1, 1, True))
+        self.successResultOf(result)
+
+    def test_cut_short(self) -> None:
+        """A stable call of which a view change cuts one frame short says so, once the others have ended too."""
+        result = self.session.send_many(("g",), [bytes(COALESCED_FRAME_BYTES)] * 2, Level.SAFE, stable=True)
+        self.bench.clock.turn()
+        self.bench.say(SendAccepted(1, 1, False))
+        self.assertNoResult(result)
+        self.bench.say(SendAccepted(1, 2, True))
+        self.failureResultOf(result, SendIncomplete)
+
+    def test_closed(self) -> None:
+        """A session that is over sends nothing."""
+        self.session.close()
+        self.failureResultOf(self.session.send_many(("g",), [b"a"], Level.AGREED), NotConnected)
+        self.failureResultOf(self.session.send_many(("g",), [], Level.AGREED), NotConnected)
+        self.failureResultOf(self.session.send_payload(("g",), pack_messages([b"a"]), Level.AGREED), NotConnected)
+
+
+class SendPayloadTests(SessionTestCase):
+    """Messages that come packed."""
+
+    def send(self, *messages: bytes, stable: bool = False) -> Deferred[None]:
+        """Send to a group."""
+        return self.session.send_payload(("g",), pack_messages(messages), Level.AGREED, stable=stable)
+
+    def test_collected(self) -> None:
+        """A payload is a frame as it is; even the first of a turn waits for its end."""
+        results = [self.send(b"a", b"b"), self.send(b"c")]
+        self.assertEqual(self.frames(), [])
+        self.bench.clock.turn()
+        self.assertEqual(self.frames(), [(("g",), [b"a", b"b"], Level.AGREED), (("g",), [b"c"], Level.AGREED)])
+        for result in results:
+            self.successResultOf(result)
+
+    def test_what_follows_leaves_with_it(self) -> None:
+        """What a session sends itself behind a payload does not overtake it."""
+        self.send(b"a")
+        self.session.send(("g",), b"b", Level.AGREED)
+        self.session.send(("g",), b"c", Level.AGREED)
+        self.bench.clock.turn()
+        self.assertEqual([sent for _, sent, _ in self.frames()], [[b"a"], [b"b", b"c"]])
+
+    def test_private(self) -> None:
+        """A private payload goes to one member."""
+        payload = pack_messages([b"a", b"b"])
+        result = self.session.send_payload(("", "bob", "n2"), payload, Level.FIFO)
+        self.bench.clock.turn()
+        self.successResultOf(result)
+        self.assertEqual(
+            self.engine.named("send_private"), [("send_private", 1, "bob", "n2", payload, Level.FIFO, False)]
+        )
+
+    def test_stable(self) -> None:
+        """A stable payload fires when it is stable; its options are the frame's."""
+        result = self.send(b"a", stable=True)
+        self.bench.clock.turn()
+        self.assertNoResult(result)
+        self.assertEqual(self.engine.named("send")[0][5:], (False, True))
+        self.bench.say(SendAccepted(1, 1, True))
+        self.successResultOf(result)
+
+    def test_refused(self) -> None:
+        """Groups that are none are refused through the Deferred."""
+        for groups in (tuple(f"g{number}" for number in range(65)), ("g" * 256,)):
+            self.failureResultOf(self.session.send_payload(groups, pack_messages([b"a"]), Level.AGREED), UsageError)
+        self.bench.clock.turn()
+        self.assertEqual(self.engine.calls, [])
+
+    def test_bounded(self) -> None:
+        """Payloads wait for room like messages, within the same bound."""
+        self.engine.refusal = QueueFull("full")
+        large = self.send(bytes(SESSION_QUEUE_BYTES))
+        self.failureResultOf(self.send(b"x"), QueueFull)
+        self.engine.refusal = None
+        self.bench.say(SessionWritable(1))
+        self.bench.clock.turn()
+        self.successResultOf(large)
+        self.assertEqual(self.session.waiting_bytes, 0)
 
 
 class BackPressureTests(SessionTestCase):
@@ -272,8 +561,28 @@ class DeliveryTests(SessionTestCase):
             self.frame([(1, ("g",))], b"c"),
         )
         self.assertEqual(len(self.handler.batches), 1)
-        kinds = [event.data if isinstance(event, Message) else "view" for event in self.handler.events]
-        self.assertEqual(kinds, [b"a", b"b", "view", b"c"])
+        kinds = [event.messages if isinstance(event, MessageBatch) else "view" for event in self.handler.events]
+        self.assertEqual(kinds, [[b"a", b"b"], "view", [b"c"]])
+
+    def test_messages_of_a_frame(self) -> None:
+        """The messages of a frame have its sender and level, and the view of the first group they come in."""
+        views = {name: GroupViewId(ViewId(7, self.session.member.node), place) for place, name in enumerate("gh", 1)}
+        sender = MemberId("bob", self.session.member.node, 4)
+        payload = pack_messages([b"a", b"b"])
+        self.bench.say(FrameDelivered(((1, ("h", "g")),), sender, Level.SAFE, payload, views))
+        self.assertEqual(
+            self.messages(), [Message(("h", "g"), sender, Level.SAFE, data, views["h"]) for data in (b"a", b"b")]
+        )
+
+    def test_private_messages(self) -> None:
+        """Private messages are a batch without groups and view."""
+        me = self.session.member
+        self.bench.say(FrameDelivered(((1, ()),), me, Level.FIFO, pack_messages([b"a", b"b"]), {}))
+        self.assertEqual(self.messages(), [Message((), me, Level.FIFO, data, None) for data in (b"a", b"b")])
+
+    def messages(self) -> list[Message]:
+        """The messages of all batches that the handler got."""
+        return [message for batch in self.handler.events if isinstance(batch, MessageBatch) for message in batch]
 
     def test_several_sessions(self) -> None:
         """Each session gets the groups it is in; a session that is gone gets nothing."""
@@ -281,15 +590,27 @@ class DeliveryTests(SessionTestCase):
         self.bench.node.open_session("two", other)
         self.bench.say(self.frame([(1, ("g",)), (2, ("g", "h")), (9, ("g",))], b"a"))
         first, second = self.handler.events[0], other.events[0]
-        assert isinstance(first, Message) and isinstance(second, Message)
+        assert isinstance(first, MessageBatch) and isinstance(second, MessageBatch)
         self.assertEqual((first.groups, second.groups), (("g",), ("g", "h")))
 
+    def test_sessions_in_the_same_groups_share(self) -> None:
+        """However many sessions a frame is for, its messages are held once for those in the same groups."""
+        other = RecordingHandler()
+        self.bench.node.open_session("two", other)
+        self.bench.say(self.frame([(1, ("g",)), (2, ("g",))], b"a"))
+        self.assertIs(self.handler.events[0], other.events[0])
+
     def test_unreadable_frame(self) -> None:
-        """A payload that is no messages is counted and harms nobody."""
-        bad = FrameDelivered(((1, ("g",)),), self.session.member, Level.AGREED, b"\x09x", {})
-        self.bench.say(bad, self.frame([(1, ("g",))], b"ok"))
-        self.assertEqual(len(self.handler.events), 1)
-        self.assertEqual(self.bench.node.status().counters["unreadable_frames"], 1)
+        """A payload that is no messages is counted, once for all it is for, and harms nobody."""
+        other = RecordingHandler()
+        self.bench.node.open_session("two", other)
+        for payload in (b"", b"\x09x", b"\x01\x01\x05abc", b"\x01\x81\x80\x01\x00"):
+            everyone = ((1, ("g",)), (2, ("g", "h")))
+            bad = FrameDelivered(everyone, self.session.member, Level.AGREED, payload, {})
+            self.bench.say(bad, self.frame([(1, ("g",))], b"ok"))
+        self.assertEqual([message.data for message in self.messages()], [b"ok"] * 4)
+        self.assertEqual(other.events, [])
+        self.assertEqual(self.bench.node.status().counters["unreadable_frames"], 4)
 
     def test_handler_fails(self) -> None:
         """A handler that raises is logged, and gets the next batch."""
@@ -323,6 +644,40 @@ class DeliveryTests(SessionTestCase):
             self.successResultOf(result)
         self.assertEqual(self.engine.named("close_session"), [("close_session", 1, Reason.DISCONNECT)])
 
+    def test_what_a_handler_sends_is_one_frame(self) -> None:
+        """Messages sent from within a handler are collected, however many; those waiting for them are told."""
+        sent: list[Deferred[None]] = []
+
+        def react() -> None:
+            self.handler.reaction = None
+            sent.append(self.session.send(("g",), b"1", Level.AGREED))
+            sent.append(self.session.send(("g",), b"2", Level.AGREED))
+            sent.append(self.session.send_many(("g",), [b"3", b"4"], Level.AGREED))
+            self.assertEqual(self.frames(), [])
+
+        self.handler.reaction = react
+        self.bench.say(self.frame([(1, ("g",))], b"a"))
+        self.bench.clock.turn()
+        self.assertEqual([data for _, data, _ in self.frames()], [[b"1", b"2"], [b"3", b"4"]])
+        for result in sent:
+            self.successResultOf(result)
+
+    def test_a_handler_that_answers_each_of_its_own(self) -> None:
+        """What a node says because of what a handler sent comes to the handler again, until it sends no more."""
+        left = [3]
+
+        def react() -> None:
+            if left[0]:
+                left[0] -= 1
+                self.session.send(("g",), b"again", Level.AGREED)
+                self.engine.outputs.append(self.frame([(1, ("g",))], b"again"))
+
+        self.handler.reaction = react
+        self.bench.say(self.frame([(1, ("g",))], b"a"))
+        self.bench.clock.run_for(1)
+        self.assertEqual([message.data for message in self.messages()], [b"a", b"again", b"again", b"again"])
+        self.assertEqual([data for _, data, _ in self.frames()], [[b"again"]] * 3)
+
 
 class CloseTests(SessionTestCase):
     """The end of a session."""
@@ -333,7 +688,7 @@ class CloseTests(SessionTestCase):
         sent = self.session.send(("g",), b"a", Level.AGREED)
         self.successResultOf(self.session.close(Reason.TOO_SLOW))
         self.successResultOf(sent)
-        self.assertEqual([call[0] for call in self.engine.calls], ["send", "close_session"])
+        self.assertEqual([call[0] for call in self.engine.named("send", "close_session")], ["send", "close_session"])
         self.assertEqual(self.handler.events[-1], Left("g", Reason.TOO_SLOW))
         self.assertIsNone(self.handler.ended)
         self.failureResultOf(self.session.send(("g",), b"a", Level.AGREED), NotConnected)

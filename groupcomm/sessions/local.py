@@ -38,7 +38,9 @@ from groupcomm.packing import pack_messages, unpack_messages
 EAGER_BYTES: Final = 8 * COALESCED_FRAME_BYTES
 """A turn that sends more than this hands it to the engine at once instead of collecting on."""
 
-_LENGTH_BYTES: Final = 4
+_LENGTH_BYTES: Final = 5
+"""The most that a message adds to a payload besides its bytes: count, size and its part of the number of runs."""
+
 _MESSAGE_BYTES: Final = 64
 _BYTES: Final = (bytes, bytearray, memoryview)
 

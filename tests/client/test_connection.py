@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from groupcomm.batches import MessageBatch
 from groupcomm.client import Connection, connect
 from groupcomm.client.link import LOGIN_SECONDS
 from groupcomm.client.outbox import WAITING_BYTES
@@ -28,7 +29,7 @@ from groupcomm.errors import (
     UsageError,
 )
 from groupcomm.events import Event, Left, Level, Message, Reason, Undeliverable, View
-from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
+from groupcomm.interfaces import IConnection, IGroup, IGroupBatchEvents, IGroupEvents
 from groupcomm.limits import MAX_MESSAGE_BYTES
 from tests.daemon.world import MemoryEndpoint, PlainClient, World, server_broker
 
@@ -46,6 +47,18 @@ class Listener:
     @property
     def data(self) -> list[bytes]:
         return [event.data for event in self.events if isinstance(event, Message)]
+
+
+@implementer(IGroupBatchEvents)
+class BatchListener(Listener):
+    """Keeps the messages of batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken: list[Message] = []
+
+    def messages_received(self, batch: MessageBatch) -> None:
+        self.taken.extend(batch)
 
 
 class ClientTests(SynchronousTestCase):
@@ -101,6 +114,40 @@ class ClientTests(SynchronousTestCase):
         self.assertIsInstance(listener.events[0], View)
         self.assertEqual(listener.data, [b"0", b"1", b"2"])
         self.assertEqual(listener.events[-1], Left("chat", Reason.LEAVE))
+
+    def test_listener_of_batches(self) -> None:
+        """A listener that takes batches gets every message in one, as an embedded node's does; the rest as events."""
+        listener, other = BatchListener(), Listener()
+        group: Any = self.world.result(self.connect("alice").join("chat", listener))
+        self.world.result(self.connect("bob").join("chat", other))
+        for number in range(3):
+            group.send(b"%d" % number, level=Level.FIFO)
+        self.world.result(group.leave())
+        self.assertEqual([message.data for message in listener.taken], [b"0", b"1", b"2"])
+        self.assertEqual([type(event) for event in listener.events], [View, View, Left])
+        self.assertEqual(
+            [(message.sender, message.level, message.groups) for message in listener.taken],
+            [(event.sender, event.level, event.groups) for event in other.events if isinstance(event, Message)],
+        )
+
+    def test_send_many(self) -> None:
+        """Several messages in one call arrive in order, between those sent before and after; the result is for all."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        messages = [b"%d" % number for number in range(50)]
+        group.send(b"before", level=Level.AGREED)
+        sent = group.send_many(messages, level=Level.AGREED)
+        group.send(b"after", level=Level.AGREED)
+        self.world.result(sent)
+        self.world.result(connection.send_many(["chat"], [b"x", b"y"], stable=True))
+        self.world.result(connection.send_many(["chat"], []))
+        self.assertEqual(listener.data, [b"before", *messages, b"after", b"x", b"y"])
+
+    def test_send_many_refused(self) -> None:
+        """A call with what is no message fails with the reason."""
+        connection = self.connect("alice")
+        self.world.failure(connection.send_many(["chat"], [b"x", "text"])).trap(UsageError)  # type: ignore[list-item]
+        self.world.failure(connection.send_many([], [b"x"])).trap(UsageError)
 
     def test_one_turn_is_one_call(self) -> None:
         """Messages of one turn with one destination and the same options share a call; their order is kept."""

@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 from zope.interface import implementer
 
+from groupcomm.batches import MessageBatch, SessionEvent
 from groupcomm.daemon.connection import ServerBroker
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.factory import ControlFactory
@@ -27,8 +28,9 @@ from groupcomm.daemon.login import LocalNameChecker
 from groupcomm.daemon.realm import Realm
 from groupcomm.daemon.settings import Origin
 from groupcomm.errors import NameInUse, NotAMember
-from groupcomm.events import Departure, Event, Left, Level, Message, Reason, Undeliverable, View
+from groupcomm.events import Departure, Left, Level, Reason, Undeliverable, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.packing import pack_messages
 from groupcomm.sessions import LocalSession, SessionHandler
 from groupcomm.status import GroupStatus, NodeStatus, PeerStatus
 
@@ -48,7 +50,7 @@ class MemorySession:
         self.hold = False
         self.held: list[Deferred[None]] = []
         self.sent: list[tuple[tuple[str, ...] | str, bytes, Level, bool, bool]] = []
-        self.queue: list[Event] = []
+        self.queue: list[SessionEvent] = []
 
     def join(self, group: str) -> Deferred[None]:
         return self.node.join(self, group)
@@ -67,7 +69,7 @@ class MemorySession:
         self.sent.append((recipient, data, level, stable, False))
         for session in self.node.sessions.values():
             if str(session.member) == recipient:
-                self.node.tell(session, Message((), self.member, level, data, None))
+                self.node.tell(session, MessageBatch((), self.member, level, None, pack_messages([data])))
                 break
         else:
             self.node.tell(self, Undeliverable(recipient))
@@ -175,9 +177,9 @@ class MemoryNode:
             mine = tuple(group for group in groups if session in self.groups.get(group, []))
             if mine and not (self_discard and session is sender):
                 view = GroupViewId(VIEW, self.position)
-                self.tell(session, Message(mine, sender.member, level, data, view))
+                self.tell(session, MessageBatch(mine, sender.member, level, view, pack_messages([data])))
 
-    def tell(self, session: MemorySession, event: Event) -> None:
+    def tell(self, session: MemorySession, event: SessionEvent) -> None:
         """Deliver at the end of the turn, in one batch, as a node does."""
         session.queue.append(event)
         if len(session.queue) == 1:

@@ -18,8 +18,8 @@ HARMLESS = Mutation(
     "packing.py",
     (
         (
-            "    parts: list[bytes] = []\n    for message in messages:",
-            "    parts: list[bytes] = list()\n    for message in messages:",
+            "    messages: list[bytes] = []\n    for count, size in runs:",
+            "    messages: list[bytes] = list()\n    for count, size in runs:",
         ),
     ),
     (),

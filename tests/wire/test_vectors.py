@@ -127,6 +127,17 @@ class VectorTests(SynchronousTestCase):
                 count += 1
         self.assertEqual(count, 6)
 
+    def test_payloads_are_packed_and_unpacked_as_documented(self) -> None:
+        """The bytes of each payload on the page are its messages, and these make the bytes."""
+        shown = [vector for vector in VECTORS if vector.name.startswith("payload ")]
+        self.assertEqual(len(shown), 3)
+        for vector in shown:
+            (values,) = vector.values
+            assert isinstance(values, tuple)
+            messages = list(values)
+            self.assertEqual(unpack_messages(vector.data), messages, vector.name)
+            self.assertEqual(pack_messages(messages).hex(" "), vector.data.hex(" "), vector.name)
+
     def test_digests_are_as_documented(self) -> None:
         """The digests of a cluster, a view, a view's id and a list of candidates have the documented bytes."""
         shown = [vector for vector in VECTORS if vector.name.startswith("digest ")]

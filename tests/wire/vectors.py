@@ -66,7 +66,7 @@ class Frame:
             read.group_position,
             read.lamport,
             read.ordered,
-            read.past,
+            tuple(read.past),
             read.body,
         )
 
