@@ -101,6 +101,21 @@ class DriverTests(SynchronousTestCase):
         )
         self.assertEqual(self.bench.transport.sent, [Datagram(b"answer", None)])
 
+    def test_run(self) -> None:
+        """Datagrams that came at once are handed in at once, in their place and at the time of the burst."""
+        self.engine.calls.clear()
+        self.engine.times.clear()
+        self.bench.transport.sink.datagram_received(b"a", ("10.0.0.1", 1))
+        self.bench.clock.rightNow += 0.001
+        self.bench.transport.sink.run_received(b"bbbccc", 3, ("10.0.0.2", 2))
+        self.assertEqual(
+            self.engine.calls,
+            [("datagram_received", b"a", ("10.0.0.1", 1)), ("run_received", b"bbbccc", 3, ("10.0.0.2", 2))],
+        )
+        self.assertEqual(self.engine.times, [0.0, 0.0])
+        self.bench.transport.sink.burst_ended()
+        self.assertEqual(self.engine.calls[2:], [("burst_ended",)])
+
     def test_one_delayed_call(self) -> None:
         """The engine's deadline is one delayed call, moved only when the deadline comes earlier."""
         self.engine.deadline = 0.5
