@@ -5,6 +5,7 @@
 # make campaign SEEDS=FIRST:LAST [JOBS=2]   random runs of whole clusters; goes on where it was interrupted
 # make mutations [JOBS=2] [REPORT=FILE]     every seeded bug in turn: the random runs must find it
 # make growth [SIZES="10 50"]               what a larger cluster costs, on virtual time; several minutes
+# make bench [BENCH="--only latency"]       beside corosync, NATS and ZeroMQ on hosts of the lab: bench/results; as root, hours
 #
 # Each makes its own .venv. PYTHON names the interpreter it is made with: make demo PYTHON=python3.12
 
@@ -13,7 +14,7 @@ METADATA := setup.cfg pyproject.toml groupcomm/_version.py
 
 JOBS ?= 2
 
-.PHONY: demo test campaign mutations growth clean
+.PHONY: demo test campaign mutations growth bench clean
 
 demo: .venv/installed
 	@.venv/bin/python -m groupcomm.demo
@@ -29,6 +30,9 @@ mutations: .venv/installed
 
 growth: .venv/installed
 	@.venv/bin/python -m groupcomm.testing.growth $(SIZES)
+
+bench: .venv/installed
+	@.venv/bin/python -m bench --install --output bench/results $(BENCH)
 
 .venv/installed: $(METADATA)
 	@.ci/install "$(PYTHON)"

@@ -76,6 +76,18 @@ class Lab:
         """Packets the kernel had no room for since the lab is up."""
         return int(self.run("drops"))
 
+    def socket_drops(self) -> int:
+        """Datagrams that the hosts' UDP sockets had no room for since the lab is up; a protocol repairs them."""
+        return sum({process.host: process.socket_drops() for process in self._processes if process.running}.values())
+
+    def packets_sent(self) -> int:
+        """Packets that the hosts have put on their links since the lab is up."""
+        return sum({process.host: process.packets_sent() for process in self._processes if process.running}.values())
+
+    def cpu_seconds(self) -> float:
+        """What all running processes have used of the processors."""
+        return sum(process.cpu_seconds() for process in self._processes if process.running)
+
     def loss(self, percent: float) -> None:
         """Drop that share of what each host receives."""
         for host in self.hosts:
@@ -168,6 +180,21 @@ class Process:
         """What it wrote to standard error."""
         return self._errors.read_text("utf-8", "replace")
 
+    def cpu_seconds(self) -> float:
+        """What it has used of the processors, all threads, in user space and in the kernel."""
+        fields = self._proc("stat").rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def socket_drops(self) -> int:
+        """Datagrams that the UDP sockets of its host had no room for."""
+        names, values = (line.split() for line in self._proc("net/snmp").splitlines() if line.startswith("Udp:"))
+        return int(values[names.index("RcvbufErrors")])
+
+    def packets_sent(self) -> int:
+        """Packets its host has put on its link."""
+        line = next(line for line in self._proc("net/dev").splitlines() if line.strip().startswith("eth0:"))
+        return int(line.split(":")[1].split()[9])
+
     def kill(self) -> int:
         """End it at once (SIGKILL); when, in monotonic nanoseconds."""
         killed = time.monotonic_ns()
@@ -190,6 +217,9 @@ class Process:
             if pipe is not None:
                 with suppress(OSError):
                     pipe.close()
+
+    def _proc(self, name: str) -> str:
+        return Path(f"/proc/{self.child.pid}/{name}").read_text()
 
     def _read(self, limit: float, seconds: float) -> None:
         assert self.child.stdout is not None

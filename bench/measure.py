@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from attrs import field, frozen
 
-from bench.lab import Json
+from bench.lab import Json, Lab
 from bench.systems.base import Deployment
 
 
@@ -34,26 +35,60 @@ def percentile(ordered: list[int], percent: float) -> float:
     return float(ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))])
 
 
+class Drops:
+    """What the kernel drops from now on: ``drops`` void a measurement, ``socket_drops`` a protocol has to repair."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._before = self._now()
+
+    def figures(self) -> dict[str, float]:
+        """How much, until now."""
+        return {name: float(count - self._before[name]) for name, count in self._now().items()}
+
+    def _now(self) -> dict[str, int]:
+        return {"drops": self._lab.drops(), "socket_drops": self._lab.socket_drops()}
+
+
 def throughput(deployment: Deployment, part: str, case: Json, seconds: float) -> Record:
-    """Messages a second at the slowest receiver, from when the senders are told to begin to the end of the flood."""
+    """Messages a second at the slowest receiver, from when the senders are told to begin to the end of the flood.
+
+    And ``cpu``: microseconds of processor time, of all processes together, for each message that was sent.
+    """
     senders = list(range(1, case["senders"] + 1))
-    before = deployment.lab.drops()
+    deployment.refresh()
+    drops = Drops(deployment.lab)
+    cpu = deployment.lab.cpu_seconds()
     answers = deployment.run(senders, case["size"], ("flood", case["size"], seconds), seconds)
+    cpu = deployment.lab.cpu_seconds() - cpu
     rates = [answer["messages"] / ((answer["last"] - answer["told"]) / 1e9) for answer in answers.values()]
-    figures = {"rate": min(rates), "drops": deployment.lab.drops() - before}
-    return Record(part, deployment.system.name, case, figures, _wrong(answers))
+    figures = {"rate": min(rates), "cpu": cpu * 1e6 / max(1, *(answer["messages"] for answer in answers.values()))}
+    return Record(part, deployment.system.name, case, figures | drops.figures(), _wrong(answers))
 
 
 def latency(deployment: Deployment, part: str, case: Json, seconds: float) -> Record:
     """One-way latency to the other hosts, in microseconds."""
     sender = case["sender"]
-    before = deployment.lab.drops()
+    deployment.refresh()
+    drops = Drops(deployment.lab)
     answers = deployment.run([sender], 0, ("probe", case["rate"], seconds, case["level"]), seconds)
     ordered = sorted(sample for host, answer in answers.items() if host != sender for sample in answer["latencies"])
-    figures = {"drops": float(deployment.lab.drops() - before)}
+    figures = drops.figures()
     if ordered:
         figures |= {name: percentile(ordered, percent) for name, percent in (("p50", 50), ("p99", 99), ("p999", 99.9))}
     return Record(part, deployment.system.name, case, figures, _wrong(answers))
+
+
+def idle(deployment: Deployment, part: str, seconds: float) -> Record:
+    """What a host costs that has nothing to do: percent of a core, and packets a second for each of the others."""
+    lab = deployment.lab
+    cpu, packets = lab.cpu_seconds(), lab.packets_sent()
+    time.sleep(seconds)
+    figures = {
+        "percent": (lab.cpu_seconds() - cpu) / seconds / lab.size * 100,
+        "packets": (lab.packets_sent() - packets) / seconds / lab.size / (lab.size - 1),
+    }
+    return Record(part, deployment.system.name, {}, figures)
 
 
 def _wrong(answers: dict[int, Json]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from attrs import frozen
 
 from bench.lab import BenchError, Json, Lab
-from bench.measure import Record, latency, throughput
+from bench.measure import Record, idle, latency, throughput
 from bench.systems.base import Deployment, System
 
 GROUPCOMM = ("embedded", "daemon")
@@ -21,6 +21,7 @@ LOSS_SIZE = 1024
 LOSS_RATE = 200
 VIEW_SECONDS = 60.0
 SETTLE_SECONDS = 0.5
+IDLE_SECONDS = 5.0
 
 
 @frozen
@@ -168,6 +169,13 @@ def _told(deployment: Deployment, hosts: list[int], since: int) -> float:
     return (max(deployment.wait_for_view(hosts, len(hosts), VIEW_SECONDS).values()) - since) / 1e6
 
 
+def _idle(lab: Lab, system: System, plan: Plan) -> Iterator[Record]:
+    """What a system costs that has nothing to do."""
+    with Deployment(lab, system) as deployment:
+        time.sleep(SETTLE_SECONDS)
+        yield idle(deployment, "idle", IDLE_SECONDS)
+
+
 def _growth(_: Lab, system: System, plan: Plan) -> Iterator[Record]:
     """Throughput and latency in clusters of several sizes, each on hosts of its own."""
     for nodes in plan.nodes:
@@ -186,6 +194,7 @@ PARTS = {
         Part("latency", GROUPCOMM + COROSYNC + BROKERS + FLOORS, _latency),
         Part("loss", GROUPCOMM + COROSYNC + FAST_COROSYNC, _loss),
         Part("views", GROUPCOMM + COROSYNC + FAST_COROSYNC, _views),
+        Part("idle", GROUPCOMM + COROSYNC, _idle),
         Part("growth", ("embedded",), _growth),
     )
 }

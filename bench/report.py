@@ -15,7 +15,8 @@ from bench.results import Run, best_corosync
 def line(record: Record) -> str:
     """One measurement."""
     case = " ".join(f"{name} {value}" for name, value in record.case.items())
-    figures = "  ".join(f"{name} {value:,.0f}" for name, value in record.figures.items() if name != "drops" or value)
+    shown = {name: value for name, value in record.figures.items() if value or not name.endswith("drops")}
+    figures = "  ".join(f"{name} {_number(value)}" for name, value in shown.items())
     return f"{record.part:<11}{record.system:<19}{case:<44}{figures}  {record.wrong}".rstrip()
 
 
@@ -36,6 +37,7 @@ def tables(run: Run) -> str:
     blocks += _latency(run)
     blocks += _loss(run)
     blocks += _views(run)
+    blocks += _idle(run)
     blocks += _growth(run)
     blocks += _faults(run)
     return "\n\n".join(blocks) + "\n"
@@ -162,6 +164,15 @@ def _views(run: Run) -> Iterator[str]:
     yield table(["", *events], rows)
 
 
+def _idle(run: Run) -> Iterator[str]:
+    found = {name: run.figures("idle", name) for name in ("percent", "packets")}
+    if not found["percent"]:
+        return
+    yield "## Idle"
+    rows = [[system, *(_number(figures[system][()]) for figures in found.values())] for system in found["percent"]]
+    yield table(["", "% of a core on each host", "packets/s of a host for each other"], rows)
+
+
 def _growth(run: Run) -> Iterator[str]:
     rates = run.figures("growth", "rate").get("embedded", {})
     if not rates:
@@ -177,14 +188,20 @@ def _growth(run: Run) -> Iterator[str]:
 
 
 def _faults(run: Run) -> Iterator[str]:
+    yield "## What was received, what was dropped"
     if not run.faults:
         yield "Every receiver got every message whole, once, in order; the kernel dropped no packet for want of room."
-        return
-    yield "## Void or doubtful"
-    yield "\n".join(
-        f"- {line(record)}" + (" (the kernel dropped packets)" if record.figures.get("drops") else "")
-        for record in run.faults
-    )
+    else:
+        yield "Void, or doubtful because the kernel itself dropped packets:"
+        yield "\n".join(f"- {line(record)}" for record in run.faults)
+    overflows: dict[tuple[str, str], int] = {}
+    for record in run.records:
+        if dropped := record.figures.get("socket_drops"):
+            key = record.system, record.part
+            overflows[key] = overflows.get(key, 0) + int(dropped)
+    if overflows:
+        yield "Datagrams that found the socket of a receiver full, and were repaired:"
+        yield "\n".join(f"- {system}, {part}: {dropped:,}" for (system, part), dropped in overflows.items())
 
 
 def _number(value: float) -> str:

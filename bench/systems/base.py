@@ -75,6 +75,12 @@ class Deployment:
     ) -> None:
         self.lab.end_processes()
 
+    def refresh(self) -> None:
+        """Start the system anew if what was sent in the last run may still be under way."""
+        if self._stale:
+            self.lab.end_processes()
+            self._start()
+
     def wait_for_view(self, hosts: range | list[int], members: int, seconds: float = START_SECONDS) -> dict[int, int]:
         """Wait until each worker of ``hosts`` sees so many members; when it was told, in nanoseconds."""
 
@@ -107,9 +113,7 @@ class Deployment:
         Raises:
             BenchError: a process has ended or does not answer; started anew as well.
         """
-        if self._stale:
-            self.lab.end_processes()
-            self._start()
+        self.refresh()
         run = self._next_run()
         self._stale = True
         receivers = self.receivers(senders)
