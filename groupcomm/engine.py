@@ -24,7 +24,7 @@ from groupcomm.limits import (
     MIN_WINDOW_BYTES,
     UNRELIABLE_QUEUE_BYTES,
 )
-from groupcomm.membership.groups import Change, ChangeBody, Groups, encode_groups
+from groupcomm.membership.groups import Change, ChangeBody, Groups, group_address
 from groupcomm.membership.membership import Membership, State
 from groupcomm.membership.peers import Peer
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing
@@ -67,6 +67,7 @@ from groupcomm.wire.messages import (
 from groupcomm.wire.packets import HEADER_BYTES, LAST_NUMBERED, LAST_OF_VIEW, SEALED, Header, Kind, is_data_run
 
 _WATCHED_NEIGHBOURS = 2
+_MAX_ADDRESSES = 64
 _EPOCH_SECONDS = 1_577_836_800  # 2020-01-01, in Unix time
 
 
@@ -75,15 +76,17 @@ class _Session:
 
     Attributes:
         member: as the groups know it.
+        addresses: how its frames to some groups begin. Bound: ``_MAX_ADDRESSES``; forgotten altogether when full.
         wanted: the groups it is in or has asked to be in.
         changes: how many of its group changes have not come back in the order yet.
         closing: it is over once its last frame is delivered.
     """
 
-    __slots__ = ("changes", "closing", "member", "wanted")
+    __slots__ = ("addresses", "changes", "closing", "member", "wanted")
 
     def __init__(self, member: MemberId) -> None:
         self.member = member
+        self.addresses: dict[tuple[str, ...], bytes] = {}
         self.wanted: set[str] = set()
         self.changes = 0
         self.closing = False
@@ -236,6 +239,12 @@ class Engine:
         node = getattr(message, "node", None)
         return node == self._node
 
+    def flush(self, now: float) -> None:
+        """Let what sessions have handed over leave; ``burst_ended`` must follow in the same turn."""
+        self._now = now
+        if self._view is not None:
+            self._view.send(now)
+
     def burst_ended(self, now: float) -> None:
         """All datagrams and commands of this turn are in: what they caused leaves together."""
         self._now = now
@@ -272,24 +281,25 @@ class Engine:
         """Deliver what may be delivered, send what may be sent, until nothing moves."""
         view = self._view
         if view is not None:
-            while view is self._view:
+            more = True
+            while more and view is self._view:
                 frames = view.deliver()
-                self._read_directories()
-                self._deliver_frames(frames)
+                if not self._directories_read:
+                    self._read_directories()
+                if frames or view.unreliable:
+                    self._deliver_frames(frames)
                 sent = view.send(now)
-                if not frames and not sent:
-                    break
+                more = view.maintain(now) or sent
+            if self._unreliable:
+                self._send_unreliable(view)
+            if view.accepted:
                 self._tickets(view)
-                view.maintain(now)
-            view.maintain(now)
-            self._send_unreliable(view)
-            self._tickets(view)
         if self._membership.next_deadline() <= now:
             self._membership.tick(now)
-        self._leave_if_drained(now)
+        if self._leaving_until != inf:
+            self._leave_if_drained(now)
         for session in self._outbox.take_writable():
             self._outputs.append(SessionWritable(session))
-        self._collect()
 
     def _tickets(self, view: OrderedView) -> None:
         self._take_group_outputs()
@@ -309,10 +319,11 @@ class Engine:
                 if peer is not None:
                     self._datagrams.append(Datagram(packet, peer.address, size_bytes))
             view.out.clear()
-        for message, destination in self._membership.out:
-            for part in self._encoded(message):
-                self._datagrams.append(Datagram(part, destination))
-        self._membership.out.clear()
+        if self._membership.out:
+            for message, destination in self._membership.out:
+                for part in self._encoded(message):
+                    self._datagrams.append(Datagram(part, destination))
+            self._membership.out.clear()
 
     def _encoded(self, message: Message) -> list[bytes]:
         """The datagrams of a message; a repeat is byte-identical, so that its parts add up."""
@@ -682,6 +693,15 @@ class Engine:
         """
         self._now = now
         own = self._session(session)
+        destination = tuple(groups)
+        address = own.addresses.get(destination)
+        if address is None:
+            address = self._address(own, destination)
+        return self._put(own, FrameType.GROUP, level, payload, len(payload), self_discard, stable, address)
+
+    @staticmethod
+    def _address(session: _Session, groups: tuple[str, ...]) -> bytes:
+        """How frames of this session to these groups begin; remembered."""
         if not 0 < len(groups) <= MAX_DESTINATION_GROUPS:
             raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(groups)}")
         if len(set(groups)) != len(groups):
@@ -690,8 +710,10 @@ class Engine:
             checked_name(group, "a group name")
         if sum(len(group.encode()) for group in groups) > MAX_DESTINATION_BYTES:
             raise UsageError(f"the group names exceed {MAX_DESTINATION_BYTES} bytes")
-        body = encode_groups(session, own.member.client, groups, payload)
-        return self._put(own, FrameType.GROUP, level, body, len(payload), self_discard, stable)
+        if len(session.addresses) >= _MAX_ADDRESSES:
+            session.addresses.clear()
+        address = session.addresses[groups] = group_address(session.member.session, session.member.client, groups)
+        return address
 
     def send_private(
         self,
@@ -721,12 +743,15 @@ class Engine:
         size: int,
         self_discard: bool,
         stable: bool,
+        address: bytes = b"",
     ) -> int:
         number = session.member.session
         ticket = self._next_ticket
-        frame = Outgoing(number, ticket, frame_type, level, body, self_discard=self_discard, stable=stable)
+        frame = Outgoing(
+            number, ticket, frame_type, level, body, address=address, self_discard=self_discard, stable=stable
+        )
         if level is Level.UNRELIABLE:
-            room = self._config.mtu_bytes - HEADER_BYTES - 8
+            room = self._config.mtu_bytes - HEADER_BYTES - 8 - len(address)
             if len(body) > room:
                 raise MessageTooLarge(
                     f"an unreliable message must fit one packet: {size} bytes, {room - len(body) + size} allowed here"
@@ -737,7 +762,7 @@ class Engine:
             if size > allowed:
                 raise MessageTooLarge(f"{size} bytes, at most {self._config.max_message_bytes} are allowed")
             self._check_room(session)
-            self._outbox.put(number, frame, len(body))
+            self._outbox.put(number, frame, frame.size)
         self._next_ticket += 1
         return ticket
 

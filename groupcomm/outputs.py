@@ -5,9 +5,10 @@ An engine never calls anybody. The driver feeds it, then takes datagrams, output
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
-from attrs import frozen
+from attrs import define, frozen
 
 from groupcomm.events import Level, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
@@ -16,7 +17,7 @@ Address: TypeAlias = tuple[str, int]
 """Host and UDP port of a node's own socket."""
 
 
-@frozen
+@define
 class Datagram:
     """One datagram to send, or a run of them.
 
@@ -37,7 +38,7 @@ class Datagram:
         return [self.data[at : at + size] for at in range(0, len(self.data), size)] if size else [self.data]
 
 
-@frozen
+@define
 class FrameDelivered:
     """A frame is delivered to some of this node's sessions.
 
@@ -54,7 +55,7 @@ class FrameDelivered:
     sender: MemberId
     level: Level
     payload: bytes
-    views: dict[str, GroupViewId]
+    views: Mapping[str, GroupViewId]
 
 
 @frozen
@@ -90,7 +91,7 @@ class PrivateUndeliverable:
     recipient: str
 
 
-@frozen
+@define
 class SendAccepted:
     """The frame has left the session's queue, or ``stable`` was asked and it is delivered at every node of the view.
 

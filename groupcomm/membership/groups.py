@@ -16,11 +16,13 @@ from attrs import evolve, frozen
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Departure, Level, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
-from groupcomm.limits import MAX_DESTINATION_GROUPS, MAX_GROUPS_PER_SESSION, MAX_SESSIONS
+from groupcomm.limits import MAX_DESTINATION_BYTES, MAX_DESTINATION_GROUPS, MAX_GROUPS_PER_SESSION, MAX_SESSIONS
 from groupcomm.ordering.frames import Frame
 from groupcomm.outputs import FrameDelivered, GroupLeft, GroupSignalDelivered, GroupViewDelivered, Output
 from groupcomm.status import GroupStatus
-from groupcomm.wire.codec import Reader, Writer
+from groupcomm.wire.codec import Reader, Writer, varint
+
+_MAX_ROUTES = 1024
 
 
 class Change(enum.IntEnum):
@@ -60,12 +62,30 @@ class ChangeBody:
         return cls(change, session, client, group, reason)
 
 
-def encode_groups(session: int, client: str, groups: Sequence[str], payload: bytes) -> bytes:
-    """The body of a GROUP frame."""
+def group_address(session: int, client: str, groups: Sequence[str]) -> bytes:
+    """How the body of a GROUP frame begins: a length, then who sends to which groups; the payload follows."""
     writer = Writer().number(session).text(client).number(len(groups))
     for group in groups:
         writer.text(group)
-    return writer.done() + payload
+    address = writer.done()
+    return varint(len(address)) + address
+
+
+@frozen
+class _Route:
+    """To whom a GROUP frame with a certain address goes, as the groups are now.
+
+    Attributes:
+        to: the sessions of this node, each with the groups by which it is a member.
+        sender: who sent it.
+        views: of the groups.
+        joined_at: the place in the order of the last join among them: what was sent before knows nothing of it.
+    """
+
+    to: tuple[tuple[int, tuple[str, ...]], ...]
+    sender: MemberId
+    views: Mapping[str, GroupViewId]
+    joined_at: int
 
 
 class _Group:
@@ -103,6 +123,7 @@ class Groups:
         "_groups",
         "_in_transition",
         "_me",
+        "_routes",
         "_of_member",
         "_together",
         "_view",
@@ -119,6 +140,7 @@ class Groups:
         self._changed: set[str] = set()
         self._in_transition = False
         self._checked: tuple[object, ...] = ()
+        self._routes: dict[tuple[int, bytes, bool], _Route] = {}
         self.position = 0
         self.out: list[Output] = []
 
@@ -127,6 +149,7 @@ class Groups:
     def changed(self, sender: NodeId, frame: Frame) -> ChangeBody:
         """A CHANGE frame is delivered."""
         body = ChangeBody.decode(frame.body)
+        self._routes.clear()
         member = MemberId(body.client, sender, body.session)
         self.position = frame.position
         if body.change is Change.JOIN:
@@ -210,12 +233,29 @@ class Groups:
 
     def deliver(self, sender: NodeId, frame: Frame) -> None:
         """A GROUP frame is delivered: to those of this node's members who were in when it was sent, or in its place."""
-        reader = Reader(frame.body)
+        address, payload = frame.addressed(2 * MAX_DESTINATION_BYTES)
+        key = frame.stream, address, frame.self_discard
+        route = self._routes.get(key)
+        if route is None:
+            route = self._route(sender, address, frame.self_discard, None)
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes.clear()
+            self._routes[key] = route
+        if Level.RELIABLE <= frame.level <= Level.CAUSAL and frame.group_position < route.joined_at:
+            route = self._route(sender, address, frame.self_discard, frame.group_position)
+        if route.to:
+            self.out.append(FrameDelivered(route.to, route.sender, frame.level, payload, route.views))
+
+    def _route(self, sender: NodeId, address: bytes, self_discard: bool, seen_by_sender: int | None) -> _Route:
+        """Who gets what is so addressed; of those who have joined since ``seen_by_sender``, nobody."""
+        reader = Reader(address)
+        reader.number()
         session, client = reader.number(), reader.text()
         names = tuple(reader.text() for _ in range(reader.number(MAX_DESTINATION_GROUPS)))
-        seen_by_sender = frame.group_position if Level.RELIABLE <= frame.level <= Level.CAUSAL else None
+        reader.finish()
         recipients: dict[int, list[str]] = {}
         views = {}
+        last_join = 0
         for name in names:
             group = self._groups.get(name)
             if group is None:
@@ -225,14 +265,13 @@ class Groups:
                     continue
                 if self._in_transition and member not in group.shown:
                     continue
-                if frame.self_discard and member.session == session and sender == self._me:
+                if self_discard and member.session == session and sender == self._me:
                     continue
                 recipients.setdefault(member.session, []).append(name)
                 views[name] = group.view
-        if recipients:
-            to = tuple((number, tuple(recipients[number])) for number in sorted(recipients))
-            member = MemberId(client, sender, session)
-            self.out.append(FrameDelivered(to, member, frame.level, reader.rest(), views))
+                last_join = max(last_join, joined_at)
+        to = tuple((number, tuple(recipients[number])) for number in sorted(recipients))
+        return _Route(to, MemberId(client, sender, session), views, last_join)
 
     # ---- node views --------------------------------------------------------------------------------------------------
 
@@ -242,6 +281,7 @@ class Groups:
         Once per group view: a node view that breaks before the directories are exchanged shows none of the group.
         """
         self._in_transition = True
+        self._routes.clear()
         staying = set(together)
         for name in sorted(self._groups):
             group = self._groups[name]
@@ -263,6 +303,7 @@ class Groups:
     ) -> None:
         """A new node view: members on nodes that are gone leave; the group views follow now, or after the exchange."""
         self._view = view
+        self._routes.clear()
         self.position = 0
         staying = set(together)
         self._together = staying if self._together is None else self._together & staying
@@ -279,6 +320,7 @@ class Groups:
 
     def _deliver_changed(self) -> None:
         self._in_transition = False
+        self._routes.clear()
         for name in sorted(self._changed):
             if name in self._groups:
                 self._deliver_view(name, 0)

@@ -343,7 +343,8 @@ class Membership:
     def alive(self, peer: Peer, now: float) -> None:
         """An authentic packet of the view came from this node."""
         peer.heard_at = now
-        self._unconfirmed.discard(peer.node)
+        if self._unconfirmed:
+            self._unconfirmed.discard(peer.node)
 
     def _watch_over(self, now: float) -> None:
         """Probe who is silent, suspect who stays silent, let in who waits, merge with whom all can hear."""

@@ -77,6 +77,9 @@ class NodeEngine(SessionEngine, Protocol):
     def burst_ended(self, now: float) -> None:
         """The burst is over: answer."""
 
+    def flush(self, now: float) -> None:
+        """Let what was handed over leave; ``burst_ended`` follows in the same turn."""
+
     def handle_timeout(self, now: float) -> None:
         """The deadline has come."""
 
@@ -328,7 +331,7 @@ class NodeDriver:
 
     def _send(self, now: float) -> None:
         """Let what was handed over leave; the application is told of nothing before the end of the turn."""
-        self._engine.burst_ended(now)
+        self._engine.flush(now)
         self._put_out(now)
 
     def _put_out(self, now: float) -> None:

@@ -45,12 +45,13 @@ class Outgoing:
         ticket: what the session was told; 0 if nobody waits for it.
         type: what it is for.
         level: its service level.
+        address: how its body begins, if that is kept apart; else empty.
         body: the part that does not depend on when it is sent.
         self_discard: the sending session does not get it.
         stable: somebody waits until it is delivered everywhere.
     """
 
-    __slots__ = ("body", "level", "self_discard", "session", "stable", "ticket", "type")
+    __slots__ = ("address", "body", "level", "self_discard", "session", "stable", "ticket", "type")
 
     def __init__(
         self,
@@ -60,9 +61,11 @@ class Outgoing:
         level: Level,
         body: bytes,
         *,
+        address: bytes = b"",
         self_discard: bool = False,
         stable: bool = False,
     ) -> None:
+        self.address = address
         self.session = session
         self.ticket = ticket
         self.type = frame_type
@@ -71,8 +74,13 @@ class Outgoing:
         self.self_discard = self_discard
         self.stable = stable
 
+    @property
+    def size(self) -> int:
+        """Its bytes, without what depends on when it is sent."""
+        return len(self.address) + len(self.body)
+
     def head(self, group_position: int, lamport: int, ordered: int, past: Sequence[tuple[int, int]]) -> bytes:
-        """What goes before ``body`` on the wire, captured at the moment the frame's first packet is numbered.
+        """What goes before ``body`` on the wire, the address included, as it is when the first packet is numbered.
 
         Args:
             group_position: place in the order of the last group change its node has delivered.
@@ -80,15 +88,16 @@ class Outgoing:
             ordered: how many ordered frames its node has delivered.
             past: (stream, how many frames of it at FIFO or above are delivered) beyond what ``ordered`` implies.
         """
-        head = b""
-        if self.level >= Level.RELIABLE:
-            head = varint(group_position)
-        if self.level >= Level.CAUSAL:
-            head += varint(lamport) + varint(ordered) + varint(len(past))
-            for stream, count in past:
-                head += varint(stream) + varint(count)
-        first = self.level | self.type << _TYPE_SHIFT | (_SELF_DISCARD if self.self_discard else 0)
-        return bytes((first,)) + varint(len(head) + len(self.body)) + head
+        level, address = self.level, self.address
+        head = address
+        if level >= Level.CAUSAL:
+            for stream, count in reversed(past):
+                head = varint(stream) + varint(count) + head
+            head = b"".join((varint(group_position), varint(lamport), varint(ordered), varint(len(past)), head))
+        elif level >= Level.RELIABLE:
+            head = varint(group_position) + head
+        first = level | self.type << _TYPE_SHIFT | (_SELF_DISCARD if self.self_discard else 0)
+        return b"".join((bytes((first,)), varint(len(head) + len(self.body)), head))
 
     def encode(self, group_position: int, lamport: int, ordered: int, past: Sequence[tuple[int, int]]) -> bytes:
         """The whole frame as it goes into packets; the arguments are those of ``head``."""
@@ -111,11 +120,14 @@ class Frame:
         past: and until so many frames of these streams are delivered.
         ordinal: its number among the stream's frames at FIFO or above, from 1; 0 for a RELIABLE one.
         position: its place in the total order; 0 until it has one.
-        body: the rest.
+        address: how the body begins, if it is this node's own frame and keeps that apart; else None.
     """
 
     __slots__ = (
-        "body",
+        "_data",
+        "_end",
+        "_start",
+        "address",
         "first",
         "group_position",
         "lamport",
@@ -142,6 +154,7 @@ class Frame:
         self.self_discard = bool(kind & _SELF_DISCARD)
         self.ordinal = self.position = self.lamport = self.ordered = self.group_position = 0
         self.past: Sequence[tuple[int, int]] = ()
+        self.address: bytes | None = None
         if self.level >= Level.RELIABLE:
             self.group_position = reader.number()
         if self.level >= Level.CAUSAL:
@@ -150,7 +163,29 @@ class Frame:
             count = reader.number(MAX_NODES)
             if count:
                 self.past = tuple((reader.number(MAX_NODES - 1), reader.number()) for _ in range(count))
-        self.body = reader.rest()
+        self._data, self._start, self._end = reader.left()
+
+    @property
+    def body(self) -> bytes:
+        """The rest."""
+        return (self.address or b"") + self._data[self._start : self._end]
+
+    @property
+    def size(self) -> int:
+        """How many bytes that is, without an address that is kept apart."""
+        return self._end - self._start
+
+    def addressed(self, limit: int) -> tuple[bytes, bytes]:
+        """Of a body that begins with an address and its length: the address, length included, and what follows.
+
+        Raises:
+            MalformedPacket: the address is longer than the body, or than ``limit`` bytes.
+        """
+        if self.address is not None:
+            return self.address, self._data
+        reader = Reader(self._data, self._start, self._end)
+        reader.part(reader.number(limit))
+        return self._data[self._start : reader.at], self._data[reader.at : self._end]
 
     @classmethod
     def sent(
@@ -175,7 +210,8 @@ class Frame:
             self.group_position = group_position
         if frame.level >= Level.CAUSAL:
             self.lamport, self.ordered, self.past = lamport, ordered, past
-        self.body = frame.body
+        self.address = frame.address or None
+        self._data, self._start, self._end = frame.body, 0, len(frame.body)
         return self
 
 

@@ -148,6 +148,7 @@ class OrderedView:
         self._rarely = self._timing.for_nodes(size).heartbeat
         self._ahead_limit = 2 * (config.budget_bytes // 2) // PACKET_OVERHEAD_BYTES
         self.streams = [Stream(first, self._ahead_limit) for _ in range(size)]
+        self._own = self.streams[setup.me]
         self._assemblies = [Assembly(index) for index in range(size)]
         self._stability = Stability(size, first, rows=not self._summed or self._collects)
         self._release = Release(size, first)
@@ -169,6 +170,7 @@ class OrderedView:
         self._wanted: dict[int, int] = {}
         self._reported = [(first, first)] * size
         self._touched: set[int] = set()
+        self._more = False
         self._moved: set[int] = set()
         self._rose: set[int] = set()
         self._gapped: set[int] = set()
@@ -394,7 +396,7 @@ class OrderedView:
             self._release.add(frame)
             if frame.level >= Level.AGREED:
                 ordered += 1
-                self._ordered_bytes[sender] += len(frame.body)
+                self._ordered_bytes[sender] += frame.size
                 self._safe_unplaced = self._safe_unplaced or frame.level == Level.SAFE
             if flags & SLOTTED and frame.first != frame.last:
                 self._slots.used(sender, number)
@@ -497,6 +499,8 @@ class OrderedView:
     def _acknowledge(self) -> None:
         stable, delivered = self._stability.stable, self._stability.delivered[self.setup.me]
         self.window.acknowledged(stable[self.setup.me], delivered)
+        if not self._awaiting:
+            return
         done = [item for item in self._awaiting if item[0] <= delivered]
         if done:
             self._awaiting = [item for item in self._awaiting if item[0] > delivered]
@@ -553,7 +557,7 @@ class OrderedView:
     @property
     def highest_sent(self) -> int:
         """The number of the last packet this node has sent."""
-        return self.streams[self.setup.me].contiguous
+        return self._own.contiguous
 
     @property
     def all_delivered(self) -> bool:
@@ -564,13 +568,17 @@ class OrderedView:
         """The frames that may be delivered now, in order."""
         if self.frozen:
             return []
-        self._sequencing.read()
-        if self._sequencing.violations > self._violations_told:
-            self._counters.up("peer_violations", self._sequencing.violations - self._violations_told)
-            self._violations_told = self._sequencing.violations
-        frames = list(self._release.take(self._stability.stable))
+        sequencing = self._sequencing
+        if sequencing.readable:
+            sequencing.read()
+            if sequencing.violations > self._violations_told:
+                self._counters.up("peer_violations", sequencing.violations - self._violations_told)
+                self._violations_told = sequencing.violations
+        if not self._release.holds:
+            return []
+        frames = self._release.take(self._stability.stable)
         if frames:
-            self._touched.update(frame.stream for frame in frames)
+            self._touched.update([frame.stream for frame in frames])
             self._ask_at, self._ask_wait = inf, 0.0
             self._counters.up("frames_delivered", len(frames))
         return frames
@@ -579,22 +587,32 @@ class OrderedView:
         """Put into ``out`` what may leave; True if something of this node's stream did."""
         if self.frozen:
             return False
-        before = self.highest_sent
-        self._order(now)
-        self._ask_for_slot()
-        while (plan := self.sending.next_packets(control_only=not self.open)) is not None:
-            self._emit_data(plan)
-        if self.sending.ask_for and not self.sending.granted:
+        own, sending = self._own, self.sending
+        before = own.contiguous
+        if self._sequencing.current == self.setup.me:
+            self._order(now)
+        if sending.ask_for:
             self._ask_for_slot()
-        if self.highest_sent == before:
+        if sending.pending:
+            control_only = not self._release.open
+            while (plan := sending.next_packets(control_only=control_only)) is not None:
+                self._emit_data(plan)
+            if sending.ask_for and not sending.granted:
+                self._ask_for_slot()
+        if own.contiguous == before:
             return False
-        self._advance(self.setup.me)
-        self._order(now)
-        self._tail_wait = max(2 * max((rtt.or_initial for rtt in self._rtts), default=0.0), _LEAST_TAIL_SECONDS)
-        if self._summed:
-            self._tail_wait = max(self._tail_wait, self._status_seconds / 2)
+        if self._sequencing.current == self.setup.me:
+            self._order(now)
+        self._tail_wait = self._first_tail_wait()
         self._tail_at = now + self._tail_wait
         return True
+
+    def _first_tail_wait(self) -> float:
+        """How long after the last packet the others are told how far this node's stream goes."""
+        wait = _LEAST_TAIL_SECONDS
+        for rtt in self._rtts:
+            wait = max(wait, 2 * rtt.or_initial)
+        return max(wait, self._status_seconds / 2) if self._summed else wait
 
     def _emit_data(self, plan: PacketPlan) -> None:
         """Number the packets of a plan, hand them out, and take this node's own copies of the frames that end."""
@@ -686,22 +704,23 @@ class OrderedView:
             self._handover_at = now + _HANDOVER_SECONDS
             self._advance(me)
             sequencing.read()
-        runs = sequencing.unplaced()
-        if runs and self.open:
-            wanted = WANTS_STATUS if self._safe_unplaced else 0
-            for at in range(0, len(runs), _STAMP_RUNS):
-                self._emit(Kind.STAMP, Stamp(self._release.placed + 1, runs[at : at + _STAMP_RUNS]).encode(), wanted)
-                self._advance(me)
-                sequencing.read()
-            self._safe_unplaced = False
-        grant = self._slots.next_grant()
-        while grant is not None:
+        if sequencing.waiting and self.open:
+            self._stamp(sequencing.unplaced())
+        while (grant := self._slots.next_grant()) is not None:
             self._emit(Kind.GRANT, Grant(*grant).encode())
             self._advance(me)
-            grant = self._slots.next_grant()
         if now >= self._handover_at:
             self._handover_at = now + _HANDOVER_SECONDS
             self._consider_handover()
+
+    def _stamp(self, runs: tuple[StampRun, ...]) -> None:
+        """Place what is here and has no place."""
+        wanted = WANTS_STATUS if self._safe_unplaced else 0
+        for at in range(0, len(runs), _STAMP_RUNS):
+            self._emit(Kind.STAMP, Stamp(self._release.placed + 1, runs[at : at + _STAMP_RUNS]).encode(), wanted)
+            self._advance(self.setup.me)
+            self._sequencing.read()
+        self._safe_unplaced = False
 
     def _consider_handover(self) -> None:
         sizes, self._ordered_bytes = self._ordered_bytes, [0] * len(self.streams)
@@ -734,18 +753,28 @@ class OrderedView:
         packet = encode(Kind.UNRELIABLE, self.setup.digest, self.setup.me, self._unreliable_sent, body)
         self.out.append((packet, None, 0))
 
-    def maintain(self, now: float) -> None:
-        """Reports, requests and repairs that are due."""
-        self._repair(now)
-        self._request(now)
+    def maintain(self, now: float) -> bool:
+        """Reports, requests and repairs that are due; True if by them more may be delivered."""
+        if now >= self._repairs.due_at():
+            self._repair(now)
+        if self._gapped:
+            self._request(now)
         if self.frozen:
-            return
+            return False
         self._report(now)
-        self._send_tail(now)
+        if now >= self._tail_at:
+            self._send_tail(now)
         if now >= self._again_at:
             self._report_again(now)
         if now >= self._summary_at:
             self._send_summary(now)
+        if self._ask_at != inf or self._lacks_word:
+            self._ask_for_word(now)
+        more, self._more = self._more, False
+        return more
+
+    def _ask_for_word(self, now: float) -> None:
+        """Ask for reports as long as something waits for them that nobody else may know of."""
         if self._lacks_word and self._ask_at == inf:
             self._ask_wait = max(2 * self._prompt_seconds, *(rtt.wait_seconds for rtt in self._rtts))
             self._ask_at = now + self._ask_wait
@@ -763,8 +792,6 @@ class OrderedView:
         return self._release.safe_waits or (self._slots.waiting and self._orders)
 
     def _repair(self, now: float) -> None:
-        if now < self._repairs.due_at():
-            return
         budget = max(self.window.window_bytes / 4, 64 * 1024) / max(
             0.001, min((rtt.or_initial for index, rtt in enumerate(self._rtts) if index != self.setup.me), default=1.0)
         )
@@ -819,11 +846,11 @@ class OrderedView:
         """Send a status if somebody waits for it, or something moved and its time has come."""
         for index in sorted(self._touched):
             received, delivered = self.streams[index].contiguous, self._delivered_through(index)
-            if (received, delivered) == self._reported[index]:
+            reported = self._reported[index]
+            if (received, delivered) == reported:
                 continue
             self._moved.add(index)
-            wanted = self._wanted.get(index)
-            if wanted is not None and self._reported[index][1] < wanted:
+            if self._wanted and self._wanted.get(index, -1) > reported[1]:
                 self._prompt = True
             self._report_own(StatusEntry(index, received, delivered), now)
         self._touched.clear()
@@ -833,18 +860,21 @@ class OrderedView:
                 self._send_status(now, full=self._full_wanted)
                 return
             self._status_at = min(self._status_at, due)
-        elif self._moved:
-            self._status_at = min(self._status_at, now + self._status_seconds)
+        elif self._moved and self._status_at == inf:
+            self._status_at = now + self._status_seconds
         if now >= self._status_at:
             self._send_status(now, full=False)
-        self._free()
+        if self._rose:
+            self._free()
 
     def _report_own(self, entry: StatusEntry, now: float) -> None:
         """What this node has counts like what the others report."""
         if self._stability.report(self.setup.me, entry):
             self._rose.add(entry.stream)
+            self._more = True
             self._tell(entry.stream, now)
-            self._acknowledge()
+            if entry.stream == self.setup.me:
+                self._acknowledge()
 
     def _delivered_through(self, index: int) -> int:
         waiting = self._release.waiting_from(index)
@@ -925,8 +955,6 @@ class OrderedView:
                 self._rose.discard(index)
 
     def _send_tail(self, now: float) -> None:
-        if now < self._tail_at:
-            return
         me, highest = self.setup.me, self.highest_sent
         short = self._stability.short_of(me, highest) & ~(1 << me)
         if not short:

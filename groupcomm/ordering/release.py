@@ -8,7 +8,7 @@ guarantees.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 from groupcomm.events import Level
 from groupcomm.ordering.frames import Frame
@@ -116,41 +116,45 @@ class Release:
         queue = self._queues[self._runs[0].stream]
         return bool(queue) and queue[0].level == Level.SAFE
 
-    def take(self, stable: Sequence[int]) -> Iterator[Frame]:
+    @property
+    def holds(self) -> bool:
+        """Whether any frame waits."""
+        return bool(self._busy or self._early)
+
+    def take(self, stable: Sequence[int]) -> list[Frame]:
         """Deliver what may be delivered.
 
         Args:
             stable: per stream, the packet number that every node of the view has received.
         """
-        yield from self._take(lambda frame: self._is_safe(frame, stable))
+        frames: list[Frame] = []
+        self._take(frames, stable)
+        return frames
 
-    def finish(self, stable: Sequence[int]) -> Iterator[Frame | None]:
+    def finish(self, stable: Sequence[int]) -> list[Frame | None]:
         """Deliver the rest of the view, when no more packets can come; None stands for the transitional signal.
 
         Args:
             stable: as for ``take``, by the united knowledge of all who go on together.
         """
-        yield from self.take(stable)
-        yield None
-        if not self.open:
-            return
-        yield from self._finish_runs()
-        if self._lost_from is None:
-            self._lost_from = self.placed + 1
-        unplaced = [frame for queue in self._queues for frame in queue if frame.level >= Level.AGREED]
-        unplaced.sort(key=lambda frame: (frame.lamport, frame.stream, frame.last))
-        for frame in unplaced:
-            self.place(frame.stream, 1, (frame.stream, frame.last))
-        yield from self._finish_runs()
+        before = self.take(stable)
+        rest: list[Frame] = []
+        if self.open:
+            self._finish_runs(rest)
+            if self._lost_from is None:
+                self._lost_from = self.placed + 1
+            unplaced = [frame for queue in self._queues for frame in queue if frame.level >= Level.AGREED]
+            unplaced.sort(key=lambda frame: (frame.lamport, frame.stream, frame.last))
+            for frame in unplaced:
+                self.place(frame.stream, 1, (frame.stream, frame.last))
+            self._finish_runs(rest)
+        return [*before, None, *rest]
 
-    def _finish_runs(self) -> Iterator[Frame]:
-        def anything(_: Frame) -> bool:
-            return True
-
-        yield from self._take(anything)
+    def _finish_runs(self, frames: list[Frame]) -> None:
+        self._take(frames, None)
         while self._runs:
             self._skip()
-            yield from self._take(anything)
+            self._take(frames, None)
 
     def _skip(self) -> None:
         """The next frame of the order is lost, or depends on what is lost: it and what follows in its stream go."""
@@ -164,29 +168,30 @@ class Release:
         if not run.count:
             self._runs.popleft()
 
-    def _take(self, safe: Callable[[Frame], bool]) -> Iterator[Frame]:
-        if not self.open:
-            return
-        progress = True
+    def _take(self, frames: list[Frame], stable: Sequence[int] | None) -> None:
+        """Append what may be delivered; without ``stable`` SAFE frames wait for nobody."""
+        progress = self.open
         while progress:
             progress = False
             if self._early:
                 ready = [frame for frame in self._early if self._reaches(frame.group_position)]
                 if ready:
                     self._early = [frame for frame in self._early if not self._reaches(frame.group_position)]
-                    yield from ready
+                    frames += ready
             for stream in sorted(self._busy):
                 queue = self._queues[stream]
-                while queue and self._may_go(queue[0], safe):
+                while queue and self._may_go(queue[0], stable):
                     progress = True
-                    yield self._delivered(queue.popleft())
+                    frames.append(self._delivered(queue.popleft()))
                 if not queue:
                     self._busy.discard(stream)
+            if not self._busy and not self._early:
+                break
 
     def _reaches(self, position: int) -> bool:
         return position <= self.ordered and (self._lost_from is None or position < self._lost_from)
 
-    def _may_go(self, frame: Frame, safe: Callable[[Frame], bool]) -> bool:
+    def _may_go(self, frame: Frame, stable: Sequence[int] | None) -> bool:
         if not self._reaches(frame.group_position):
             return False
         if frame.level == Level.FIFO:
@@ -201,7 +206,7 @@ class Release:
             return True
         if not self._runs or self._runs[0].stream != frame.stream:
             return False
-        return frame.level == Level.AGREED or safe(frame)
+        return frame.level == Level.AGREED or stable is None or self._is_safe(frame, stable)
 
     def _delivered(self, frame: Frame) -> Frame:
         stream = frame.stream
@@ -218,9 +223,10 @@ class Release:
             self.ordered += 1
             frame.position = self.ordered
             self._implied[stream] = frame.ordinal
-            for other, count in self._past[stream].items():
-                self._cover[other] = max(self._cover[other], self._packets[other].get(count, 0))
-            self._past[stream].clear()
+            if self._past[stream]:
+                for other, count in self._past[stream].items():
+                    self._cover[other] = max(self._cover[other], self._packets[other].get(count, 0))
+                self._past[stream].clear()
             self._cover[stream] = max(self._cover[stream], frame.last)
             carrier, number = run.carrier
             self._cover[carrier] = max(self._cover[carrier], number)

@@ -233,7 +233,7 @@ class Sending:
         for taken in (self._peeked, self._current):
             frame = taken.frame if taken is not None else None
             if frame is not None and frame.type is not FrameType.DIRECTORY:
-                self._outbox.put_back(frame.session, frame, len(frame.body))
+                self._outbox.put_back(frame.session, frame, frame.size)
         self._peeked = self._current = None
         self._parts = []
 

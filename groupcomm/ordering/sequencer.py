@@ -32,14 +32,16 @@ class Sequencing:
     Attributes:
         current: the index of the node whose stamps are read now.
         taking: whether the current one has still to say its TAKE.
+        waiting: how many ordered frames are here and have no place; below zero if places came before the frames.
         violations: stamps that contradict the order so far; ignored, alike by all.
     """
 
-    __slots__ = ("_placed", "_records", "_release", "_seen", "_up_to", "current", "taking", "violations")
+    __slots__ = ("_placed", "_records", "_release", "_seen", "_up_to", "current", "taking", "violations", "waiting")
 
     def __init__(self, size: int, sequencer: int, release: Release) -> None:
         self.current = sequencer
         self.taking = False
+        self.waiting = 0
         self.violations = 0
         self._release = release
         self._records: list[deque[tuple[int, Record]]] = [deque() for _ in range(size)]
@@ -50,11 +52,17 @@ class Sequencing:
     def frames_came(self, stream: int, count: int, last: int) -> None:
         """``count`` ordered frames that end in packet ``last`` are here, in the contiguous part of ``stream``."""
         self._seen[stream] += count
+        self.waiting += count
         self._up_to[stream] = last
 
     def record_came(self, stream: int, number: int, record: Record) -> None:
         """A stamp, hand-over or take is in packet ``number`` of the contiguous part of ``stream``."""
         self._records[stream].append((number, record))
+
+    @property
+    def readable(self) -> bool:
+        """Whether ``read`` has something to do."""
+        return bool(self._records[self.current])
 
     def read(self) -> bool:
         """Apply what can be read; True if anything was."""
@@ -82,6 +90,7 @@ class Sequencing:
 
     def _place(self, stream: int, count: int, carrier: tuple[int, int]) -> None:
         self._placed[stream] += count
+        self.waiting -= count
         self._release.place(stream, count, carrier)
 
     def unplaced(self) -> tuple[StampRun, ...]:

@@ -191,6 +191,12 @@ class Reader:
         self._at = self._end
         return self._data[at : self._end]
 
+    def left(self) -> tuple[bytes, int, int]:
+        """Where what is left is: the bytes it is in, its beginning and its end; it counts as read."""
+        at = self._at
+        self._at = self._end
+        return self._data, at, self._end
+
     def finish(self) -> None:
         """Raise unless everything was read."""
         if self._at != self._end:
