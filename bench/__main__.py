@@ -75,21 +75,26 @@ def measure(chosen: argparse.Namespace) -> Iterator[Record]:
                         yield Record(part.name, name, {}, {}, str(error))
 
 
+def interrupted(number: int, frame: object) -> None:
+    """End, and let nothing keep that from cleaning up."""
+    for other in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    sys.exit(f"bench: ended by {signal.Signals(number).name}")
+
+
 def main() -> None:
     """Measure and report."""
     chosen = options()
     if os.geteuid():
         sys.exit("bench: the lab needs root (network namespaces)")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, interrupted)
     if chosen.install:
         install()
     records = []
-    try:
-        for record in measure(chosen):
-            print(report.line(record), flush=True)
-            records.append(record)
-    except KeyboardInterrupt:
-        sys.exit("bench: interrupted")
+    for record in measure(chosen):
+        print(report.line(record), flush=True)
+        records.append(record)
     named = sorted({record.system for record in records})
     versions = {name: system.version() for name, system in systems(chosen.api).items() if name in named}
     run = results.Run.now(f"python -m bench {shlex.join(sys.argv[1:])}".strip(), versions, records)

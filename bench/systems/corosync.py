@@ -2,8 +2,8 @@
 
 Its settings are ``bench/peers/corosync-udp.conf`` and ``corosync-knet.conf``, its timers the defaults of corosync or,
 as ``...-fast``, the shortest that it accepts. The defaults carry more when no packet is lost; with loss and for changes
-of the view the short ones do better. Each instance gets a ``/run`` and a state directory of its own, in the mount
-namespace that ``ip netns exec`` makes for it.
+of the view the short ones do better. Each instance gets a ``/run``, a ``/dev/shm`` and a state directory of its
+own, in the mount namespace that ``ip netns exec`` makes for it and that its client enters: nothing of them is left.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ READY: Final = "Completed service synchronization, ready to provide service"
 FAST_TIMERS: Final = "token: 130\n  token_coefficient: 0\n  consensus: 160\n  join: 30\n  merge: 100"
 """With the four retransmits of a token that are the default, token_retransmit is its least, 30 ms."""
 
-_OWN_RUN: Final = 'mount -t tmpfs none /run && exec corosync -f -c "$0"'
+_OWN_MOUNTS: Final = 'mount -t tmpfs none /run && mount -t tmpfs none /dev/shm && exec corosync -f -c "$0"'
 
 
 class Corosync(System):
@@ -33,6 +33,7 @@ class Corosync(System):
     def __init__(self, transport: str, *, fast: bool = False) -> None:
         self.name = f"corosync-{transport}{'-fast' if fast else ''}"
         self._transport = transport
+        self._nodes: dict[int, Process] = {}
         self._timers = FAST_TIMERS if fast else "# timers: the defaults"
 
     def start_nodes(self, lab: Lab) -> Mapping[int, Process]:
@@ -45,14 +46,14 @@ class Corosync(System):
         )
         if compiled.returncode:
             raise BenchError(f"cpg_worker.c: {compiled.stderr}")
-        nodes = {host: self._start(lab, host) for host in lab.hosts}
+        self._nodes = {host: self._start(lab, host) for host in lab.hosts}
         limit = time.monotonic() + START_SECONDS
-        for node in nodes.values():
+        for node in self._nodes.values():
             while READY not in node.log():
                 if time.monotonic() > limit or not node.running:
                     raise BenchError(f"{node.name} does not start:\n{node.log()}")
                 time.sleep(0.02)
-        return nodes
+        return self._nodes
 
     def _start(self, lab: Lab, host: int) -> Process:
         name = f"{self.name}-{host}"
@@ -66,11 +67,13 @@ class Corosync(System):
         config = lab.directory / f"{name}.conf"
         settings = template.substitute(nodes=nodes, state=state, address=lab.address(host), timers=self._timers)
         config.write_text(settings)
-        return lab.start(host, name, ["sh", "-c", _OWN_RUN, str(config)])
+        return lab.start(host, name, ["sh", "-c", _OWN_MOUNTS, str(config)])
 
     def start_worker(self, lab: Lab, host: int) -> Process:
         """Start a client."""
-        return lab.start(host, f"cpg-{self._transport}-{host}", [str(lab.directory / "cpg_worker"), str(host)])
+        beside = ["nsenter", "--mount", "--target", str(self._nodes[host].child.pid)]
+        worker = [str(lab.directory / "cpg_worker"), str(host)]
+        return lab.start(host, f"cpg-{self._transport}-{host}", [*beside, *worker])
 
     def version(self) -> str:
         """What the package says."""
