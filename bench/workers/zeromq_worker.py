@@ -21,6 +21,7 @@ from bench.workers.conversation import Command, Flood, Probe, Quit, Receive, Rep
 PORT = 5410
 QUEUE_MESSAGES = 1000
 BURST = 64
+BURST_BYTES = 256 * 1024
 
 
 class Sending:
@@ -120,9 +121,11 @@ class Worker:
 
     def _receive(self) -> None:
         messages = []
+        size = 0
         with suppress(zmq.Again):
-            for _ in range(4 * BURST):
+            while size < BURST_BYTES:
                 messages.append(self._subscriber.recv(zmq.NOBLOCK))
+                size += len(messages[-1])
         for _, batch in groupby(messages, itemgetter(0)):
             self._tally.batch(list(batch))
         if messages and self._tally.complete:
