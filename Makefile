@@ -5,7 +5,7 @@
 # make campaign SEEDS=FIRST:LAST [JOBS=2]   random runs of whole clusters; goes on where it was interrupted
 # make mutations [JOBS=2] [REPORT=FILE]     every seeded bug in turn: the random runs must find it
 # make growth [SIZES="10 50"]               what a larger cluster costs, on virtual time; several minutes
-# make bench [BENCH="--only latency"]       beside corosync, NATS and ZeroMQ on hosts of the lab: bench/results; as root, hours
+# make bench [BENCH="--only latency"]       beside corosync, NATS and ZeroMQ in the lab, into bench/results; root, 90 minutes
 #
 # Each makes its own .venv. PYTHON names the interpreter it is made with: make demo PYTHON=python3.12
 

@@ -3,8 +3,8 @@
     python -m bench                        everything, five times; writes nothing unless --output says where
     python -m bench --only throughput latency --systems embedded corosync-udp --sizes 1024 --senders 1 --repeat 1
 
-The second gives one ratio in 20 seconds. Every line printed is one measurement; at the end come the medians and the
-ratios to the best corosync of the run.
+The second gives one ratio in 20 seconds; what is too long for one sitting can be made in pieces, with --append. Every
+line printed is one measurement; at the end come the medians and the ratios to the best corosync of the run.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each flood and series lasts")
     parser.add_argument("--api", choices=("many", "send"), default="many", help="how groupcomm is sent with")
     parser.add_argument("--output", type=Path, help="a directory for the table, the figures and the plots")
+    parser.add_argument("--append", action="store_true", help="add to the results of the same commit in --output")
     parser.add_argument("--install", action="store_true", help="install what is missing first, with apt-get and pip")
     return parser.parse_args()
 
@@ -98,6 +99,9 @@ def main() -> None:
     named = sorted({record.system for record in records})
     versions = {name: system.version() for name, system in systems(chosen.api).items() if name in named}
     run = results.Run.now(f"python -m bench {shlex.join(sys.argv[1:])}".strip(), versions, records)
+    earlier = chosen.output / "results.json" if chosen.append and chosen.output is not None else None
+    if earlier is not None and earlier.exists():
+        run = results.Run.load(earlier.read_text(encoding="utf-8")).then(run)
     print(report.tables(run))
     if chosen.output is not None:
         report.write(run, chosen.output)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.results import Run
+from bench.results import PERCENTILES, Run, size_text
 
 DOTS_PER_INCH = 110
+LEAST_MICROSECONDS = 50
+LEAST_MILLISECONDS = 10
+LEGEND_ROOM = 4
 
 
 def draw(run: Run, directory: Path) -> list[Path]:
@@ -25,7 +28,7 @@ def draw(run: Run, directory: Path) -> list[Path]:
         ("views", _views),
         ("growth", _growth),
     ):
-        if not any(record.part == name and record.figures for record in run.records):
+        if not any(record.part == name and record.figures and not record.wrong for record in run.records):
             continue
         figure, axes = pyplot.subplots(1, 2, figsize=(13, 5))
         drawing(run, axes)
@@ -48,6 +51,21 @@ def _lines(axis: Any, found: dict[str, dict[float, float]], title: str, across: 
         axis.legend()
 
 
+def _bars(axis: Any, least: float) -> None:
+    """Bars on a logarithmic scale stand on a fixed ground, so that they compare from plot to plot."""
+    axis.set(yscale="log")
+    axis.set_ylim(bottom=least, top=axis.get_ylim()[1] * LEGEND_ROOM)
+    _plain(axis.yaxis)
+    axis.grid(True, axis="y", which="both", alpha=0.3)
+    axis.legend()
+
+
+def _plain(axis: Any) -> None:
+    """Numbers as people write them, on a logarithmic scale."""
+    axis.set_major_formatter("{x:,g}")
+    axis.set_minor_formatter("")
+
+
 def _by(run: Run, part: str, figure: str, across: str, **case: object) -> dict[str, dict[float, float]]:
     """The medians of one figure over one number of the case; of several, the least."""
     found: dict[str, dict[float, float]] = {}
@@ -65,22 +83,25 @@ def _throughput(run: Run, axes: Any) -> None:
         speeds = {
             system: {size: rate * size / 1e6 for size, rate in points.items()} for system, points in rates.items()
         }
-        _lines(axis, speeds, f"Throughput, {senders} sender(s), 4 hosts", "bytes a message", "MB/s, slowest receiver")
+        _lines(
+            axis, speeds, f"Throughput, 4 hosts, {senders} sending", "size of a message", "MB/s at the slowest receiver"
+        )
         axis.set(xscale="log", yscale="log")
+        sizes = sorted({size for points in speeds.values() for size in points})
+        axis.set_xticks(sizes, [size_text(int(size)) for size in sizes])
+        axis.xaxis.set_minor_formatter("")
+        _plain(axis.yaxis)
 
 
 def _latency(run: Run, axes: Any) -> None:
     for axis, rate in zip(axes, (200, 1000), strict=True):
-        systems: list[str] = []
-        for offset, figure in enumerate(("p50", "p99", "p999")):
-            found = run.figures("latency", figure, rate=rate, level="agreed")
-            systems = systems or list(found)
-            heights = [min(found[system].values()) for system in systems]
-            axis.bar([at + offset * 0.27 for at in range(len(systems))], heights, 0.25, label=figure)
-        axis.set_xticks([at + 0.27 for at in range(len(systems))], systems, rotation=30, ha="right")
-        axis.set(title=f"Latency to another host, 64 B, {rate}/s, best sender", ylabel="µs", yscale="log")
-        axis.grid(True, axis="y", which="both", alpha=0.3)
-        axis.legend()
+        found = run.senders(rate, "agreed")
+        for at, name in enumerate(PERCENTILES.values()):
+            heights = [best[at] for best, _ in found.values()]
+            axis.bar([place + at * 0.27 for place in range(len(found))], heights, 0.25, label=name)
+        axis.set_xticks([place + 0.27 for place in range(len(found))], list(found), rotation=30, ha="right")
+        axis.set(title=f"Latency to another host, 64 B, {rate}/s, best sender", ylabel="µs")
+        _bars(axis, LEAST_MICROSECONDS)
 
 
 def _loss(run: Run, axes: Any) -> None:
@@ -93,6 +114,7 @@ def _loss(run: Run, axes: Any) -> None:
     _lines(axes[1], delays, "p99 latency at 200 messages/s", "% of packets lost", "ms")
     for axis in axes:
         axis.set(yscale="log")
+        _plain(axis.yaxis)
 
 
 def _views(run: Run, axes: Any) -> None:
@@ -104,17 +126,19 @@ def _views(run: Run, axes: Any) -> None:
             by_event = {dict(case)["event"]: value for case, value in cases.items()}
             places = [at + offset * width for at in range(len(shown))]
             axis.bar(places, [by_event.get(event, 0.0) for event in shown], width * 0.9, label=system)
-        axis.set_xticks([at + 0.4 for at in range(len(shown))], shown)
-        axis.set(title="Until the last one is told", ylabel="ms", yscale="log")
-        axis.grid(True, axis="y", which="both", alpha=0.3)
-        axis.legend()
+        axis.set_xticks([at + 0.4 - width / 2 for at in range(len(shown))], shown)
+        axis.set(title="Until the last one is told", ylabel="ms")
+        _bars(axis, LEAST_MILLISECONDS)
 
 
 def _growth(run: Run, axes: Any) -> None:
+    nodes = sorted({record.case["nodes"] for record in run.records if record.part == "growth" and record.case})
     _lines(axes[0], _by(run, "growth", "rate", "nodes"), "1 KiB, one sender", "nodes", "messages/s")
     for sender in (1, 2):
         found = _by(run, "growth", "p50", "nodes", sender=sender)
         named = {f"{system}, host {sender} sends": points for system, points in found.items()}
         _lines(axes[1], named, "p50 latency at 200 messages/s", "nodes", "µs")
     for axis in axes:
-        axis.set(xscale="log")
+        axis.set(xscale="log", ylim=(0, None))
+        axis.set_xticks(nodes, [str(count) for count in nodes])
+        axis.xaxis.set_minor_formatter("")

@@ -9,7 +9,17 @@ from typing import Any
 from bench import plots
 from bench.measure import Record
 from bench.parts import FLOORS, GROUPCOMM
-from bench.results import Run, best_corosync
+from bench.results import Run, Senders, best_corosync, size_text
+
+LATENCY_HEAD = (
+    "",
+    "best sender",
+    "worst sender",
+    "p50 over the best corosync's",
+    "p99 over the best corosync's",
+    "p50 over the floor's",
+    "SAFE p50 over AGREED's",
+)
 
 
 def line(record: Record) -> str:
@@ -52,8 +62,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def _preamble(run: Run) -> str:
     lines = [
         f"{run.date}, commit {run.commit}, {run.machine}.",
-        f"Command: `{run.command}`. Medians; in brackets the ratio to the best corosync of the same run: above 1 is "
-        "better.",
+        f"Command: `{run.command}`. Medians. In brackets: the rate over that of the best corosync in the same run.",
         "",
         *(f"- {name}: {version}" for name, version in run.versions.items()),
     ]
@@ -78,7 +87,7 @@ def _throughput(run: Run, part: str, title: str) -> Iterator[str]:
 
         yield f"## {title}, {senders} {'sender' if senders == 1 else 'senders'}"
         yield table(
-            ["", *(_size(size) for size in sizes)],
+            ["", *(size_text(size) for size in sizes)],
             [[system, *(cell(system, size) for size in sizes)] for system in found],
         )
 
@@ -86,36 +95,33 @@ def _throughput(run: Run, part: str, title: str) -> Iterator[str]:
 def _latency(run: Run) -> Iterator[str]:
     rates = sorted({record.case["rate"] for record in run.records if record.part == "latency" and record.case})
     for rate in rates:
-        found = {}
-        for level in ("agreed", "safe"):
-            three = [run.figures("latency", figure, rate=rate, level=level) for figure in ("p50", "p99", "p999")]
-            for system, p50 in three[0].items():
-                best, worst = min(p50, key=p50.__getitem__), max(p50, key=p50.__getitem__)
-                name = system if level == "agreed" else f"{system} SAFE"
-                found[name] = [[figures[system][case] for figures in three] for case in (best, worst)]
-        if not found:
-            continue
-        agreed = {name: percentiles for name, percentiles in found.items() if not name.endswith("SAFE")}
-        yield f"## One-way latency to another host, 64 B, {rate} messages/s: p50 / p99 / p99.9 in µs"
-        yield table(
-            ["", "best sender", "worst sender", "p50 to the best corosync", "p99 to it", "p50 over the floor"],
-            [_latency_row(name, both, agreed) for name, both in found.items()],
-        )
+        levels = {level: run.senders(rate, level) for level in ("agreed", "safe")}
+        rows = [_latency_row(system, system, senders, levels["agreed"]) for system, senders in levels["agreed"].items()]
+        rows += [
+            _latency_row(f"{system} SAFE", system, senders, levels["agreed"])
+            for system, senders in levels["safe"].items()
+        ]
+        if rows:
+            yield f"## One-way latency to another host, 64 B, {rate} messages/s: p50 / p99 / p99.9 in µs"
+            yield table(LATENCY_HEAD, rows)
 
 
-def _latency_row(name: str, both: list[list[float]], agreed: dict[str, list[list[float]]]) -> list[str]:
-    cells = [name, *(" / ".join(_number(value) for value in values) for values in both)]
-    if name not in GROUPCOMM:
-        return [*cells, "", "", ""]
+def _latency_row(name: str, system: str, senders: Senders, agreed: dict[str, Senders]) -> list[str]:
+    """One system at one level; ratios for the best sender and, against the best corosync, for the worst."""
+    cells = [name, *(" / ".join(_number(value) for value in percentiles) for percentiles in senders)]
+    own = agreed.get(system)
+    if system not in GROUPCOMM or own is None:
+        return [*cells, "", "", "", ""]
+    if own is not senders:
+        return [*cells, "", "", "", f"{senders[0][0] / own[0][0]:.2f}"]
     for at in (0, 1):
-        ratios = []
-        for values, place in zip(both, (0, 1), strict=True):
-            best = best_corosync({system: figures[place][at] for system, figures in agreed.items()}, min)
-            ratios.append(f"{values[at] / best:.2f}" if best else "")
-        cells.append(", ".join(filter(None, ratios)))
-    floor = agreed.get(FLOORS[GROUPCOMM.index(name)])
-    cells.append(f"{both[0][0] / floor[0][0]:.2f}" if floor else "")
-    return cells
+        both = []
+        for place, percentiles in enumerate(senders):
+            best = best_corosync({other: theirs[place][at] for other, theirs in agreed.items()}, min)
+            both.append(f"{percentiles[at] / best:.2f}" if best else "")
+        cells.append(", ".join(filter(None, both)))
+    floor = agreed.get(FLOORS[GROUPCOMM.index(system)])
+    return [*cells, f"{senders[0][0] / floor[0][0]:.2f}" if floor else "", ""]
 
 
 def _loss(run: Run) -> Iterator[str]:
@@ -206,10 +212,3 @@ def _faults(run: Run) -> Iterator[str]:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _size(size: int) -> str:
-    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
-        if size % unit == 0:
-            return f"{size // unit} {name}"
-    return f"{size} B"

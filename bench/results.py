@@ -12,13 +12,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
-from bench.lab import ROOT
+from bench.lab import ROOT, BenchError
 from bench.measure import Record
 from bench.parts import COROSYNC, FAST_COROSYNC
 
 Case = tuple[tuple[str, Any], ...]
+
+PERCENTILES = {"p50": "p50", "p99": "p99", "p999": "p99.9"}
+"""The figures of a latency, and what people call them."""
+
+Senders = tuple[list[float], list[float]]
+"""The percentiles of the host with the least p50, and of the one with the largest."""
 
 
 @frozen
@@ -57,6 +63,21 @@ class Run:
         plain = json.loads(text)
         return cls(**{**plain, "records": [Record(**record) for record in plain["records"]]})
 
+    def then(self, later: Run) -> Run:
+        """This run and a later one as one.
+
+        Raises:
+            BenchError: they are of different commits or machines.
+        """
+        if (self.commit, self.machine) != (later.commit, later.machine):
+            raise BenchError(f"the earlier results are of commit {self.commit} on {self.machine}")
+        return evolve(
+            later,
+            command=f"{self.command}; {later.command}",
+            versions=self.versions | later.versions,
+            records=self.records + later.records,
+        )
+
     def figures(self, part: str, figure: str, **case: object) -> dict[str, dict[Case, float]]:
         """The medians of one figure by system and by the rest of the case.
 
@@ -75,6 +96,15 @@ class Run:
             found.setdefault(record.system, {}).setdefault(rest, []).append(record.figures[figure])
         return {system: {rest: median(values) for rest, values in cases.items()} for system, cases in found.items()}
 
+    def senders(self, rate: int, level: str) -> dict[str, Senders]:
+        """The latencies of the best and of the worst sender, by system."""
+        every = [self.figures("latency", figure, rate=rate, level=level) for figure in PERCENTILES]
+        found = {}
+        for system, p50 in every[0].items():
+            best, worst = min(p50, key=p50.__getitem__), max(p50, key=p50.__getitem__)
+            found[system] = ([by[system][best] for by in every], [by[system][worst] for by in every])
+        return found
+
     @property
     def faults(self) -> list[Record]:
         """The measurements that are void, or lost packets in the kernel."""
@@ -85,6 +115,14 @@ def best_corosync(by_system: dict[str, float], choose: Callable[[Iterable[float]
     """The best figure of corosync in whatever setting; None if it was not measured."""
     theirs = [value for system, value in by_system.items() if system in COROSYNC + FAST_COROSYNC]
     return choose(theirs) if theirs else None
+
+
+def size_text(size: int) -> str:
+    """A size in bytes, as people write it."""
+    for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} B"
 
 
 def _commit() -> str:
