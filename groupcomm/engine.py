@@ -66,6 +66,14 @@ from groupcomm.wire.messages import (
 )
 from groupcomm.wire.packets import HEADER_BYTES, LAST_NUMBERED, LAST_OF_VIEW, SEALED, Header, Kind, is_data_run
 
+_CHANGE = FrameType.CHANGE
+_DIRECTORY = FrameType.DIRECTORY
+_GONE = FrameType.GONE
+_GROUP = FrameType.GROUP
+_OPERATIONAL = State.OPERATIONAL
+_PRIVATE = FrameType.PRIVATE
+_STOPPED = State.STOPPED
+
 _WATCHED_NEIGHBOURS = 2
 _MAX_ADDRESSES = 64
 _EPOCH_SECONDS = 1_577_836_800  # 2020-01-01, in Unix time
@@ -160,27 +168,25 @@ class Engine:
 
         The same as ``datagram_received`` for each of them, in their order.
         """
-        at = 0
-        if is_data_run(data, size_bytes):
-            at = self._data_run(data, size_bytes, source, now)
-        for start in range(at, len(data), size_bytes):
+        if is_data_run(data, size_bytes) and self._data_run(data, size_bytes, source, now):
+            return
+        for start in range(0, len(data), size_bytes):
             self.datagram_received(data[start : start + size_bytes], source, now)
 
-    def _data_run(self, data: bytes, size_bytes: int, source: Address, now: float) -> int:
-        """Take the packets of a run together, if they may be; how many bytes that was."""
+    def _data_run(self, data: bytes, size_bytes: int, source: Address, now: float) -> bool:
+        """Take the packets of a run together, if they may be."""
         view, header = self._view, Header(data)
         if view is None or header.digest != view.setup.digest or self._membership.ready_for is not None:
-            return 0
-        whole = len(data) - len(data) % size_bytes
-        if not view.run_received(header, data if whole == len(data) else data[:whole], size_bytes, now):
-            return 0
+            return False
+        if not view.run_received(header, data, size_bytes, now):
+            return False
         self._now = now
-        self._counters.up("datagrams_received", whole // size_bytes)
+        self._counters.up("datagrams_received", -(-len(data) // size_bytes))
         peer = self._membership.peers.at(source)
         if peer is not None:
             self._membership.alive(peer, now)
         self._membership.traffic(now)
-        return whole
+        return True
 
     def _view_packet(self, header: Header, data: bytes, source: Address, now: float) -> None:
         view = self._view
@@ -212,9 +218,7 @@ class Engine:
         membership = self._membership
         if message is None:
             self._counters.up("unknown_kind")
-        elif membership.state is State.STOPPED or (
-            not isinstance(message, Plan | Recover | Install) and self._own(message)
-        ):
+        elif membership.state is _STOPPED or (not isinstance(message, Plan | Recover | Install) and self._own(message)):
             return
         elif isinstance(message, Beacon):
             membership.beacon_received(message, source, now)
@@ -264,7 +268,7 @@ class Engine:
     def peer_refused(self, node: NodeId, now: float) -> None:
         """The process of this node is gone: its host has refused two connections."""
         self._now = now
-        if node in self._membership.members or self._membership.state is not State.OPERATIONAL:
+        if node in self._membership.members or self._membership.state is not _OPERATIONAL:
             self._membership.peer_refused(node, now)
             self._membership.tick(now)
             self._work(now)
@@ -377,13 +381,13 @@ class Engine:
     def _deliver(self, frame: Frame, view: OrderedView) -> None:
         sender = view.setup.members[frame.stream]
         try:
-            if frame.type is FrameType.GROUP:
+            if frame.type is _GROUP:
                 self._groups.deliver(sender, frame)
-            elif frame.type is FrameType.CHANGE:
+            elif frame.type is _CHANGE:
                 self._changed(sender, frame)
-            elif frame.type is FrameType.PRIVATE:
+            elif frame.type is _PRIVATE:
                 self._private(sender, frame, view)
-            elif frame.type is FrameType.GONE:
+            elif frame.type is _GONE:
                 self._gone(frame)
         except MalformedPacket:
             self._counters.up("peer_violations")
@@ -419,7 +423,7 @@ class Engine:
             self._outputs.append(FrameDelivered(to, member, frame.level, reader.rest(), {}))
             return
         body = Writer().node(sender).number(session).text(recipient).text(node_name).done()
-        gone = Outgoing(0, 0, FrameType.GONE, Level.FIFO, body)
+        gone = Outgoing(0, 0, _GONE, Level.FIFO, body)
         self._outbox.put_control(gone, len(body))
 
     def _gone(self, frame: Frame) -> None:
@@ -563,11 +567,11 @@ class Engine:
         )
         round_trips = [RoundTrip() if peer is None else peer.round_trip for peer in peers]
         self._view = OrderedView(setup, self._config, self._outbox, round_trips, self._random, self._counters, now)
-        self._outbox.drop_control(lambda frame: frame.type is FrameType.DIRECTORY)
+        self._outbox.drop_control(lambda frame: frame.type is _DIRECTORY)
         self._directories_read = not plan.exchange
         if self._node in plan.speakers:
             body = self._groups.own_table()
-            self._outbox.put_control(Outgoing(0, 0, FrameType.DIRECTORY, Level.FIFO, body), len(body))
+            self._outbox.put_control(Outgoing(0, 0, _DIRECTORY, Level.FIFO, body), len(body))
 
     def _read_directories(self) -> None:
         view = self._view
@@ -630,7 +634,7 @@ class Engine:
     def _change(self, session: _Session, change: Change, group: str, reason: Reason) -> None:
         member = session.member
         body = ChangeBody(change, member.session, member.client, group, reason).encode()
-        frame = Outgoing(member.session, 0, FrameType.CHANGE, Level.AGREED, body)
+        frame = Outgoing(member.session, 0, _CHANGE, Level.AGREED, body)
         session.changes += 1
         self._outbox.put(member.session, frame, len(body))
 
@@ -697,7 +701,7 @@ class Engine:
         address = own.addresses.get(destination)
         if address is None:
             address = self._address(own, destination)
-        return self._put(own, FrameType.GROUP, level, payload, len(payload), self_discard, stable, address)
+        return self._put(own, _GROUP, level, payload, len(payload), self_discard, stable, address)
 
     @staticmethod
     def _address(session: _Session, groups: tuple[str, ...]) -> bytes:
@@ -732,7 +736,7 @@ class Engine:
         checked_name(client, "a client name")
         checked_name(node_name, "a node name", 64)
         body = Writer().number(session).text(own.member.client).text(node_name).text(client).done() + payload
-        return self._put(own, FrameType.PRIVATE, level, body, len(payload), False, stable)
+        return self._put(own, _PRIVATE, level, body, len(payload), False, stable)
 
     def _put(
         self,
@@ -786,14 +790,14 @@ class Engine:
     def leave_cluster(self, now: float) -> None:
         """Leave: all sessions end, what was accepted is sent and delivered, then the others are told."""
         self._now = now
-        if self._membership.state is State.STOPPED or self._leaving_until != inf:
+        if self._membership.state is _STOPPED or self._leaving_until != inf:
             return
         self._leaving_until = now + self._config.timing.leave
         for number in sorted(self._sessions):
             self.close_session(number, Reason.NODE_LEAVE, now)
 
     def _leave_if_drained(self, now: float) -> None:
-        if self._leaving_until == inf or self._membership.state is State.STOPPED:
+        if self._leaving_until == inf or self._membership.state is _STOPPED:
             return
         view = self._view
         drained = view is None or (not view.frozen and not view.sending.pending and view.all_delivered)
@@ -813,11 +817,7 @@ class Engine:
     def status(self, now: float) -> NodeStatus:
         """The node as it is now."""
         view, membership = self._view, self._membership
-        state = (
-            "leaving"
-            if self._leaving_until != inf and membership.state is not State.STOPPED
-            else membership.state.value
-        )
+        state = "leaving" if self._leaving_until != inf and membership.state is not _STOPPED else membership.state.value
         peers = []
         if view is not None:
             for index, (node, peer) in enumerate(zip(view.setup.members, self._view_peers, strict=True)):

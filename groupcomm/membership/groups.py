@@ -22,6 +22,9 @@ from groupcomm.outputs import FrameDelivered, GroupLeft, GroupSignalDelivered, G
 from groupcomm.status import GroupStatus
 from groupcomm.wire.codec import Reader, Writer, varint
 
+_CAUSAL = Level.CAUSAL
+_RELIABLE = Level.RELIABLE
+
 _MAX_ROUTES = 1024
 
 
@@ -241,7 +244,7 @@ class Groups:
             if len(self._routes) >= _MAX_ROUTES:
                 self._routes.clear()
             self._routes[key] = route
-        if Level.RELIABLE <= frame.level <= Level.CAUSAL and frame.group_position < route.joined_at:
+        if _RELIABLE <= frame.level <= _CAUSAL and frame.group_position < route.joined_at:
             route = self._route(sender, address, frame.self_discard, frame.group_position)
         if route.to:
             self.out.append(FrameDelivered(route.to, route.sender, frame.level, payload, route.views))

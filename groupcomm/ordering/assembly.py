@@ -9,6 +9,8 @@ from groupcomm.limits import MAX_FRAME_BYTES
 from groupcomm.ordering.frames import Frame, parse_frames
 from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, STAMP_POSITION, STAMPED, Kind
 
+_DATA = Kind.DATA
+
 
 def packet_body(packet: bytes) -> bytes:
     """What a data packet carries behind its header and its stamp."""
@@ -98,7 +100,7 @@ class Assembly:
         if before in self._early or last - before > MAX_FRAME_BYTES // 1000:
             return []
         frames = parse_frames(
-            self._stream, before, last, b"".join(packet_body(part) for part in parts if part[1] == Kind.DATA)
+            self._stream, before, last, b"".join(packet_body(part) for part in parts if part[1] == _DATA)
         )
         self._early.add(before)
         return frames

@@ -37,6 +37,10 @@ _LEVELS = tuple(Level)
 _TYPES = tuple(FrameType)
 
 
+_CAUSAL = Level.CAUSAL
+_RELIABLE = Level.RELIABLE
+
+
 class Outgoing:
     """A frame that waits to be sent, or is being sent.
 
@@ -90,11 +94,11 @@ class Outgoing:
         """
         level, address = self.level, self.address
         head = address
-        if level >= Level.CAUSAL:
+        if level >= _CAUSAL:
             for stream, count in reversed(past):
                 head = varint(stream) + varint(count) + head
             head = b"".join((varint(group_position), varint(lamport), varint(ordered), varint(len(past)), head))
-        elif level >= Level.RELIABLE:
+        elif level >= _RELIABLE:
             head = varint(group_position) + head
         first = level | self.type << _TYPE_SHIFT | (_SELF_DISCARD if self.self_discard else 0)
         return b"".join((bytes((first,)), varint(len(head) + len(self.body)), head))
@@ -155,9 +159,9 @@ class Frame:
         self.ordinal = self.position = self.lamport = self.ordered = self.group_position = 0
         self.past: Sequence[tuple[int, int]] = ()
         self.address: bytes | None = None
-        if self.level >= Level.RELIABLE:
+        if self.level >= _RELIABLE:
             self.group_position = reader.number()
-        if self.level >= Level.CAUSAL:
+        if self.level >= _CAUSAL:
             self.lamport = reader.number()
             self.ordered = reader.number()
             count = reader.number(MAX_NODES)
@@ -206,9 +210,9 @@ class Frame:
         self.self_discard = frame.self_discard
         self.ordinal = self.position = self.lamport = self.ordered = self.group_position = 0
         self.past = ()
-        if frame.level >= Level.RELIABLE:
+        if frame.level >= _RELIABLE:
             self.group_position = group_position
-        if frame.level >= Level.CAUSAL:
+        if frame.level >= _CAUSAL:
             self.lamport, self.ordered, self.past = lamport, ordered, past
         self.address = frame.address or None
         self._data, self._start, self._end = frame.body, 0, len(frame.body)

@@ -46,7 +46,6 @@ from groupcomm.wire.packets import (
     UNORDERED,
     WANTS_STATUS,
     Ask,
-    Buffer,
     Grant,
     Handover,
     Header,
@@ -62,10 +61,28 @@ from groupcomm.wire.packets import (
     Take,
     encode,
     encode_run,
-    flags_of,
     split_run,
     widen,
 )
+
+_AGREED = Level.AGREED
+_ASK = Kind.ASK
+_DATA = Kind.DATA
+_DIRECTORY = FrameType.DIRECTORY
+_DUPLICATE = Accepted.DUPLICATE
+_GRANT = Kind.GRANT
+_HANDOVER = Kind.HANDOVER
+_NACK = Kind.NACK
+_NEW = Accepted.NEW
+_RELIABLE = Level.RELIABLE
+_SAFE = Level.SAFE
+_STAMP = Kind.STAMP
+_STATUS = Kind.STATUS
+_SUMMARY = Kind.SUMMARY
+_TAIL = Kind.TAIL
+_TAKE = Kind.TAKE
+_UNRELIABLE = Kind.UNRELIABLE
+_LEAST = Level.UNRELIABLE
 
 _REORDER_SECONDS = 0.001
 _LEAST_TAIL_SECONDS = 0.005
@@ -74,6 +91,8 @@ _HANDOVER_SHARE = 2 / 3
 _REPORTING_NODES = 16
 _STAMP_RUNS = 64
 _EMPTY_DIRECTORY = b"\0"
+_BORDERS = bytes(bool(flags & (FIRST | LAST | STAMPED)) for flags in range(256))
+"""Which flags say that a packet is not one in the middle of a frame."""
 _LARGEST_HEAD_BYTES = HEADER_BYTES + 12
 _LARGEST_ENTRY_BYTES = 22
 _Entry = TypeVar("_Entry", StatusEntry, SummaryEntry)
@@ -171,6 +190,8 @@ class OrderedView:
         self._reported = [(first, first)] * size
         self._touched: set[int] = set()
         self._more = False
+        self._first_tail_wait = _LEAST_TAIL_SECONDS
+        self._measure_tail()
         self._moved: set[int] = set()
         self._rose: set[int] = set()
         self._gapped: set[int] = set()
@@ -213,22 +234,22 @@ class OrderedView:
             self._counters.up("unknown_kind")
             return
         if sender == self.setup.me:
-            if kind <= Kind.GRANT and self.frozen and self._plan is None:
+            if kind <= _GRANT and self.frozen and self._plan is None:
                 self._counters.up("own_packets_heard")
             return
-        if kind <= Kind.GRANT:
+        if kind <= _GRANT:
             self._numbered(header, packet, now)
-        elif kind == Kind.NACK:
+        elif kind == _NACK:
             self._nacked(sender, Nack.decode(Reader(packet, HEADER_BYTES)), now)
         elif self.frozen:
             self._counters.up("frozen_dropped")
-        elif kind == Kind.STATUS:
+        elif kind == _STATUS:
             self._status_came(sender, header.flags, Status.decode(Reader(packet, HEADER_BYTES)), now)
-        elif kind == Kind.TAIL:
+        elif kind == _TAIL:
             self._tail_came(sender, Tail.decode(Reader(packet, HEADER_BYTES)), now)
-        elif kind == Kind.SUMMARY:
+        elif kind == _SUMMARY:
             self._summary_came(sender, Summary.decode(Reader(packet, HEADER_BYTES)))
-        elif kind == Kind.UNRELIABLE:
+        elif kind == _UNRELIABLE:
             self._unreliable_came(sender, header.sequence, packet)
 
     def _numbered(self, header: Header, packet: bytes, now: float) -> None:
@@ -239,53 +260,53 @@ class OrderedView:
             self._counters.up("frozen_dropped")
             return
         accepted = stream.accept(number, packet, now, self._reorder_wait(sender))
-        if accepted is not Accepted.NEW:
-            self._counters.up("duplicates" if accepted is Accepted.DUPLICATE else "too_far_ahead")
+        if accepted is not _NEW:
+            self._counters.up("duplicates" if accepted is _DUPLICATE else "too_far_ahead")
             return
         self._look_for_gaps(sender)
         if self.frozen:
             return
         self._touched.add(sender)
-        if header.flags & WANTS_STATUS and header.kind in (Kind.DATA, Kind.STAMP):
+        if header.flags & WANTS_STATUS and header.kind in (_DATA, _STAMP):
             self._report_soon(sender, number)
         if self._processed[sender] < stream.contiguous:
             self._advance(sender)
             if self._stamped:
                 self._look_for_stamped(now)
-        elif header.flags & UNORDERED and header.kind == Kind.DATA and stream.missing_count < MAX_RANGES:
+        elif header.flags & UNORDERED and header.kind == _DATA and stream.missing_count < MAX_RANGES:
             self._take_early(sender, number)
 
     def run_received(self, header: Header, data: bytes, size_bytes: int, now: float) -> bool:
-        """Packets with this view's digest that came at once: data of one stream, all new and in order.
+        """Packets with this view's digest that came at once.
 
         Args:
             header: of the first.
             data: all of them, one behind the other.
-            size_bytes: of each.
+            size_bytes: of each but the last, which may be shorter.
             now: the time.
 
         Returns:
-            False, and nothing is done, if they are anything else: then they are to be taken one by one.
+            Whether they are data of one stream in order and all new; if not, nothing is done.
         """
         sender = header.sender
-        if self.frozen or header.kind != Kind.DATA or sender >= len(self.streams) or sender == self.setup.me:
+        if self.frozen or sender >= len(self.streams) or sender == self.setup.me:
             return False
-        heads, numbers, bodies = split_run(data, size_bytes)
-        flags = flags_of(heads, Kind.DATA, self.setup.digest, sender)
+        packets = split_run(data, size_bytes)
+        if packets is None:
+            return False
+        flags, low, bodies = packets
         stream = self.streams[sender]
-        first = widen(numbers[0], stream.contiguous)
-        if flags is None or numbers != tuple(range(numbers[0], numbers[0] + len(numbers))):
+        first = widen(low, stream.contiguous)
+        kinds = set(flags)
+        if first > stream.contiguous + 1 and any(flag & UNORDERED for flag in kinds):
             return False
-        if first > stream.contiguous + 1 and any(flag & UNORDERED for flag in flags):
-            return False
-        run = PacketRun(first, flags, bodies, data, size_bytes)
-        if not stream.accept_run(run, now, self._reorder_wait(sender)):
+        if not stream.accept_run(PacketRun(first, flags, bodies, data, size_bytes), now, self._reorder_wait(sender)):
             return False
         self._look_for_gaps(sender)
         self._touched.add(sender)
-        for index, flag in enumerate(flags):
+        for flag in kinds:
             if flag & WANTS_STATUS:
-                self._report_soon(sender, first + index)
+                self._report_soon(sender, first + flags.rfind(flag))
         if self._processed[sender] < stream.contiguous:
             self._advance(sender)
             if self._stamped:
@@ -325,7 +346,7 @@ class OrderedView:
             self._counters.up("peer_violations")
             return
         for frame in frames:
-            if frame.level == Level.RELIABLE:
+            if frame.level == _RELIABLE:
                 self._release.add(frame)
 
     def _advance(self, sender: int, until: int | None = None) -> None:
@@ -342,7 +363,7 @@ class OrderedView:
                 number = last + 1
                 continue
             try:
-                if packet[1] == Kind.DATA:
+                if packet[1] == _DATA:
                     self._data(sender, number, packet[2], packet[HEADER_BYTES:])
                 else:
                     self._control(sender, number, packet)
@@ -353,24 +374,23 @@ class OrderedView:
 
     def _run(self, sender: int, first: int, last: int, run: PacketRun) -> None:
         """The packets ``first`` to ``last`` of a run: those in the middle of a frame are passed on together."""
-        bodies, flags = run.bodies, run.flags
-        at = begin = first - run.first
-        for at in range(begin, last - run.first + 1):
-            flag = flags[at]
-            if not flag & (FIRST | LAST | STAMPED):
-                continue
+        bodies, assembly = run.bodies, self._assemblies[sender]
+        borders = run.flags.translate(_BORDERS)
+        begin, end = first - run.first, last - run.first + 1
+        while begin < end:
+            at = borders.find(1, begin, end)
             try:
+                if at < 0:
+                    assembly.middle(bodies[begin:end])
+                    break
                 if begin < at:
-                    self._assemblies[sender].middle(bodies[begin:at])
-                self._data(sender, run.first + at, flag, bodies[at])
+                    assembly.middle(bodies[begin:at])
+                self._data(sender, run.first + at, run.flags[at], bodies[at])
             except MalformedPacket:
                 self._counters.up("peer_violations")
+            if at < 0:
+                break
             begin = at + 1
-        if begin <= at:
-            try:
-                self._assemblies[sender].middle(bodies[begin : at + 1])
-            except MalformedPacket:
-                self._counters.up("peer_violations")
         if last == run.last:
             run.bodies = ()
 
@@ -388,16 +408,16 @@ class OrderedView:
         """The frames that end in packet ``number``; the sender has placed those at AGREED and above at ``position``."""
         ordered = 0
         for frame in frames:
-            if frame.type is FrameType.DIRECTORY:
+            if frame.type is _DIRECTORY:
                 self._directory(sender, frame)
                 continue
-            if frame.level == Level.UNRELIABLE:
+            if frame.level == _LEAST:
                 raise MalformedPacket("an unreliable frame in a stream")
             self._release.add(frame)
-            if frame.level >= Level.AGREED:
+            if frame.level >= _AGREED:
                 ordered += 1
                 self._ordered_bytes[sender] += frame.size
-                self._safe_unplaced = self._safe_unplaced or frame.level == Level.SAFE
+                self._safe_unplaced = self._safe_unplaced or frame.level == _SAFE
             if flags & SLOTTED and frame.first != frame.last:
                 self._slots.used(sender, number)
         if ordered:
@@ -414,18 +434,18 @@ class OrderedView:
 
     def _control(self, sender: int, number: int, packet: bytes) -> None:
         kind, reader = packet[1], Reader(packet, HEADER_BYTES)
-        if kind == Kind.STAMP:
+        if kind == _STAMP:
             stamp = Stamp.decode(reader)
             self._sequencing.record_came(sender, number, stamp)
             self._stamped.extend(stamp.runs)
-        elif kind == Kind.HANDOVER:
+        elif kind == _HANDOVER:
             self._sequencing.record_came(sender, number, Handover.decode(reader))
-        elif kind == Kind.TAKE:
+        elif kind == _TAKE:
             self._sequencing.record_came(sender, number, Take.decode(reader))
-        elif kind == Kind.ASK:
+        elif kind == _ASK:
             Ask.decode(reader)
             self._slots.asked(sender, number)
-        elif kind == Kind.GRANT:
+        elif kind == _GRANT:
             grant = Grant.decode(reader)
             self._slots.granted(grant.to, grant.ask)
             if grant.to == self.setup.me and grant.ask == self._asked_slot:
@@ -463,11 +483,18 @@ class OrderedView:
                 self._look_for_gaps(entry.stream)
         if flags & WANTS_STATUS:
             self._full_wanted = True
+        self._measure_tail()
         if status.room_bytes != self._rooms[sender]:
             self._rooms[sender] = status.room_bytes
             self.window.grant_bytes = max(1024, min(self._rooms))
         if before != (self._stability.stable[me], self._stability.delivered[me]):
             self._acknowledge()
+
+    def _measure_tail(self) -> None:
+        """How long after the last packet the others are told how far this node's stream goes."""
+        self._first_tail_wait = max(_LEAST_TAIL_SECONDS, *(2 * rtt.or_initial for rtt in self._rtts))
+        if self._summed:
+            self._first_tail_wait = max(self._first_tail_wait, self._status_seconds / 2)
 
     def _tell(self, stream: int, now: float) -> None:
         """The collector's: what all have of this stream goes into the next summary, soon if somebody waits for it."""
@@ -533,7 +560,7 @@ class OrderedView:
         kind = reader.u8()
         frame = Frame(sender, 0, 0, kind, Reader(reader.raw(reader.number(len(packet)))))
         reader.finish()
-        if frame.level != Level.UNRELIABLE:
+        if frame.level != _LEAST:
             raise MalformedPacket("a reliable frame outside the stream")
         self.unreliable.append(frame)
 
@@ -589,73 +616,72 @@ class OrderedView:
             return False
         own, sending = self._own, self.sending
         before = own.contiguous
-        if self._sequencing.current == self.setup.me:
+        orders = self._sequencing.current == self.setup.me
+        if orders:
             self._order(now)
         if sending.ask_for:
             self._ask_for_slot()
         if sending.pending:
             control_only = not self._release.open
-            while (plan := sending.next_packets(control_only=control_only)) is not None:
+            while sending.pending and (plan := sending.next_packets(control_only=control_only)) is not None:
                 self._emit_data(plan)
             if sending.ask_for and not sending.granted:
                 self._ask_for_slot()
         if own.contiguous == before:
             return False
-        if self._sequencing.current == self.setup.me:
+        if orders:
             self._order(now)
-        self._tail_wait = self._first_tail_wait()
+        self._tail_wait = self._first_tail_wait
         self._tail_at = now + self._tail_wait
         return True
 
-    def _first_tail_wait(self) -> float:
-        """How long after the last packet the others are told how far this node's stream goes."""
-        wait = _LEAST_TAIL_SECONDS
-        for rtt in self._rtts:
-            wait = max(wait, 2 * rtt.or_initial)
-        return max(wait, self._status_seconds / 2) if self._summed else wait
-
     def _emit_data(self, plan: PacketPlan) -> None:
         """Number the packets of a plan, hand them out, and take this node's own copies of the frames that end."""
-        me, bodies, flags = self.setup.me, list(plan.bodies), plan.flags
-        stamped = plan.ordered_count and self._orders and not self._sequencing.has_unplaced(me)
+        me, bodies, flags = self.setup.me, plan.bodies, plan.flags
+        first, count, last_size = self._own.contiguous + 1, len(bodies), len(bodies[-1])
         position = None
-        if stamped:
+        sequencing = self._sequencing
+        if plan.ordered_count and self._orders and not sequencing.has_unplaced(me) and not sequencing.readable:
             position = self._release.placed + 1
-            bodies[-1] = b"".join((STAMP_POSITION.pack(position & 0xFFFFFFFF), bodies[-1]))
+            bodies[-1] = STAMP_POSITION.pack(position & 0xFFFFFFFF) + bodies[-1]
             flags[-1] |= STAMPED
-        size, first = len(bodies[0]), self.highest_sent + 1
-        alone = len(bodies) == 1 or len(bodies[-1]) > size
-        if len(bodies) > alone:
-            self._emit_run(flags[:-1] if alone else flags, bodies[:-1] if alone else bodies)
-        if alone:
-            self._emit(Kind.DATA, bytes(bodies[-1]), flags[-1])
-        last = self.highest_sent
-        size += PACKET_OVERHEAD_BYTES
-        if last > first:
-            self.window.sent(last - 1, size, slotted=plan.slotted, count=last - first)
-        self.window.sent(last, len(plan.bodies[-1]) + PACKET_OVERHEAD_BYTES, slotted=plan.slotted)
-        self._tickets(plan.ends, last)
+        if count == 1:
+            self._emit(_DATA, bodies[0], flags[0])
+        elif len(bodies[-1]) > len(bodies[0]):
+            self._emit_run(bytes(flags[:-1]), bodies[:-1])
+            self._emit(_DATA, bodies[-1], flags[-1])
+        else:
+            self._emit_run(bytes(flags), bodies)
+        last = self._own.contiguous
+        if count > 1:
+            size = len(bodies[0]) + PACKET_OVERHEAD_BYTES
+            self.window.sent(last - 1, size, slotted=plan.slotted, count=count - 1)
+        self.window.sent(last, last_size + PACKET_OVERHEAD_BYTES, slotted=plan.slotted)
+        if plan.ends:
+            self._tickets(plan.ends, last)
         assembly = self._assemblies[me]
         if plan.begun is not None:
             plan.begun.first = assembly.first = first
-        for frame in plan.own:
-            frame.first = frame.first or last
-            frame.last = last
-            assembly.first = 0
         self._processed[me] = last
         if plan.own:
-            self._frames(me, last, plan.own, flags[-1], position)
-            if stamped:
-                self._sequencing.read()
+            for frame in plan.own:
+                frame.first = frame.first or last
+                frame.last = last
+            assembly.first = 0
+            self._frames(me, last, plan.own, flags[-1], None)
+            if position is not None:
+                sequencing.place_own(plan.ordered_count, last)
 
-    def _emit_run(self, flags: Sequence[int], bodies: Sequence[Buffer]) -> None:
+    def _emit_run(self, flags: bytes, bodies: Sequence[bytes]) -> None:
         """Number several data packets of one size, the last of which may be shorter, and hand them out as one."""
-        me = self.setup.me
-        stream = self.streams[me]
+        me, stream = self.setup.me, self._own
+        if len(bodies) == 1:
+            self._emit(_DATA, bodies[0], flags[0])
+            return
         first = stream.contiguous + 1
-        data = encode_run(Kind.DATA, self.setup.digest, me, first, flags, bodies)
+        data = encode_run(self.setup.digest, me, first, flags, bodies)
         size = HEADER_BYTES + len(bodies[0])
-        stream.accept_run(PacketRun(first, bytes(flags), (), data, size), 0.0, 0.0)
+        stream.append_run(PacketRun(first, flags, (), data, size))
         self._touched.add(me)
         if flags[-1] & WANTS_STATUS:
             self._report_soon(me, stream.contiguous)
@@ -664,17 +690,16 @@ class OrderedView:
 
     def _emit(self, kind: Kind, body: bytes, flags: int = 0) -> int:
         """Number a packet of this node's stream and hand it out."""
-        me = self.setup.me
-        stream = self.streams[me]
+        me, stream = self.setup.me, self._own
         number = stream.contiguous + 1
         packet = encode(kind, self.setup.digest, me, number, body, flags=flags)
-        stream.accept(number, packet, 0.0, 0.0)
+        stream.append(packet)
         self._touched.add(me)
         if flags & WANTS_STATUS:
             self._report_soon(me, number)
         self.out.append((packet, None, 0))
         self._counters.up("packets_sent")
-        if kind != Kind.DATA:
+        if kind != _DATA:
             self.window.sent(number, 0, slotted=True)
         return number
 
@@ -693,22 +718,24 @@ class OrderedView:
     def _order(self, now: float) -> None:
         """The sequencer's part: take the role over, place what is here, hand the role on, give slots."""
         sequencing, me = self._sequencing, self.setup.me
-        sequencing.read()
+        if sequencing.readable:
+            sequencing.read()
         if sequencing.current != me:
             return
         if sequencing.taking:
             if not sequencing.holds_all_placed:
                 return
-            self._emit(Kind.TAKE, Take(self._release.placed + 1).encode())
+            self._emit(_TAKE, Take(self._release.placed + 1).encode())
             self._ordered_bytes = [0] * len(self.streams)
             self._handover_at = now + _HANDOVER_SECONDS
             self._advance(me)
             sequencing.read()
         if sequencing.waiting and self.open:
             self._stamp(sequencing.unplaced())
-        while (grant := self._slots.next_grant()) is not None:
-            self._emit(Kind.GRANT, Grant(*grant).encode())
-            self._advance(me)
+        if self._slots.asked_for:
+            while (grant := self._slots.next_grant()) is not None:
+                self._emit(_GRANT, Grant(*grant).encode())
+                self._advance(me)
         if now >= self._handover_at:
             self._handover_at = now + _HANDOVER_SECONDS
             self._consider_handover()
@@ -717,7 +744,7 @@ class OrderedView:
         """Place what is here and has no place."""
         wanted = WANTS_STATUS if self._safe_unplaced else 0
         for at in range(0, len(runs), _STAMP_RUNS):
-            self._emit(Kind.STAMP, Stamp(self._release.placed + 1, runs[at : at + _STAMP_RUNS]).encode(), wanted)
+            self._emit(_STAMP, Stamp(self._release.placed + 1, runs[at : at + _STAMP_RUNS]).encode(), wanted)
             self._advance(self.setup.me)
             self._sequencing.read()
         self._safe_unplaced = False
@@ -735,22 +762,20 @@ class OrderedView:
         """Give the sequencer's role to another node, if it is this node's to give."""
         if self._orders and to != self.setup.me and not self.frozen:
             self._counters.up("handovers")
-            self._emit(Kind.HANDOVER, Handover(self._release.placed, to).encode())
+            self._emit(_HANDOVER, Handover(self._release.placed, to).encode())
             self._advance(self.setup.me)
             self._sequencing.read()
 
     def _ask_for_slot(self) -> None:
         if self.sending.ask_for and not self.sending.granted and not self._asked_slot:
-            self._asked_slot = self._emit(
-                Kind.ASK, Ask(min(self.sending.ask_for, self._config.max_message_bytes)).encode()
-            )
+            self._asked_slot = self._emit(_ASK, Ask(min(self.sending.ask_for, self._config.max_message_bytes)).encode())
             self._advance(self.setup.me)
 
     def send_unreliable(self, frame: Outgoing) -> None:
         """Multicast a frame that is not numbered, not repaired and not ordered."""
         self._unreliable_sent += 1
         body = frame.encode(0, 0, 0, ())
-        packet = encode(Kind.UNRELIABLE, self.setup.digest, self.setup.me, self._unreliable_sent, body)
+        packet = encode(_UNRELIABLE, self.setup.digest, self.setup.me, self._unreliable_sent, body)
         self.out.append((packet, None, 0))
 
     def maintain(self, now: float) -> bool:
@@ -820,7 +845,7 @@ class OrderedView:
                 ranges = join_ranges(numbers)
                 for at in range(0, len(ranges), MAX_NACK_RANGES):
                     body = Nack(index, target, ranges[at : at + MAX_NACK_RANGES]).encode()
-                    packet = encode(Kind.NACK, self.setup.digest, self.setup.me, 0, body)
+                    packet = encode(_NACK, self.setup.digest, self.setup.me, 0, body)
                     self.out.append((packet, None if everyone and target == index else target, 0))
                     stream.requests += 1
                     self._counters.up("nacks_sent")
@@ -911,7 +936,7 @@ class OrderedView:
         room = self._config.budget_bytes // 2 // len(self.streams)
         for part in _in_packets(entries, self._config.mtu_bytes):
             body = Status(room, tuple(part)).encode()
-            packet = encode(Kind.STATUS, self.setup.digest, self.setup.me, 0, body, flags=flags)
+            packet = encode(_STATUS, self.setup.digest, self.setup.me, 0, body, flags=flags)
             self.out.append((packet, self._collector if self._summed else None, 0))
             self._counters.up("statuses_sent")
 
@@ -940,7 +965,7 @@ class OrderedView:
         self._last_summary_at = now
         for part in _in_packets(entries, self._config.mtu_bytes):
             body = Summary(min(self._rooms), tuple(part)).encode()
-            self.out.append((encode(Kind.SUMMARY, self.setup.digest, self.setup.me, 0, body), None, 0))
+            self.out.append((encode(_SUMMARY, self.setup.digest, self.setup.me, 0, body), None, 0))
             self._counters.up("summaries_sent")
 
     def _free(self) -> None:
@@ -962,7 +987,7 @@ class OrderedView:
             return
         self._tail_wait = min(2 * self._tail_wait, self._rarely)
         self._tail_at = now + self._tail_wait
-        packet = encode(Kind.TAIL, self.setup.digest, me, 0, Tail(highest, 0 if self._summed else short).encode())
+        packet = encode(_TAIL, self.setup.digest, me, 0, Tail(highest, 0 if self._summed else short).encode())
         self.out.append((packet, short.bit_length() - 1 if not short & (short - 1) else None, 0))
         self._counters.up("tails_sent")
 
@@ -1057,7 +1082,7 @@ class OrderedView:
             for item in plan.ranges:
                 for number in range(item.first, item.last + 1):
                     packet = self.streams[index].packet(number)
-                    if packet is not None and packet[1] == Kind.DATA and packet[2] & UNORDERED:
+                    if packet is not None and packet[1] == _DATA and packet[2] & UNORDERED:
                         self._take_early(index, number)
             self._stability.raise_to(index, plan.stable)
         self._sequencing.read()

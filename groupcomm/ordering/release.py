@@ -13,6 +13,12 @@ from collections.abc import Sequence
 from groupcomm.events import Level
 from groupcomm.ordering.frames import Frame
 
+_AGREED = Level.AGREED
+_CAUSAL = Level.CAUSAL
+_FIFO = Level.FIFO
+_RELIABLE = Level.RELIABLE
+_SAFE = Level.SAFE
+
 
 class Run:
     """Consecutive places in the total order that one stream's frames take.
@@ -79,7 +85,7 @@ class Release:
 
     def add(self, frame: Frame) -> None:
         """A frame of the contiguous part of its stream, in the stream's order (a RELIABLE one may come early)."""
-        if frame.level == Level.RELIABLE:
+        if frame.level == _RELIABLE:
             self._early.append(frame)
         else:
             self._queues[frame.stream].append(frame)
@@ -114,7 +120,7 @@ class Release:
         if not self._runs:
             return False
         queue = self._queues[self._runs[0].stream]
-        return bool(queue) and queue[0].level == Level.SAFE
+        return bool(queue) and queue[0].level == _SAFE
 
     @property
     def holds(self) -> bool:
@@ -143,7 +149,7 @@ class Release:
             self._finish_runs(rest)
             if self._lost_from is None:
                 self._lost_from = self.placed + 1
-            unplaced = [frame for queue in self._queues for frame in queue if frame.level >= Level.AGREED]
+            unplaced = [frame for queue in self._queues for frame in queue if frame.level >= _AGREED]
             unplaced.sort(key=lambda frame: (frame.lamport, frame.stream, frame.last))
             for frame in unplaced:
                 self.place(frame.stream, 1, (frame.stream, frame.last))
@@ -194,7 +200,7 @@ class Release:
     def _may_go(self, frame: Frame, stable: Sequence[int] | None) -> bool:
         if not self._reaches(frame.group_position):
             return False
-        if frame.level == Level.FIFO:
+        if frame.level == _FIFO:
             return True
         if not self._reaches(frame.ordered):
             return False
@@ -202,23 +208,23 @@ class Release:
         for stream, count in frame.past:
             if stream >= len(delivered) or delivered[stream] < count:
                 return False
-        if frame.level == Level.CAUSAL:
+        if frame.level == _CAUSAL:
             return True
         if not self._runs or self._runs[0].stream != frame.stream:
             return False
-        return frame.level == Level.AGREED or stable is None or self._is_safe(frame, stable)
+        return frame.level == _AGREED or stable is None or self._is_safe(frame, stable)
 
     def _delivered(self, frame: Frame) -> Frame:
         stream = frame.stream
         self.delivered[stream] += 1
         frame.ordinal = self.delivered[stream]
         self._packets[stream][frame.ordinal] = frame.last
-        if frame.level >= Level.CAUSAL:
+        if frame.level >= _CAUSAL:
             self.lamport = max(self.lamport, frame.lamport)
             past = self._past[stream]
             for other, count in frame.past:
                 past[other] = max(past.get(other, 0), count)
-        if frame.level >= Level.AGREED:
+        if frame.level >= _AGREED:
             run = self._runs[0]
             self.ordered += 1
             frame.position = self.ordered

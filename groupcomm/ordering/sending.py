@@ -14,7 +14,13 @@ from groupcomm.ordering.frames import Frame, FrameType, Outgoing
 from groupcomm.ordering.release import Release
 from groupcomm.reliability.flow import Window
 from groupcomm.reliability.outbox import Outbox
-from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, SLOTTED, STAMP_POSITION, UNORDERED, WANTS_STATUS, Buffer
+from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, SLOTTED, STAMP_POSITION, UNORDERED, WANTS_STATUS
+
+_AGREED = Level.AGREED
+_CAUSAL = Level.CAUSAL
+_DIRECTORY = FrameType.DIRECTORY
+_RELIABLE = Level.RELIABLE
+_SAFE = Level.SAFE
 
 RUN_PACKETS = 46
 """Packets of the usual size that leave with one system call: what fits one IP datagram's length."""
@@ -37,12 +43,13 @@ class PacketPlan:
 
     def __init__(
         self,
-        bodies: Sequence[Buffer],
-        flags: list[int],
+        bodies: list[bytes],
+        flags: bytearray,
         ends: list[Outgoing],
         own: list[Frame],
         begun: Frame | None,
         slotted: bool,
+        ordered_count: int,
     ) -> None:
         self.bodies = bodies
         self.flags = flags
@@ -50,7 +57,7 @@ class PacketPlan:
         self.own = own
         self.begun = begun
         self.slotted = slotted
-        self.ordered_count = sum(frame.level >= Level.AGREED for frame in ends)
+        self.ordered_count = ordered_count
 
 
 class _Taken:
@@ -63,6 +70,13 @@ class _Taken:
         self.own = own
         self.head = head
         self.size = len(head) + len(frame.body)
+
+    def cut(self, start: int, end: int, room: int) -> list[bytes]:
+        """Its bytes from ``start`` to ``end`` in parts of ``room`` bytes; only the last of the frame is shorter."""
+        skip, data = len(self.head), self.frame.body
+        if start < skip:
+            skip, data = 0, self.head + data[: max(0, end - skip)]
+        return [data[at : at + room] for at in range(start - skip, end - skip, room)]
 
 
 class Sending:
@@ -79,7 +93,6 @@ class Sending:
         "_current",
         "_me",
         "_outbox",
-        "_parts",
         "_peeked",
         "_release",
         "_room",
@@ -98,7 +111,6 @@ class Sending:
         self._window = window
         self._room = mtu_bytes - HEADER_BYTES - STAMP_POSITION.size
         self._current: _Taken | None = None
-        self._parts: list[Buffer] = []
         self._at = 0
         self._peeked: _Taken | None = None
         self._slotted = False
@@ -115,7 +127,7 @@ class Sending:
     @property
     def pending(self) -> bool:
         """Whether anything waits to be sent."""
-        return bool(self._parts or self._peeked or self._outbox)
+        return bool(self._current or self._peeked or self._outbox)
 
     def _may_go(self, frame: Outgoing) -> bool:
         size = len(frame.body)
@@ -134,7 +146,7 @@ class Sending:
         frame = taken[0]
         release = self._release
         past: Sequence[tuple[int, int]] = ()
-        if frame.level >= Level.CAUSAL:
+        if frame.level >= _CAUSAL:
             release.lamport += 1
             past = release.past(self._me)
         place = self.group_position, release.lamport, release.ordered, past
@@ -147,7 +159,7 @@ class Sending:
             control_only: no frames of sessions, because the view's directories are not complete.
         """
         window = self._window
-        if self._parts:
+        if self._current is not None:
             return self._next_parts() if window.allows(slotted=True) else None
         if not window.allows(slotted=True):
             return None
@@ -165,43 +177,46 @@ class Sending:
                 self.granted = False
                 self.ask_for = 0
             self._current = taken
-            self._parts = _cut(taken.head, frame.body, self._room)
             self._at = 0
             return self._next_parts()
         return self._pack(taken, control_only)
 
     def _next_parts(self) -> PacketPlan:
-        taken, at = self._current, self._at
+        """As many packets of the frame that is being sent as may leave, and as one system call takes."""
+        taken, at, room = self._current, self._at, self._room
         assert taken is not None
         frame = taken.frame
-        flags = (UNORDERED if frame.level == Level.RELIABLE else 0) | (SLOTTED if self._slotted else 0)
-        allowed = self._window.packets(self._room + PACKET_OVERHEAD_BYTES)
-        bodies = self._parts[at : at + max(1, min(allowed, RUN_PACKETS))]
-        self._at += len(bodies)
-        each = [flags] * len(bodies)
+        allowed = self._window.packets(room + PACKET_OVERHEAD_BYTES)
+        until = min(at + max(1, min(allowed, RUN_PACKETS)) * room, taken.size)
+        bodies = taken.cut(at, until, room)
+        self._at = until
+        count = len(bodies)
+        flags = (UNORDERED if frame.level == _RELIABLE else 0) | (SLOTTED if self._slotted else 0)
+        each = bytearray((flags,)) * count
         begun = None if at else taken.own
         if begun is not None:
             each[0] |= FIRST
-        ends, own = [], []
-        if self._at == len(self._parts):
+        ends: list[Outgoing] = []
+        own: list[Frame] = []
+        if until == taken.size:
             each[-1] |= LAST
             ends, own = [frame], [taken.own]
             self._current = None
-            self._parts = []
-        each[-1] |= self._wants_status(ends, sum(map(len, bodies)), len(bodies))
-        return PacketPlan(bodies, each, ends, own, begun, self._slotted)
+        each[-1] |= self._wants_status(ends, until - at, count)
+        return PacketPlan(bodies, each, ends, own, begun, self._slotted, int(bool(ends) and frame.level >= _AGREED))
 
     def _pack(self, taken: _Taken, control_only: bool) -> PacketPlan:
-        frames, own, parts, size = [taken.frame], [taken.own], [taken.head, taken.frame.body], taken.size
-        unordered = taken.frame.level == Level.RELIABLE
-        while size < self._room:
+        frame = taken.frame
+        frames, own, parts, size = [frame], [taken.own], [taken.head, frame.body], taken.size
+        unordered, ordered_count = frame.level == _RELIABLE, int(frame.level >= _AGREED)
+        while size < self._room and (self._outbox or self._peeked):
             following = self._next_frame(control_only)
             if following is None:
                 break
             frame = following.frame
             if (
                 size + following.size > self._room
-                or (frame.level == Level.RELIABLE) != unordered
+                or (frame.level == _RELIABLE) != unordered
                 or (frame.session == 0) != self._slotted
             ):
                 self._peeked = following
@@ -210,20 +225,20 @@ class Sending:
             own.append(following.own)
             parts += (following.head, frame.body)
             size += following.size
+            ordered_count += frame.level >= _AGREED
         flags = FIRST | LAST | (UNORDERED if unordered else 0) | (SLOTTED if self._slotted else 0)
         flags |= self._wants_status(frames, size, 1)
-        return PacketPlan([b"".join(parts)], [flags], frames, own, None, self._slotted)
+        return PacketPlan([b"".join(parts)], bytearray((flags,)), frames, own, None, self._slotted, ordered_count)
 
     def _wants_status(self, ends: list[Outgoing], size: int, packets: int) -> int:
         """Ask for a report when somebody waits for it, and four times per window, so that the window can slide."""
         size += packets * PACKET_OVERHEAD_BYTES
         self._unflagged += size
         window = self._window
-        if (
-            self._unflagged >= window.window_bytes // 4
-            or window.outstanding_bytes + size >= window.window_bytes
-            or any(frame.stable or frame.level == Level.SAFE for frame in ends)
-        ):
+        wanted = self._unflagged >= window.window_bytes // 4 or window.outstanding_bytes + size >= window.window_bytes
+        for frame in ends:
+            wanted = wanted or frame.stable or frame.level == _SAFE
+        if wanted:
             self._unflagged = 0
             return WANTS_STATUS
         return 0
@@ -232,17 +247,6 @@ class Sending:
         """The view ends: what has not left whole is the first of its session again."""
         for taken in (self._peeked, self._current):
             frame = taken.frame if taken is not None else None
-            if frame is not None and frame.type is not FrameType.DIRECTORY:
+            if frame is not None and frame.type is not _DIRECTORY:
                 self._outbox.put_back(frame.session, frame, frame.size)
         self._peeked = self._current = None
-        self._parts = []
-
-
-def _cut(head: bytes, body: bytes, room: int) -> list[Buffer]:
-    """The parts of a frame, each of ``room`` bytes but the last; what can stay where it is is not copied."""
-    if len(head) >= room:
-        whole = head + body
-        return [whole[at : at + room] for at in range(0, len(whole), room)]
-    start = room - len(head)
-    rest = memoryview(body)
-    return [head + body[:start], *(rest[at : at + room] for at in range(start, len(body), room))]

@@ -93,6 +93,10 @@ class Sequencing:
         self.waiting -= count
         self._release.place(stream, count, carrier)
 
+    def place_own(self, count: int, number: int) -> None:
+        """The sequencer's own packet ``number`` gives its ``count`` ordered frames their places; nothing is unread."""
+        self._place(self.current, count, (self.current, number))
+
     def unplaced(self) -> tuple[StampRun, ...]:
         """What the sequencer can place now: the runs of its next stamp."""
         return tuple(

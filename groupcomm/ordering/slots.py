@@ -81,6 +81,11 @@ class Slots:
         return self._asks[0] if self._asks and len(self._granted) < self.count else None
 
     @property
+    def asked_for(self) -> bool:
+        """Whether anybody asks for a slot."""
+        return bool(self._asks)
+
+    @property
     def waiting(self) -> bool:
         """Whether somebody asks for a slot and none is free."""
         return bool(self._asks) and len(self._granted) >= self.count

@@ -113,16 +113,18 @@ class Outbox(Generic[Item]):
                 passed += 1
                 continue
             passed = 0
+            if len(turn) == 1:
+                queue.deficit = size
             if queue.deficit < size:
                 queue.deficit += QUANTUM_BYTES
-                if queue.deficit < size or len(turn) > 1:
-                    turn.rotate(-1)
+                turn.rotate(-1)
                 continue
             queue.deficit -= size
             queue.items.popleft()
             queue.size_bytes -= size
             self.size_bytes -= size
-            self._note_writable(session, queue)
+            if queue.was_full:
+                self._note_writable(session, queue)
             if not queue.items:
                 queue.deficit = 0
                 turn.popleft()
@@ -132,7 +134,7 @@ class Outbox(Generic[Item]):
         return None
 
     def _note_writable(self, session: int, queue: _Queue[Item]) -> None:
-        if queue.was_full and queue.size_bytes <= SESSION_QUEUE_BYTES // 2:
+        if queue.size_bytes <= SESSION_QUEUE_BYTES // 2:
             queue.was_full = False
             self._writable.append(session)
 

@@ -24,6 +24,11 @@ class Accepted(enum.Enum):
     TOO_FAR = enum.auto()
 
 
+_DUPLICATE = Accepted.DUPLICATE
+_NEW = Accepted.NEW
+_TOO_FAR = Accepted.TOO_FAR
+
+
 class PacketRun:
     """Packets of one size with consecutive numbers, kept as they came: one behind the other.
 
@@ -104,9 +109,9 @@ class Stream:
         """
         held = self.held
         if number <= self.contiguous or number in held:
-            return Accepted.DUPLICATE
+            return _DUPLICATE
         if number > self.contiguous + self._ahead_limit:
-            return Accepted.TOO_FAR
+            return _TOO_FAR
         held[number] = packet
         if self._missing:
             gap = self._missing.pop(number, None)
@@ -121,19 +126,29 @@ class Stream:
             self.contiguous = contiguous
         if number > self.highest:
             self.announce(number, now, wait_seconds)
-        return Accepted.NEW
+        return _NEW
 
     def accept_run(self, run: PacketRun, now: float, wait_seconds: float) -> bool:
         """Take packets in that are all higher than any known so far; if they are not, False, and nothing is done."""
         highest, last = self.highest, run.last
         if run.first <= highest or last > self.contiguous + self._ahead_limit:
             return False
-        self.held.update(dict.fromkeys(range(run.first, last + 1), run))
         if run.first == highest + 1 == self.contiguous + 1:
-            self.contiguous = self.highest = self._tracked = last
+            self.append_run(run)
         else:
+            self.held.update(dict.fromkeys(range(run.first, last + 1), run))
             self.announce(last, now, wait_seconds)
         return True
+
+    def append(self, packet: bytes) -> None:
+        """The next packet of this node's own stream leaves."""
+        self.contiguous = self.highest = self._tracked = number = self.contiguous + 1
+        self.held[number] = packet
+
+    def append_run(self, run: PacketRun) -> None:
+        """The next packets of this node's own stream leave."""
+        self.held.update(dict.fromkeys(range(run.first, run.last + 1), run))
+        self.contiguous = self.highest = self._tracked = run.last
 
     def packet(self, number: int) -> bytes | None:
         """A packet that is held; None if it is not."""

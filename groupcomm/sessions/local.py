@@ -35,6 +35,8 @@ from groupcomm.identity import MemberId, checked_name, checked_node_name
 from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_DESTINATION_GROUPS, SESSION_QUEUE_BYTES
 from groupcomm.packing import pack_messages, unpack_messages
 
+_UNRELIABLE = Level.UNRELIABLE
+
 EAGER_BYTES: Final = 8 * COALESCED_FRAME_BYTES
 """A turn that sends more than this hands it to the engine at once instead of collecting on."""
 
@@ -605,7 +607,7 @@ class LocalSession:
 
     def _payload_limit(self, destination: _Destination, level: Level) -> int:
         """Up to which size messages are added to a frame."""
-        if level is not Level.UNRELIABLE:
+        if level is not _UNRELIABLE:
             return COALESCED_FRAME_BYTES
         return self._limits.max_unreliable_bytes - sum(len(name.encode()) + 1 for name in destination)
 

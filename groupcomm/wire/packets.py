@@ -6,7 +6,6 @@ import enum
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias
 
 from attrs import frozen
 
@@ -20,10 +19,7 @@ HEADER_BYTES = HEADER.size
 STAMP_POSITION = struct.Struct("!I")
 NO_SENDER = 0xFFFF
 
-Buffer: TypeAlias = bytes | memoryview
-
 _HEAD_BYTES = HEADER_BYTES - 4
-_REST = struct.Struct("!BQHH")
 
 
 class Kind(enum.IntEnum):
@@ -106,19 +102,29 @@ def encode(
 
 
 @lru_cache(maxsize=256)
-def _run_format(count: int, size_bytes: int) -> struct.Struct:
-    return struct.Struct("!" + f"{_HEAD_BYTES}sI{size_bytes - HEADER_BYTES}s" * count)
+def _run_format(count: int, body_bytes: int, last_body_bytes: int) -> struct.Struct:
+    return struct.Struct("!" + f"{_HEAD_BYTES}sI{body_bytes}s" * (count - 1) + f"{_HEAD_BYTES}sI{last_body_bytes}s")
 
 
-def encode_run(
-    kind: Kind, digest: int, sender: int, first: int, flags: Sequence[int], bodies: Sequence[Buffer]
-) -> bytes:
-    """Packets of one kind with consecutive numbers from ``first`` on, one behind the other."""
-    heads = {flag: HEADER.pack(VERSION, kind, flag, 0, digest, sender, 0, 0)[:_HEAD_BYTES] for flag in set(flags)}
-    parts: list[Buffer] = []
-    for number, (flag, body) in enumerate(zip(flags, bodies, strict=True), first):
-        parts += (heads[flag], (number & 0xFFFFFFFF).to_bytes(4, "big"), body)
-    return b"".join(parts)
+def encode_run(digest: int, sender: int, first: int, flags: bytes, bodies: Sequence[bytes]) -> bytes:
+    """Data packets with consecutive numbers from ``first`` on, one behind the other; all but the last of one size."""
+    count = len(bodies)
+    fields: list[bytes | int] = [0] * (3 * count)
+    heads = {flag: _head(flag, digest, sender) for flag in set(flags)}
+    fields[0::3] = map(heads.__getitem__, flags)
+    fields[1::3] = (
+        range(first, first + count)
+        if first + count < 1 << 32
+        else [number & 0xFFFFFFFF for number in range(first, first + count)]
+    )
+    fields[2::3] = bodies
+    return _run_format(count, len(bodies[0]), len(bodies[-1])).pack(*fields)
+
+
+@lru_cache(maxsize=1024)
+def _head(flags: int, digest: int, sender: int) -> bytes:
+    """What goes before the number in a data packet."""
+    return HEADER.pack(VERSION, Kind.DATA, flags, 0, digest, sender, 0, 0)[:_HEAD_BYTES]
 
 
 def is_data_run(data: bytes, size_bytes: int) -> bool:
@@ -126,18 +132,29 @@ def is_data_run(data: bytes, size_bytes: int) -> bool:
     return size_bytes > HEADER_BYTES and data[:2] == _VERSION_AND_KIND[Kind.DATA] and not data[2] & SEALED
 
 
-def split_run(data: bytes, size_bytes: int) -> tuple[Sequence[bytes], Sequence[int], Sequence[bytes]]:
-    """Packets of ``size_bytes`` each, one behind the other: what is before the numbers, the numbers, the bodies."""
-    fields = _run_format(len(data) // size_bytes, size_bytes).unpack_from(data)
-    return fields[0::3], fields[1::3], fields[2::3]
+def split_run(data: bytes, size_bytes: int) -> tuple[bytes, int, Sequence[bytes]] | None:
+    """Data packets of one stream with consecutive numbers, one behind the other.
 
+    Args:
+        data: all of them.
+        size_bytes: of each but the last, which may be shorter; more than a header.
 
-def flags_of(heads: Sequence[bytes], kind: Kind, digest: int, sender: int) -> bytes | None:
-    """The flags of these packets, one byte each; None unless all are of that kind, view and sender."""
-    for head in set(heads):
-        if head[:2] != _VERSION_AND_KIND[kind] or head[3:] != _REST.pack(0, digest, sender, 0):
+    Returns:
+        The flags of each, the low 32 bits of the first number, and the bodies; None if they are anything else.
+    """
+    count, last_bytes = -(-len(data) // size_bytes), (len(data) - 1) % size_bytes + 1
+    if last_bytes <= HEADER_BYTES:
+        return None
+    fields = _run_format(count, size_bytes - HEADER_BYTES, last_bytes - HEADER_BYTES).unpack(data)
+    heads, first = fields[0::3], fields[1]
+    if fields[1::3] != tuple(range(first, first + count)):
+        return None
+    head = heads[0]
+    if heads.count(head) != count:
+        if any(other[:2] != head[:2] or other[3:] != head[3:] for other in set(heads)):
             return None
-    return bytes([head[2] for head in heads])
+        return bytes([other[2] for other in heads]), first, fields[2::3]
+    return head[2:3] * count, first, fields[2::3]
 
 
 def widen(low: int, near: int) -> int:
