@@ -15,8 +15,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from groupcomm.batches import MessageBatch
+from groupcomm.client.channel import ClientChannel, open_channel
 from groupcomm.client.link import Link, open_link
-from groupcomm.client.outbox import Outbox
+from groupcomm.client.outbox import Outbox, Sender
 from groupcomm.daemon.vocabulary import REASONS, EventReader, UnknownForm, member_from_text
 from groupcomm.errors import NotConnected, UsageError
 from groupcomm.events import Left, Level, Message, Reason, Undeliverable
@@ -24,7 +26,6 @@ from groupcomm.handles import EventRouter, GroupHandle
 from groupcomm.identity import MemberId, checked_name
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
 from groupcomm.limits import MAX_DESTINATION_GROUPS
-from groupcomm.sessions import all_of
 
 CLOSE_SECONDS = 5.0
 """How long a daemon may take to let a client go before the connection is cut."""
@@ -62,6 +63,11 @@ async def _connect(reactor: IReactorTime, endpoint: IStreamClientEndpoint | str 
     connection.opened(link)
     try:
         connection.introduced(member_from_text(str(await link.call("whoami"))))
+        channel = await open_channel(reactor, link, connection)
+        if channel is not None:
+            connection.channel_opened(channel)
+        elif connection.closed:
+            raise NotConnected("the daemon closed the connection")
     except BaseException:
         link.abort()
         raise
@@ -87,7 +93,9 @@ class Connection:
         self._closed = False
         self._waiting: list[Deferred[Reason]] = []
         self._link: Link
-        self._outbox: Outbox
+        self._outbox: Sender
+        self._channel: ClientChannel | None = None
+        self._checked: tuple[str, ...] = ()
         self._member: MemberId
 
     def opened(self, link: Link) -> None:
@@ -99,6 +107,15 @@ class Connection:
     def introduced(self, member: MemberId) -> None:
         """The daemon has said who we are; called by ``connect``."""
         self._member = member
+
+    def channel_opened(self, channel: ClientChannel) -> None:
+        """From now on messages and events go over a data channel; called by ``connect``."""
+        if self._closed:
+            channel.abort()
+            return
+        self._channel = channel
+        self._outbox = channel.outbox
+        channel.lost.addCallback(lambda _: self._link.abort())
 
     @property
     def member(self) -> MemberId:
@@ -166,12 +183,8 @@ class Connection:
             Fails with ``OutcomeUnknown`` if the connection is lost before that is known.
         """
         try:
-            destination = (groups,) if isinstance(groups, str) else tuple(groups)
-            if not 0 < len(destination) <= MAX_DESTINATION_GROUPS:
-                raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(destination)}")
-            for group in destination:
-                checked_name(group, "a group name")
-            payload = _checked_data(data)
+            destination = self._destination(groups)
+            payload = data if type(data) is bytes else _checked_data(data)
         except UsageError as error:
             return fail(error)
         return self._outbox.send(destination, payload, Level(level), stable=stable, self_discard=self_discard)
@@ -186,8 +199,12 @@ class Connection:
         self_discard: bool = False,
     ) -> Deferred[None]:
         """Send several messages to several groups, one after the other; the result is as for ``send``."""
-        sending = [self.send(groups, data, level=level, stable=stable, self_discard=self_discard) for data in messages]
-        return all_of(sending) if sending else succeed(None)
+        try:
+            destination = self._destination(groups)
+            payloads = [data if type(data) is bytes else _checked_data(data) for data in messages]
+        except UsageError as error:
+            return fail(error)
+        return self._outbox.send_many(destination, payloads, Level(level), stable=stable, self_discard=self_discard)
 
     def send_private(
         self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
@@ -207,7 +224,7 @@ class Connection:
 
     def status(self) -> Deferred[dict[str, object]]:
         """What the daemon says of itself, its view and its peers, as ``doc/howto/perspective-broker.md`` lists it."""
-        return self._outbox.call("status").addCallback(_checked_status)
+        return self._link.call("status").addCallback(_checked_status)
 
     def groups(self) -> Deferred[list[dict[str, object]]]:
         """All groups of the daemon's view, by name: ``name``, ``view`` and ``members`` (as ``client@node``) of each."""
@@ -217,7 +234,7 @@ class Connection:
         groups: list[dict[str, object]] = []
         after = ""
         while True:
-            page = await self._outbox.call("groups", after)
+            page = await self._link.call("groups", after)
             if not isinstance(page, list) or not page:
                 return groups
             for entry in page:
@@ -239,7 +256,11 @@ class Connection:
 
         return closed.addCallback(over)
 
-    # What the link calls.
+    # What the link and the channel call.
+
+    def messages_received(self, batch: MessageBatch) -> None:
+        """Messages over the data channel."""
+        self._router.route(batch)
 
     def batch_received(self, batch: list[object]) -> None:
         """A batch of plain events; to return is to acknowledge it."""
@@ -251,16 +272,23 @@ class Connection:
                 events = self._reader.read(plain)
             except UnknownForm as error:
                 self._log.error("the daemon sent what this version cannot read: {error}", error=error)
-                self._link.abort()
+                self.abort()
                 return
             for event in events:
                 if isinstance(event, Left):
                     self._groups_in.discard(event.group)
                 self._router.route(event)
 
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._link.abort()
+
     def _lost(self) -> None:
         self._closed = True
         broken = self._link.broken
+        if self._channel is not None:
+            broken = broken or self._channel.broken
+            self._channel.abort()
         self._outbox.close(NotConnected(broken or f"the connection to the daemon is closed: {self._reason.label}"))
         self._router.end(self._reason)
         waiting, self._waiting = self._waiting, []
@@ -270,7 +298,19 @@ class Connection:
     def _too_slow(self) -> None:
         self._log.warn("the connection is closed: its private messages are not read")
         self._reason = Reason.TOO_SLOW
-        self._link.abort()
+        self.abort()
+
+    def _destination(self, groups: Sequence[str]) -> tuple[str, ...]:
+        """The groups of a message, checked; those of the last one are not checked again."""
+        if groups == self._checked and self._checked:
+            return self._checked
+        destination = (groups,) if isinstance(groups, str) else tuple(groups)
+        if not 0 < len(destination) <= MAX_DESTINATION_GROUPS:
+            raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(destination)}")
+        for group in destination:
+            checked_name(group, "a group name")
+        self._checked = destination
+        return destination
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,4 +1,4 @@
-"""Calls on their way to the daemon, in the order they were asked for.
+"""Calls on their way to the daemon over Perspective Broker, in the order they were asked for.
 
 Decides what shares a call: messages of one reactor turn with one destination and the same options do. Messages too
 large for one call go in parts. What is on the way is bounded in bytes, what waits behind it too; the Deferreds of the
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from attrs import define, field
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -20,6 +20,7 @@ from groupcomm.daemon.caps import MAX_INLINE_BYTES, MAX_MESSAGES_PER_CALL
 from groupcomm.errors import GroupcommError, MessageTooLarge, NotConnected, OutcomeUnknown, QueueFull
 from groupcomm.events import Level
 from groupcomm.limits import MAX_MESSAGE_BYTES, SESSION_QUEUE_BYTES
+from groupcomm.sessions import all_of
 
 IN_FLIGHT_BYTES: Final = 1024 * 1024
 """Called and not answered, at most (one larger message goes alone)."""
@@ -64,8 +65,34 @@ class _Calling:
     result: Deferred[object] = field(factory=Deferred)
 
 
+class Sender(Protocol):
+    """What carries the sends, joins and leaves of a connection."""
+
+    def send(
+        self, destination: Destination, data: bytes, level: Level, *, stable: bool, self_discard: bool
+    ) -> Deferred[None]:
+        """Send one message; fires when the daemon's node has accepted it (``stable``: delivered everywhere)."""
+
+    def send_many(
+        self,
+        destination: tuple[str, ...],
+        messages: Sequence[bytes],
+        level: Level,
+        *,
+        stable: bool,
+        self_discard: bool,
+    ) -> Deferred[None]:
+        """Send several, next to each other; fires once for all."""
+
+    def call(self, method: str, *args: object) -> Deferred[object]:
+        """Join, leave or log out, behind the sends before it."""
+
+    def close(self, error: GroupcommError) -> None:
+        """The connection is gone: what waits fails with ``error``, and so does what comes."""
+
+
 class Outbox:
-    """The calls of one connection.
+    """The calls of one connection that has no data channel.
 
     Invariants: calls are made in the order of asking; at most ``IN_FLIGHT_BYTES`` or one message are unanswered, and at
     most ``WAITING_BYTES`` and one message wait.
@@ -112,6 +139,19 @@ class Outbox:
         self._waiting_bytes += size
         self._schedule()
         return result
+
+    def send_many(
+        self,
+        destination: tuple[str, ...],
+        messages: Sequence[bytes],
+        level: Level,
+        *,
+        stable: bool,
+        self_discard: bool,
+    ) -> Deferred[None]:
+        """Send several, next to each other; fires once for all."""
+        sending = [self.send(destination, data, level, stable=stable, self_discard=self_discard) for data in messages]
+        return all_of(sending) if sending else succeed(None)
 
     def call(self, method: str, *args: object) -> Deferred[object]:
         """Any other call, behind the sends before it."""

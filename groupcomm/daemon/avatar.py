@@ -1,4 +1,4 @@
-"""One logged-in client: what it may call, and the way of its events to it.
+"""One logged-in client: what it may call, and the way of its events to it, over Perspective Broker or its data channel.
 
 Decides when a call is answered: a send when the node has accepted it (``stable``: delivered everywhere) and the client
 is not far behind with reading. A client that is too far behind is put out here, with the reason its groups see. The
@@ -15,11 +15,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.spread import pb
 from zope.interface import implementer
 
-from groupcomm.batches import SessionEvent, each_message
+from groupcomm.batches import MessageBatch, SessionEvent, each_message
 from groupcomm.daemon import caps
 from groupcomm.daemon.delivery import Delivery, DeliveryLimits
 from groupcomm.daemon.encoding import encode_value
-from groupcomm.daemon.errors import LimitReached, SessionClosed
+from groupcomm.daemon.errors import BadArgument, LimitReached, SessionClosed
 from groupcomm.daemon.schema import (
     DeclaredMethods,
     Method,
@@ -43,6 +43,7 @@ from groupcomm.sessions import all_of
 
 if TYPE_CHECKING:
     from groupcomm.daemon.broker import BudgetedBroker
+    from groupcomm.daemon.channel import ServerChannel
     from groupcomm.daemon.connection import ServerBroker
     from groupcomm.daemon.realm import Realm
 
@@ -68,6 +69,20 @@ class NodeSession(Protocol):
     def send_private(self, recipient: str, data: bytes, level: Level, *, stable: bool = False) -> Deferred[None]:
         """Send to one member."""
 
+    def send_payload(
+        self,
+        destination: tuple[str, ...],
+        payload: bytes,
+        level: Level,
+        *,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send messages that are packed already; they leave with ``flush``, or at the end of the turn."""
+
+    def flush(self) -> None:
+        """Let what was sent by ``send_payload`` leave."""
+
     def close(self, reason: Reason) -> Deferred[None]:
         """End the session; its groups see it leave with that reason, and it gets ``Left`` of each."""
 
@@ -89,7 +104,8 @@ class ClientAvatar(DeclaredMethods):
     """What a client has in its hand after login, and the handler of its session. Of no use once that is over.
 
     Invariants: ``_groups`` are the groups whose view the client was told and whose end it was not; calls are made of
-    the session in the order they came in; while one waits in ``_gate`` the connection is not read.
+    the session in the order they came in; while one waits in ``_gate`` the connection is not read; events go over
+    ``_channel`` if there is one, and into ``_kept`` while there is a ticket for one.
     """
 
     def __init__(
@@ -102,10 +118,15 @@ class ClientAvatar(DeclaredMethods):
         self._clock = realm.clock
         self._session: NodeSession | None = None
         self._uploads = Uploads(realm.clock, realm.upload_budget)
+        self.limits = limits
         self._delivery = Delivery(realm.clock, self._hand_over, self._too_slow, self._answer_held, limits)
         self._held: deque[Deferred[None]] = deque()
         self._gate: deque[tuple[Callable[[], Deferred[None]], int, Deferred[None]]] = deque()
         self._groups: set[str] = set()
+        self._channel: ServerChannel | None = None
+        self._kept: list[SessionEvent] | None = None
+        self._kept_bytes = 0
+        self._asked = False
         self._pending_calls = 0
         self._pending_bytes = 0
 
@@ -121,7 +142,7 @@ class ClientAvatar(DeclaredMethods):
     @property
     def queued_bytes(self) -> int:
         """Bytes of events that the client has not acknowledged."""
-        return self._delivery.queued_bytes
+        return self._delivery.queued_bytes if self._channel is None else self._channel.queued_bytes
 
     # The ways a session ends.
 
@@ -131,6 +152,8 @@ class ClientAvatar(DeclaredMethods):
         session = self._take_session()
         if session is not None:
             session.close(Reason.DISCONNECT)
+        if self._channel is not None:
+            self._channel.abort()
 
     def farewell(self, reason: Reason) -> Deferred[None]:
         """End the session in peace: the client gets what is queued, the end of each group, and the reason.
@@ -149,16 +172,19 @@ class ClientAvatar(DeclaredMethods):
             self._say_goodbye(reason)
 
     def _say_goodbye(self, reason: Reason) -> Deferred[None]:
+        self._withdraw_offer()
         for group in sorted(self._groups):
-            self._push(encode_value(("left", group, reason.label)))
-        self._push(encode_value(("closed", reason.label)))
+            self._push_plain(("left", group, reason.label))
+        self._push_plain(("closed", reason.label))
         self._take_session()
-        told = self._delivery.when_empty()
+        told = self._delivery.when_empty() if self._channel is None else self._channel.when_empty()
         told.addTimeout(caps.FAREWELL_SECONDS, self._clock)
         return told.addBoth(self._part)
 
     def _part(self, result: object) -> Deferred[None]:
         self._delivery.close()
+        if self._channel is not None:
+            self._channel.finish()
         return self._broker.part()
 
     def _too_slow(self) -> None:
@@ -171,6 +197,8 @@ class ClientAvatar(DeclaredMethods):
             last = encode_value(("closed", Reason.TOO_SLOW.label))
             self._broker.call_with_encoded(self._mind, b"events", [last]).addErrback(lambda _: None)
         self._broker.part()
+        if self._channel is not None:
+            self._channel.abort()
 
     def _take_session(self) -> NodeSession | None:
         """The session, if it is not over; from now on it is, and calls that wait fail."""
@@ -178,6 +206,9 @@ class ClientAvatar(DeclaredMethods):
         if session is not None:
             self._uploads.close()
             self._realm.forget(self)
+            self._withdraw_offer()
+            if self._channel is not None:
+                self._channel.session_over()
             while self._gate:
                 self._gate.popleft()[2].errback(SessionClosed("the session is over"))
             while self._held:
@@ -189,23 +220,88 @@ class ClientAvatar(DeclaredMethods):
 
     def events_received(self, events: Sequence[SessionEvent]) -> None:
         """The node delivers events to this session."""
-        if self._session is None or self._mind is None:
+        if self._session is None:
             return
         for event in events:
             if isinstance(event, View):
                 self._groups.add(event.group)
             elif isinstance(event, Left):
                 self._groups.discard(event.group)
-        for encoded in self._realm.encoder.encode(list(each_message(events))):
-            self._delivery.push(encoded.pieces, encoded.events)
+        if self._channel is not None:
+            self._channel.push(events)
+        elif self._kept is not None:
+            self._keep(events)
+        elif self._mind is not None:
+            for encoded in self._realm.encoder.encode(list(each_message(events))):
+                self._delivery.push(encoded.pieces, encoded.events)
 
-    def _push(self, piece: bytes) -> None:
-        if self._mind is not None:
-            self._delivery.push((piece,))
+    def _push_plain(self, plain: object) -> None:
+        if self._channel is not None:
+            self._channel.push_plain(plain)
+        elif self._mind is not None:
+            self._delivery.push((encode_value(plain),))
 
     def _hand_over(self, batch: list[bytes]) -> Deferred[object]:
         assert self._mind is not None
         return self._broker.call_with_encoded(self._mind, b"events", batch)
+
+    # The data channel.
+
+    def open_channel(self) -> tuple[str, str, bytes]:
+        """Where the data channel is, and a ticket for it."""
+        self._open_session()
+        if self._asked:
+            raise BadArgument("a data channel is opened first, or not at all, and once")
+        if self._realm.channels is None:
+            raise LimitReached("there is no data channel here: go on without")
+        offer = self._realm.channels.offer(self, self._broker.transport.getHost())
+        self._asked = True
+        self._kept = []
+        return offer
+
+    def channel_opened(self, channel: ServerChannel) -> NodeSession | None:
+        """The ticket was shown: from now on all events go there, first those that have come since it was issued."""
+        self._channel = channel
+        kept, self._kept = self._kept, None
+        if kept:
+            channel.push(kept)
+        return self._session
+
+    def offer_ended(self) -> None:
+        """The ticket was not shown: it stays with Perspective Broker."""
+        kept, self._kept = self._kept, None
+        if kept:
+            self.events_received(kept)
+
+    def channel_lost(self) -> None:
+        """The channel is gone: so is the client, unless this is the end anyway."""
+        if self._session is not None:
+            self._broker.abort()
+            self.connection_lost()
+
+    def channel_too_slow(self) -> None:
+        """It does not read its events."""
+        self._too_slow()
+
+    def join_group(self, group: str) -> Deferred[None]:
+        """Join, asked for over the channel."""
+        return self._may_join().join(group)
+
+    def leave_group(self, group: str) -> Deferred[None]:
+        """Leave, asked for over the channel."""
+        return self._open_session().leave(group)
+
+    def _keep(self, events: Sequence[SessionEvent]) -> None:
+        """While there is a ticket; nobody is in a group by then, so it is private messages at most."""
+        assert self._kept is not None
+        self._kept += events
+        self._kept_bytes += sum(len(event.payload) for event in events if isinstance(event, MessageBatch))
+        if self._kept_bytes > self.limits.queue_bytes or len(self._kept) > self.limits.queue_events:
+            self._withdraw_offer()
+
+    def _withdraw_offer(self) -> None:
+        if self._kept is not None and self._realm.channels is not None:
+            self._realm.channels.withdraw(self)
 
     # Calls.
 
@@ -218,18 +314,32 @@ class ClientAvatar(DeclaredMethods):
             raise SessionClosed("this session is over: log in again")
         return self._session
 
-    def join(self, group: str) -> Deferred[None]:
-        """Join a group; answered when the join has its place in the order."""
+    def _messaging_session(self) -> NodeSession:
+        """The session, for a call that could go over the channel as well."""
         session = self._open_session()
-        if self._mind is None:
-            raise LimitReached("to join, log in with a client object: its remote_events method gets the events")
+        if self._channel is not None:
+            raise BadArgument("this session has a data channel: messages, joins and leaves go there")
+        self._asked = True
+        self._withdraw_offer()
+        return session
+
+    def _may_join(self) -> NodeSession:
+        session = self._open_session()
         if len(self._groups) >= MAX_GROUPS_PER_SESSION:
             raise LimitReached(f"a session may be in {MAX_GROUPS_PER_SESSION} groups: leave one first")
+        return session
+
+    def join(self, group: str) -> Deferred[None]:
+        """Join a group; answered when the join has its place in the order."""
+        self._messaging_session()
+        session = self._may_join()
+        if self._mind is None:
+            raise LimitReached("to join, log in with a client object: its remote_events method gets the events")
         return self._pending(lambda: session.join(group), 0)
 
     def leave(self, group: str) -> Deferred[None]:
         """Leave a group; answered when the leave has its place in the order."""
-        session = self._open_session()
+        session = self._messaging_session()
         return self._pending(lambda: session.leave(group), 0)
 
     def send(
@@ -242,7 +352,7 @@ class ClientAvatar(DeclaredMethods):
         self, groups: tuple[str, ...], messages: tuple[bytes, ...], level: Level, stable: bool, self_discard: bool
     ) -> Deferred[None]:
         """Send several messages; answered once for all."""
-        session = self._open_session()
+        session = self._messaging_session()
 
         def call() -> Deferred[None]:
             sending = [session.send(groups, data, level, stable=stable, self_discard=self_discard) for data in messages]
@@ -252,31 +362,31 @@ class ClientAvatar(DeclaredMethods):
 
     def send_private(self, recipient: str, data: bytes, level: Level, stable: bool) -> Deferred[None]:
         """Send one message to one member."""
-        session = self._open_session()
+        session = self._messaging_session()
         return self._pending(
             lambda: session.send_private(recipient, data, level, stable=stable), len(data) + MESSAGE_BYTES
         ).addCallback(self._hold)
 
     def begin(self, size: int) -> Deferred[int]:
         """Begin a message in parts; answered with its number when there is room for it."""
-        self._open_session()
+        self._messaging_session()
         return self._uploads.begin(size)
 
     def part(self, number: int, data: bytes) -> None:
         """Add the next part."""
-        self._open_session()
+        self._messaging_session()
         self._uploads.part(number, data)
 
     def commit(
         self, number: int, groups: tuple[str, ...], level: Level, stable: bool, self_discard: bool
     ) -> Deferred[None]:
         """Send the message whose parts are all here."""
-        self._open_session()
+        self._messaging_session()
         return self.send(groups, self._uploads.take(number), level, stable, self_discard)
 
     def commit_private(self, number: int, recipient: str, level: Level, stable: bool) -> Deferred[None]:
         """Send the message whose parts are all here to one member."""
-        self._open_session()
+        self._messaging_session()
         return self.send_private(recipient, self._uploads.take(number), level, stable)
 
     def status(self) -> object:
@@ -349,6 +459,7 @@ class ClientAvatar(DeclaredMethods):
         "part": Method(part, (_NUMBER, Parameter("data", message_data))),
         "commit": Method(commit, (_NUMBER, _GROUPS, _LEVEL, _STABLE, _DISCARD)),
         "commit_private": Method(commit_private, (_NUMBER, _RECIPIENT, _LEVEL, _STABLE)),
+        "open_channel": Method(open_channel),
         "status": Method(status),
         "groups": Method(
             groups,

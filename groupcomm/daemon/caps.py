@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from groupcomm.limits import CLIENT_QUEUE_BYTES, CLIENT_QUEUE_EVENTS, MAX_MESSAGE_BYTES
+from groupcomm.limits import CLIENT_QUEUE_BYTES, CLIENT_QUEUE_EVENTS, MAX_MESSAGE_BYTES, SESSION_QUEUE_BYTES
 
 LOGIN_SECONDS: Final = 5.0
 """A connection that has not logged in by then is closed: an idle stranger holds nothing."""
@@ -108,3 +108,45 @@ STATUS_PAGE_SECONDS: Final = 2.0
 
 MAX_UNIX_PATH_BYTES: Final = 107
 """What the kernel takes as the path of a UNIX socket."""
+
+TICKET_BYTES: Final = 32
+"""A ticket for a data channel: random, not to be guessed."""
+
+TICKET_SECONDS: Final = 5.0
+"""How long a ticket is good; also how long a connection to the channel's socket may take to show one."""
+
+MAX_STRANGER_CHANNELS: Final = MAX_UNAUTHENTICATED
+"""Connections to the channel's socket that have shown no ticket; one more is closed at once."""
+
+MAX_HEAD_BYTES: Final = 8192
+"""The head of one record of a client: all names of a destination fit twice. Larger ends the connection."""
+
+MAX_PAYLOAD_BYTES: Final = MAX_MESSAGE_BYTES + 16
+"""The payload of one record: the largest message with its length. Larger ends the connection."""
+
+READ_BYTES: Final = 256 * 1024
+"""One read of a channel, at most, into a buffer that all connections share."""
+
+LARGE_RECORD_BYTES: Final = 128 * 1024
+"""A larger payload is taken in as it comes, and counts against ``MAX_UPLOAD_TOTAL_BYTES`` meanwhile. Up to this much of
+an unfinished smaller record is kept for each connection."""
+
+CHANNEL_WINDOW_BYTES: Final = SESSION_QUEUE_BYTES
+"""Requests of one channel that may be unanswered, or one that is larger; more ends the connection. What a session lets
+wait, so that none is ever refused for want of room."""
+
+REQUEST_BYTES: Final = 512
+"""What a request counts beside its payload: 8,192 of the smallest may be unanswered."""
+
+CHANNEL_CREDIT_BYTES: Final = 4 * 1024 * 1024
+"""Events on their way over a channel that the client has not given credit for; one that is larger goes when less than
+``CREDIT_STEP_BYTES`` are."""
+
+CREDIT_STEP_BYTES: Final = 512 * 1024
+"""A client gives credit at the latest when it is done with so much."""
+
+ANSWER_BACKLOG_BYTES: Final = 64 * 1024
+"""While the kernel has not taken more than this of what was written to a channel, its requests are not answered."""
+
+IO_BUFFER_BYTES: Final = 2 * 1024 * 1024
+"""Asked of the kernel for each socket of a channel; it gives what it allows."""

@@ -85,7 +85,7 @@ class ServerBroker(BudgetedBroker):
     def part(self) -> Deferred[None]:
         """Close the connection once the client has read what is on its way, or has had its time; fires then."""
         if not self.disconnected and self._cut_off is None:
-            self._cut_off = self._clock.callLater(caps.FAREWELL_SECONDS, self._abort)
+            self._cut_off = self._clock.callLater(caps.FAREWELL_SECONDS, self.abort)
             self.set_reading(True)
             self.transport.unregisterProducer()  # type: ignore[attr-defined]
             self.transport.loseConnection()
@@ -144,9 +144,10 @@ class ServerBroker(BudgetedBroker):
     def _login_is_late(self) -> None:
         self._deadline = None
         self.factory.misdeed(f"no login within {caps.LOGIN_SECONDS:.0f} s")
-        self._abort()
+        self.abort()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Close the connection at once."""
         self.transport.abortConnection()  # type: ignore[attr-defined]
 
     @staticmethod

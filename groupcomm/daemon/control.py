@@ -22,6 +22,7 @@ from groupcomm.daemon.caps import MAX_UNAUTHENTICATED, MAX_UNIX_PATH_BYTES
 from groupcomm.errors import EnvironmentFault, NotConnected, UsageError
 
 SUFFIX: Final = ".sock"
+CHANNEL_SUFFIX: Final = ".data"
 BACKLOG: Final = MAX_UNAUTHENTICATED
 """Connections the kernel holds until they are accepted: a UNIX socket refuses the rest at once."""
 
@@ -35,10 +36,21 @@ class ControlEndpoint:
     Attributes:
         description: for ``twisted.internet.endpoints.serverFromString``.
         path: of a UNIX socket; None for a loopback TCP port.
+        mode: of a UNIX socket.
     """
 
     description: str
     path: Path | None
+    mode: int = 0o600
+
+    @property
+    def channel_path(self) -> Path | None:
+        """Where the socket of its data channels lies; None if it has none."""
+        if self.path is None:
+            return None
+        name = self.path.name.removesuffix(SUFFIX) + CHANNEL_SUFFIX
+        path = self.path.with_name(name)
+        return path if len(os.fsencode(path)) <= MAX_UNIX_PATH_BYTES else None
 
     @property
     def client_description(self) -> str:
@@ -136,7 +148,7 @@ def _parse_unix(description: str, words: Sequence[str], options: Mapping[str, st
         raise UsageError(f"{description}: the mode is 600 (this user) or 660 (its group), never others")
     checked_path(Path(path))
     # Twisted's lock file would survive a crash; the daemon has its own (``SocketGuard``).
-    return ControlEndpoint(f"unix:{escape(path)}:mode={mode}:lockfile=0:backlog={BACKLOG}", Path(path))
+    return ControlEndpoint(f"unix:{escape(path)}:mode={mode}:lockfile=0:backlog={BACKLOG}", Path(path), int(mode, 8))
 
 
 def _split(description: str) -> tuple[list[str], dict[str, str]]:

@@ -1,7 +1,7 @@
 """The queue of events on their way to one client: batches, acknowledgements, and when a client is too slow.
 
-Decides how much is handed to the transport at once and when to give up on a client. It does not know what an event
-is: it is given encoded bytes, which may be shared with the queues of other clients.
+Decides how much is handed to Perspective Broker at once and, for the data channel too, when to give up on a client. It
+does not know what an event is: it is given encoded bytes, which may be shared with the queues of other clients.
 """
 
 from __future__ import annotations
@@ -37,7 +37,63 @@ class DeliveryLimits:
     patience_seconds: float = caps.CLIENT_PATIENCE_SECONDS
 
 
-class Delivery:
+class Backlog:
+    """What one client has not acknowledged, and when that is too much.
+
+    Attributes:
+        queued_bytes: bytes that wait or are unacknowledged.
+        queued_events: how many events that is.
+    """
+
+    def __init__(self, clock: IReactorTime, limits: DeliveryLimits | None) -> None:
+        self._clock = clock
+        self._limits = limits or DeliveryLimits()
+        self._progress = clock.seconds()
+        self._reading = True
+        self._closed = False
+        self._empty: list[Deferred[None]] = []
+        self.queued_bytes = 0
+        self.queued_events = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether the client is so far behind that its own sends are not answered."""
+        fraction = caps.THROTTLE_FRACTION
+        return not self._closed and (
+            self.queued_bytes * fraction > self._limits.queue_bytes
+            or self.queued_events * fraction > self._limits.queue_events
+        )
+
+    def set_reading(self, reading: bool) -> None:
+        """Tell whether the daemon reads from the client now: while it does not, no acknowledgement can come."""
+        if reading and not self._reading:
+            self._progress = self._clock.seconds()
+        self._reading = reading
+
+    def when_empty(self) -> Deferred[None]:
+        """Fires when everything queued so far has been acknowledged, or the queue is closed."""
+        done: Deferred[None] = Deferred()
+        if self._closed or not self.queued_bytes:
+            done.callback(None)
+        else:
+            self._empty.append(done)
+        return done
+
+    def _over_limit(self) -> bool:
+        limits = self._limits
+        if self.queued_bytes >= limits.hard_bytes or self.queued_events >= limits.hard_events:
+            return True
+        if self.queued_bytes < limits.queue_bytes and self.queued_events < limits.queue_events:
+            return False
+        return self._reading and self._clock.seconds() - self._progress >= limits.patience_seconds
+
+    def _tell_empty(self) -> None:
+        waiters, self._empty = self._empty, []
+        for waiter in waiters:
+            waiter.callback(None)
+
+
+class Delivery(Backlog):
     """Events of one session, handed over in batches, a bounded number of them unacknowledged.
 
     A client that is quick gets each burst at once; the slower its acknowledgements, the larger the batches.
@@ -61,30 +117,14 @@ class Delivery:
         relaxed: Callable[[], None],
         limits: DeliveryLimits | None = None,
     ) -> None:
-        self._clock = clock
+        super().__init__(clock, limits)
         self._hand_over = hand_over
         self._too_slow = too_slow
         self._relaxed = relaxed
-        self._limits = limits or DeliveryLimits()
         self._waiting: deque[tuple[bytes, int]] = deque()
         self._in_flight = 0
         self._in_flight_bytes = 0
         self._flush: IDelayedCall | None = None
-        self._progress = clock.seconds()
-        self._reading = True
-        self._closed = False
-        self._empty: list[Deferred[None]] = []
-        self.queued_bytes = 0
-        self.queued_events = 0
-
-    @property
-    def busy(self) -> bool:
-        """Whether the client is so far behind that its own sends are not answered."""
-        fraction = caps.THROTTLE_FRACTION
-        return not self._closed and (
-            self.queued_bytes * fraction > self._limits.queue_bytes
-            or self.queued_events * fraction > self._limits.queue_events
-        )
 
     def push(self, pieces: tuple[bytes, ...], events: int = 1) -> None:
         """Queue one event.
@@ -109,21 +149,6 @@ class Delivery:
         if self._flush is None and self._may_hand_over():
             self._flush = self._clock.callLater(0, self._flush_now)
 
-    def set_reading(self, reading: bool) -> None:
-        """Tell whether the daemon reads from the client now: while it does not, no acknowledgement can come."""
-        if reading and not self._reading:
-            self._progress = self._clock.seconds()
-        self._reading = reading
-
-    def when_empty(self) -> Deferred[None]:
-        """Fires when everything queued so far has been acknowledged, or the queue is closed."""
-        done: Deferred[None] = Deferred()
-        if self._closed or not (self._waiting or self._in_flight):
-            done.callback(None)
-        else:
-            self._empty.append(done)
-        return done
-
     def close(self) -> None:
         """Drop what waits; nothing is handed over any more."""
         self._closed = True
@@ -139,14 +164,6 @@ class Delivery:
         assert 0 <= self._in_flight <= caps.BATCHES_IN_FLIGHT
         assert self._closed or self.queued_bytes >= sum(len(piece) for piece, _ in self._waiting)
         assert self._closed or self.queued_events >= sum(count for _, count in self._waiting)
-
-    def _over_limit(self) -> bool:
-        limits = self._limits
-        if self.queued_bytes >= limits.hard_bytes or self.queued_events >= limits.hard_events:
-            return True
-        if self.queued_bytes < limits.queue_bytes and self.queued_events < limits.queue_events:
-            return False
-        return self._reading and self._clock.seconds() - self._progress >= limits.patience_seconds
 
     def _may_hand_over(self) -> bool:
         return (
@@ -191,10 +208,5 @@ class Delivery:
             self._relaxed()
         if self._flush is None and self._may_hand_over():
             self._flush_now()
-        if not (self._waiting or self._in_flight):
+        if not self.queued_bytes:
             self._tell_empty()
-
-    def _tell_empty(self) -> None:
-        waiters, self._empty = self._empty, []
-        for waiter in waiters:
-            waiter.callback(None)

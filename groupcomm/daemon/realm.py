@@ -19,6 +19,7 @@ from zope.interface import Interface, implementer
 from groupcomm._version import __version__
 from groupcomm.daemon import caps
 from groupcomm.daemon.avatar import ClientAvatar, NodeSession
+from groupcomm.daemon.channel_doors import ChannelDoors
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.encoder import EventEncoder
 from groupcomm.daemon.errors import SessionClosed
@@ -48,6 +49,9 @@ class Realm:
 
     Invariant: ``avatars`` are those whose session is open.
 
+    Attributes:
+        channels: gives out tickets for data channels; None: there are none.
+
     Args:
         clock: the reactor's time.
         node: whose sessions are given out.
@@ -68,6 +72,7 @@ class Realm:
         self.encoder = EventEncoder()
         self.upload_budget = UploadBudget()
         self.avatars: set[ClientAvatar] = set()
+        self.channels: ChannelDoors | None = None
         self.stopping = False
         self.counters: Counter[str] | dict[str, int] = Counter()
         self._node = node

@@ -11,17 +11,18 @@ failure, and connections are closed after that.
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import Protocol, cast
 
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IReactorTime
+from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from groupcomm.daemon.channel_doors import ChannelDoors
 from groupcomm.daemon.control import ControlEndpoint, SocketGuard, escape
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.factory import ControlFactory
@@ -69,9 +70,12 @@ class DaemonService(Service):
         self._control = control
         self._guards: list[SocketGuard] = []
         self._ports: list[IListeningPort] = []
+        self._channel_ports: list[IListeningPort] = []
         self.realm = Realm(reactor, node, origins, limits)
         self.factory = ControlFactory(reactor, Portal(self.realm, [LocalNameChecker()]))
         self.realm.counters = self.factory.counters
+        self._doors = ChannelDoors(reactor, self.realm.upload_budget, self.factory)
+        self.realm.channels = self._doors
 
     def startService(self) -> None:
         """Open the control endpoints, then start the node.
@@ -109,6 +113,7 @@ class DaemonService(Service):
             guard = SocketGuard(endpoint.path)
             guard.acquire()
             self._guards.append(guard)
+            self._open_channels(endpoint)
         mask = os.umask(0o117)  # the socket has its mode from the moment it exists
         try:
             opened = maybeDeferred(serverFromString(self._reactor, endpoint.description).listen, self.factory)
@@ -122,16 +127,31 @@ class DaemonService(Service):
                 raise EnvironmentFault(f"cannot open the control endpoint {endpoint.description}: {error}") from None
             failures[0].raiseException()
 
+    def _open_channels(self, endpoint: ControlEndpoint) -> None:
+        """The socket for data channels beside a control socket; clients do without it if it cannot be had."""
+        path = endpoint.channel_path
+        if endpoint.path is None or path is None or not IReactorFDSet.providedBy(self._reactor):
+            return
+        guard = SocketGuard(path)
+        try:
+            guard.acquire()
+            self._guards.append(guard)
+            self._channel_ports.append(
+                self._doors.open(cast(IReactorFDSet, self._reactor), endpoint.path, path, endpoint.mode)
+            )
+        except (EnvironmentFault, CannotListenError, OSError) as error:
+            self._log.warn("no data channels at {path}: {error}", path=str(path), error=error)
+
     def _close_ports(self) -> Deferred[None]:
-        ports, self._ports = self._ports, []
+        ports = self._ports + self._channel_ports
+        self._ports, self._channel_ports = [], []
         closing = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
         return closing.addErrback(self._log_failure).addCallback(lambda _: self._release_guards())
 
     def remove_sockets(self) -> None:
         """Remove what would be left behind by a process that ends without turning the reactor."""
-        for endpoint in self._control:
-            if endpoint.path is not None and any(guard.path == endpoint.path for guard in self._guards):
-                endpoint.path.unlink(missing_ok=True)
+        for guard in self._guards:
+            guard.path.unlink(missing_ok=True)
 
     def _release_guards(self) -> None:
         while self._guards:
@@ -142,6 +162,7 @@ class DaemonService(Service):
         parting = [
             broker.when_lost() if broker.authenticated else broker.part() for broker in tuple(self.factory.brokers)
         ]
+        self._doors.close()
         return gatherResults(parting).addCallback(lambda _: None)
 
     def _log_failure(self, failure: Failure) -> None:

@@ -401,6 +401,10 @@ class LocalSession:
         self._host.collect(self)
         return result
 
+    def flush(self) -> None:
+        """Let what was sent by ``send_payload`` leave now."""
+        self._host.flush()
+
     def send_private(
         self, recipient: MemberId | str, data: bytes, level: Level, *, stable: bool = False
     ) -> Deferred[None]:

@@ -14,10 +14,12 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from groupcomm.batches import MessageBatch
-from groupcomm.client import Connection, connect
+from groupcomm.client import Connection, channel, connect
 from groupcomm.client.link import LOGIN_SECONDS
 from groupcomm.client.outbox import WAITING_BYTES
 from groupcomm.daemon import caps
+from groupcomm.daemon.records import SEND
+from groupcomm.daemon.stream import StreamOwner
 from groupcomm.errors import (
     MessageTooLarge,
     NameInUse,
@@ -26,12 +28,14 @@ from groupcomm.errors import (
     OutcomeUnknown,
     QueueFull,
     Refused,
+    SendIncomplete,
     UsageError,
 )
 from groupcomm.events import Event, Left, Level, Message, Reason, Undeliverable, View
 from groupcomm.interfaces import IConnection, IGroup, IGroupBatchEvents, IGroupEvents
-from groupcomm.limits import MAX_MESSAGE_BYTES
-from tests.daemon.world import MemoryEndpoint, PlainClient, World, server_broker
+from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_MESSAGE_BYTES
+from groupcomm.packing import pack_messages, unpack_messages
+from tests.daemon.world import MemoryEndpoint, MemoryStream, PlainClient, World, server_broker
 
 
 @implementer(IGroupEvents)
@@ -61,11 +65,14 @@ class BatchListener(Listener):
         self.taken.extend(batch)
 
 
-class ClientTests(SynchronousTestCase):
-    """What an application does with a connection."""
+class ConnectionCase(SynchronousTestCase):
+    """A daemon in memory, which tests of one way to it and of the other share."""
+
+    channels = False
 
     def setUp(self) -> None:
-        self.world = World()
+        self.world = World(channels=self.channels)
+        self.patch(channel, "dial", self.world.dial)
 
     def tearDown(self) -> None:
         self.assertEqual(self.flushLoggedErrors(), [], "an error was logged")
@@ -73,6 +80,10 @@ class ClientTests(SynchronousTestCase):
     def connect(self, name: str | None) -> Connection:
         connection: Connection = self.world.result(connect(self.world.clock, MemoryEndpoint(self.world), name=name))
         return connection
+
+
+class ConnectionTests(ConnectionCase):
+    """What an application does with a connection over Perspective Broker alone."""
 
     def test_join_send_iterate(self) -> None:
         """The example of the documentation: join, send, and iterate over the events."""
@@ -149,29 +160,6 @@ class ClientTests(SynchronousTestCase):
         self.world.failure(connection.send_many(["chat"], [b"x", "text"])).trap(UsageError)  # type: ignore[list-item]
         self.world.failure(connection.send_many([], [b"x"])).trap(UsageError)
 
-    def test_one_turn_is_one_call(self) -> None:
-        """Messages of one turn with one destination and the same options share a call; their order is kept."""
-        connection, listener = self.connect("alice"), Listener()
-        group: Any = self.world.result(connection.join("chat", listener))
-        calls: list[str] = []
-        avatar = next(iter(self.world.realm.avatars))
-        original = avatar.remoteMessageReceived
-
-        def recorded(broker: Any, message: str, args: object, kw: object) -> object:
-            calls.append(message)
-            return original(broker, message, args, kw)
-
-        avatar.remoteMessageReceived = recorded  # type: ignore[method-assign]
-        sent = [group.send(b"%d" % number, level=Level.AGREED) for number in range(100)]
-        sent.append(group.send(b"safe", level=Level.SAFE))
-        sent += [connection.send(["chat", "other"], b"two", level=Level.SAFE)]
-        sent += [group.send(b"%d" % number, level=Level.AGREED) for number in range(2)]
-        for result in sent:
-            self.world.result(result)
-        self.assertEqual(calls, ["send_many", "send", "send", "send_many"])
-        self.assertEqual(listener.data[:100], [b"%d" % number for number in range(100)])
-        self.assertEqual(listener.data[100:], [b"safe", b"two", b"0", b"1"])
-
     def test_large_messages_keep_their_place(self) -> None:
         """A message of 16 MiB arrives whole, between those sent before and after it."""
         connection, listener = self.connect("alice"), Listener()
@@ -207,28 +195,6 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual((first.data, first.sender, first.private), (b"psst", bob.member, True))
         self.assertEqual(second, Undeliverable("carol@n1"))
 
-    def test_back_pressure(self) -> None:
-        """While the node accepts nothing, what waits is bounded; then all of it arrives, once and in order."""
-        connection = self.connect("alice")
-        session = self.world.node.sessions["alice"]
-        session.hold = True
-        block = b"x" * (256 * 1024)
-        outcomes: list[Any] = []
-        count = 2 * WAITING_BYTES // len(block)
-        for _ in range(count):
-            connection.send(["chat"], block, level=Level.AGREED).addBoth(outcomes.append)
-            self.world.settle()
-        refused = len(outcomes)
-        self.assertGreater(refused, 0)
-        for failure in outcomes:
-            failure.trap(QueueFull)
-        self.assertLessEqual(len(session.sent), 5)
-        for _ in range(200):
-            session.release()
-            self.world.settle()
-        self.assertEqual(outcomes[refused:], [None] * (count - refused))
-        self.assertEqual(len(session.sent), count - refused)
-
     def test_connection_lost(self) -> None:
         """What was under way has an unknown outcome, what waited was not sent, handles end, and later calls fail."""
         connection, listener = self.connect("alice"), Listener()
@@ -236,7 +202,8 @@ class ClientTests(SynchronousTestCase):
         self.world.node.sessions["alice"].hold = True
         under_way = group.send(b"1", level=Level.AGREED)
         self.world.settle()
-        waiting = group.send(b"2", level=Level.AGREED)
+        group.send(b"2", level=Level.AGREED).addErrback(lambda _: None)
+        waiting = group.send(b"3", level=Level.AGREED)
         server_broker(self.world.transports[0]).transport.loseConnection()
         self.world.transports[0].pump()
         self.world.transports[1].pump()
@@ -332,6 +299,247 @@ class ClientTests(SynchronousTestCase):
         self.world.result(connection.join("chat", listener))
         plain.call("send", "chat", b"from bob")
         self.assertEqual(listener.data, [b"from bob"])
+
+
+class ChannelTests(ConnectionTests):
+    """The same over a data channel."""
+
+    channels = True
+
+    def tearDown(self) -> None:
+        super().tearDown()
+        for connected in self.world.doors.channels:
+            connected.check_invariants()
+
+    def test_it_is_used(self) -> None:
+        """All messages go over the channel, packed by the client, and none over Perspective Broker."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        session = self.world.node.sessions["alice"]
+        self.world.result(group.send_many([b"1", b"22", b"333"]))
+        self.assertEqual(session.payloads, [pack_messages([b"1", b"22", b"333"])])
+        self.assertEqual(listener.data, [b"1", b"22", b"333"])
+
+    def test_the_first_of_a_turn_leaves_at_once(self) -> None:
+        """The first send is on its way before the turn ends; those after it share a frame if they are alike."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        (client, _) = self.world.streams
+        client.writes.clear()
+        sent = [group.send(b"%d" % number, level=Level.AGREED) for number in range(100)]
+        self.assertEqual(len(client.writes), 1)
+        sent.append(group.send(b"safe", level=Level.SAFE))
+        sent += [connection.send(["chat", "other"], b"two", level=Level.SAFE)]
+        sent += [group.send(b"%d" % number, level=Level.AGREED) for number in range(2)]
+        sent += [group.send(b"u%d" % number, level=Level.UNRELIABLE) for number in range(2)]
+        for result in sent:
+            self.world.result(result)
+        payloads = self.world.node.sessions["alice"].payloads
+        self.assertEqual(
+            [unpack_messages(payload) for payload in payloads],
+            [
+                [b"0"],
+                [b"%d" % number for number in range(1, 100)],
+                [b"safe"],
+                [b"two"],
+                [b"0", b"1"],
+                [b"u0"],
+                [b"u1"],
+            ],
+        )
+        self.assertEqual(len([write for write in client.writes if write[0] == SEND]), 2)
+        self.assertEqual(listener.data[:100], [b"%d" % number for number in range(100)])
+
+    def test_frames_leave_when_they_are_full(self) -> None:
+        """A turn that sends much does not hold it back to its end; frames are no larger than they may be."""
+        connection = self.connect("alice")
+        session = self.world.node.sessions["alice"]
+        (client, _) = self.world.streams
+        for _ in range(1000):
+            connection.send(["chat"], b"x" * 1000)
+        self.assertGreater(sum(map(len, client.writes)), 900_000)
+        many = connection.send_many(["chat"], [b"y" * 1000] * 1000)
+        self.world.result(many)
+        self.assertEqual(sum(len(unpack_messages(payload)) for payload in session.payloads), 2000)
+        self.assertLessEqual(max(map(len, session.payloads)), COALESCED_FRAME_BYTES)
+        self.assertLessEqual(len(session.payloads), 40)
+
+    def test_back_pressure(self) -> None:
+        """While the node accepts nothing, what waits is bounded; then all of it arrives, once and in order."""
+        connection = self.connect("alice")
+        session = self.world.node.sessions["alice"]
+        session.hold = True
+        outcomes: list[Any] = []
+        size = 256 * 1024
+        count = 2 * (WAITING_BYTES + caps.CHANNEL_WINDOW_BYTES) // size
+        for number in range(count):
+            connection.send(["chat"], (b"%4d" % number).ljust(size)).addBoth(outcomes.append)
+            self.world.settle()
+        refused = len(outcomes)
+        self.assertGreater(refused, 0)
+        for failure in outcomes:
+            failure.trap(QueueFull)
+        self.assertLessEqual(len(session.sent), caps.CHANNEL_WINDOW_BYTES // size)
+        for _ in range(200):
+            session.release()
+            session.hold = True
+            self.world.settle()
+        self.assertEqual(outcomes[refused:], [None] * (count - refused))
+        self.assertEqual([int(data[:4]) for _, data, *_ in session.sent], list(range(count - refused)))
+
+    def test_stable_sends_are_answered_one_by_one(self) -> None:
+        """A stable send does not hold up the answers of those after it, and fails alone."""
+        connection = self.connect("alice")
+        session = self.world.node.sessions["alice"]
+        session.hold = True
+        stable = connection.send(["chat"], b"1", stable=True)
+        self.world.settle()
+        held, session.held, session.hold = session.held, [], False
+        self.world.result(connection.send(["chat"], b"2"))
+        self.assertNoResult(stable)
+        held[0].errback(SendIncomplete("a view change cut it short"))
+        self.world.failure(stable).trap(SendIncomplete)
+
+    def test_what_the_node_refuses_fails_alone(self) -> None:
+        """The error of the node comes to who sent; what was sent before and after is delivered."""
+        connection, listener = self.connect("alice"), Listener()
+        self.world.result(connection.join("chat", listener))
+        session = self.world.node.sessions["alice"]
+        session.hold = True
+        sent = []
+        for number in range(3):
+            sent.append(connection.send(["chat"], b"%d" % number))
+            self.world.settle()
+        for number, held in enumerate(session.held):
+            if number == 1:
+                held.errback(MessageTooLarge("too large for one packet"))
+            else:
+                held.callback(None)
+        session.held.clear()
+        self.world.result(sent[0])
+        self.world.failure(sent[1]).trap(MessageTooLarge)
+        self.world.result(sent[2])
+
+    def test_who_sends_reads(self) -> None:
+        """Sends of a client that is far behind with reading are answered when it has caught up."""
+        alice, bob = self.connect("alice"), self.connect("bob")
+        self.world.result(alice.join("chat", Listener()))
+        (client, _, _, _) = self.world.streams
+        client.deaf = True
+        for _ in range(12):
+            self.world.result(bob.send(["chat"], b"x" * 256 * 1024))
+        sent = alice.send(["other"], b"mine")
+        self.world.settle()
+        self.assertEqual(self.world.node.sessions["alice"].sent[-1][1], b"mine")
+        self.assertNoResult(sent)
+        client.deaf = False
+        self.world.result(sent)
+
+    def test_the_channel_is_lost(self) -> None:
+        """A channel that breaks ends the session: its groups see it go, and its sends have an unknown outcome."""
+        connection, listener = self.connect("alice"), Listener()
+        self.world.result(connection.join("chat", listener))
+        self.world.node.sessions["alice"].hold = True
+        sent = connection.send(["chat"], b"1")
+        self.world.settle()
+        self.world.streams[1].abort()
+        self.world.settle()
+        self.world.failure(sent).trap(OutcomeUnknown)
+        self.assertEqual(listener.events[-1], Left("chat", Reason.DISCONNECT))
+        self.assertTrue(connection.closed)
+        self.assertEqual(self.world.node.sessions, {})
+        self.assertEqual(self.world.factory.brokers, set())
+
+    def test_without_a_socket(self) -> None:
+        """A client that cannot connect to the channel's socket goes on over Perspective Broker."""
+
+        def refuse(*_: object) -> MemoryStream:
+            raise FileNotFoundError("no such socket")
+
+        self.patch(channel, "dial", refuse)
+        connection, listener = self.connect("alice"), Listener()
+        self.world.result(connection.join("chat", listener))
+        self.world.result(connection.send(["chat"], b"hello"))
+        self.assertEqual(listener.data, [b"hello"])
+        self.assertEqual(self.world.node.sessions["alice"].payloads, [])
+
+    def test_a_door_that_is_shut(self) -> None:
+        """A client whose channel is closed before it was welcome goes on over Perspective Broker."""
+
+        def shut(reactor: object, path: str, owner: StreamOwner) -> MemoryStream:
+            stream = self.world.dial(reactor, path, owner)
+            stream.peer.abort()
+            return stream
+
+        self.patch(channel, "dial", shut)
+        connection, listener = self.connect("alice"), Listener()
+        self.world.result(connection.join("chat", listener))
+        self.world.result(connection.send(["chat"], b"hello"))
+        self.assertEqual(listener.data, [b"hello"])
+
+    def test_a_daemon_that_does_not_welcome(self) -> None:
+        """A daemon that takes the ticket and says nothing is ``NotConnected``."""
+
+        def silent(reactor: object, path: str, owner: StreamOwner) -> MemoryStream:
+            stream = self.world.dial(reactor, path, owner)
+            stream.peer.reading = False
+            return stream
+
+        self.patch(channel, "dial", silent)
+        self.patch(caps, "TICKET_SECONDS", 1000.0)
+        attempt = connect(self.world.clock, MemoryEndpoint(self.world), name="alice")
+        self.world.advance(LOGIN_SECONDS + 0.1)
+        self.world.failure(attempt).trap(NotConnected)
+        self.assertEqual(self.world.node.sessions, {})
+
+
+class PlainConnectionTests(ConnectionCase):
+    """How sends share calls over Perspective Broker."""
+
+    def test_one_turn_is_one_call(self) -> None:
+        """Messages of one turn with one destination and the same options share a call; their order is kept."""
+        connection, listener = self.connect("alice"), Listener()
+        group: Any = self.world.result(connection.join("chat", listener))
+        calls: list[str] = []
+        avatar = next(iter(self.world.realm.avatars))
+        original = avatar.remoteMessageReceived
+
+        def recorded(broker: Any, message: str, args: object, kw: object) -> object:
+            calls.append(message)
+            return original(broker, message, args, kw)
+
+        avatar.remoteMessageReceived = recorded  # type: ignore[method-assign]
+        sent = [group.send(b"%d" % number, level=Level.AGREED) for number in range(100)]
+        sent.append(group.send(b"safe", level=Level.SAFE))
+        sent += [connection.send(["chat", "other"], b"two", level=Level.SAFE)]
+        sent += [group.send(b"%d" % number, level=Level.AGREED) for number in range(2)]
+        for result in sent:
+            self.world.result(result)
+        self.assertEqual(calls, ["send_many", "send", "send", "send_many"])
+        self.assertEqual(listener.data[:100], [b"%d" % number for number in range(100)])
+        self.assertEqual(listener.data[100:], [b"safe", b"two", b"0", b"1"])
+
+    def test_back_pressure(self) -> None:
+        """While the node accepts nothing, what waits is bounded; then all of it arrives, once and in order."""
+        connection = self.connect("alice")
+        session = self.world.node.sessions["alice"]
+        session.hold = True
+        block = b"x" * (256 * 1024)
+        outcomes: list[Any] = []
+        count = 2 * WAITING_BYTES // len(block)
+        for _ in range(count):
+            connection.send(["chat"], block, level=Level.AGREED).addBoth(outcomes.append)
+            self.world.settle()
+        refused = len(outcomes)
+        self.assertGreater(refused, 0)
+        for failure in outcomes:
+            failure.trap(QueueFull)
+        self.assertLessEqual(len(session.sent), 5)
+        for _ in range(200):
+            session.release()
+            self.world.settle()
+        self.assertEqual(outcomes[refused:], [None] * (count - refused))
+        self.assertEqual(len(session.sent), count - refused)
 
 
 @implementer(IStreamClientEndpoint)

@@ -6,37 +6,45 @@ pass in steps. A client that does not read is one whose ``MemoryTransport.deaf``
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.cred.credentials import UsernamePassword
 from twisted.cred.portal import Portal
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorFDSet, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.spread import pb
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 
 from groupcomm.batches import MessageBatch, SessionEvent
+from groupcomm.daemon.channel_doors import ChannelDoors
 from groupcomm.daemon.connection import ServerBroker
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.factory import ControlFactory
 from groupcomm.daemon.login import LocalNameChecker
 from groupcomm.daemon.realm import Realm
+from groupcomm.daemon.records import Record, RecordError, RecordReader
 from groupcomm.daemon.settings import Origin
+from groupcomm.daemon.stream import StreamOwner
 from groupcomm.errors import NameInUse, NotAMember
 from groupcomm.events import Departure, Left, Level, Reason, Undeliverable, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
-from groupcomm.packing import pack_messages
+from groupcomm.packing import pack_messages, unpack_messages
 from groupcomm.sessions import LocalSession, SessionHandler
 from groupcomm.status import GroupStatus, NodeStatus, PeerStatus
 
 NODE = NodeId("n1", 7)
 VIEW = ViewId(3, NODE)
 OUTPUT_BUFFER_BYTES = 65536
+CONTROL = "/memory/d.sock"
+CHANNELS = "/memory/d.data"
 
 
 class MemorySession:
@@ -50,6 +58,8 @@ class MemorySession:
         self.hold = False
         self.held: list[Deferred[None]] = []
         self.sent: list[tuple[tuple[str, ...] | str, bytes, Level, bool, bool]] = []
+        self.payloads: list[bytes] = []
+        self.flushes = 0
         self.queue: list[SessionEvent] = []
 
     def join(self, group: str) -> Deferred[None]:
@@ -74,6 +84,34 @@ class MemorySession:
         else:
             self.node.tell(self, Undeliverable(recipient))
         return self._accepted()
+
+    def send_payload(
+        self,
+        destination: tuple[str, ...],
+        payload: bytes,
+        level: Level,
+        *,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Like a node's: the payload is delivered as it is."""
+        self.payloads.append(payload)
+        private = not destination[0]
+        where = "@".join(destination[1:]) if private else destination
+        for data in unpack_messages(payload):
+            self.sent.append((where, data, level, stable, self_discard))
+        batch = MessageBatch((), self.member, level, None, payload)
+        if not private:
+            self.node.deliver_batch(self, destination, level, payload, self_discard)
+        elif destination[1] in self.node.sessions and destination[2] == NODE.name:
+            self.node.tell(self.node.sessions[destination[1]], batch)
+        else:
+            self.node.tell(self, Undeliverable(str(where)))
+        return self._accepted()
+
+    def flush(self) -> None:
+        """Deliver what has been sent."""
+        self.flushes += 1
 
     def close(self, reason: Reason = Reason.DISCONNECT) -> Deferred[None]:
         if self.closed is None:
@@ -173,11 +211,16 @@ class MemoryNode:
     def deliver(
         self, sender: MemorySession, groups: tuple[str, ...], data: bytes, level: Level, self_discard: bool = False
     ) -> None:
+        self.deliver_batch(sender, groups, level, pack_messages([data]), self_discard)
+
+    def deliver_batch(
+        self, sender: MemorySession, groups: tuple[str, ...], level: Level, payload: bytes, self_discard: bool
+    ) -> None:
+        """The messages of a frame, as one batch for each who is in one of its groups."""
         for session in self.sessions.values():
             mine = tuple(group for group in groups if session in self.groups.get(group, []))
             if mine and not (self_discard and session is sender):
-                view = GroupViewId(VIEW, self.position)
-                self.tell(session, MessageBatch(mine, sender.member, level, view, pack_messages([data])))
+                self.tell(session, MessageBatch(mine, sender.member, level, GroupViewId(VIEW, self.position), payload))
 
     def tell(self, session: MemorySession, event: SessionEvent) -> None:
         """Deliver at the end of the turn, in one batch, as a node does."""
@@ -263,8 +306,8 @@ class MemoryTransport:
     def getPeer(self) -> str:
         return "memory"
 
-    def getHost(self) -> str:
-        return "memory"
+    def getHost(self) -> UNIXAddress:
+        return UNIXAddress(os.fsencode(CONTROL))
 
     def pump(self) -> bool:
         """Move some bytes to the peer, or the end; whether something happened."""
@@ -310,16 +353,147 @@ class MemoryEndpoint:
         return succeed(protocol)
 
 
-class World:
-    """A daemon, and whoever connects to it."""
+class MemoryStream:
+    """One end of a data channel in memory; ``deaf`` is who does not read, so that what is sent to it waits there."""
 
-    def __init__(self, limits: DeliveryLimits | None = None) -> None:
+    def __init__(self) -> None:
+        self.peer: MemoryStream
+        self.owner: StreamOwner
+        self.inbox = bytearray()
+        self.output = bytearray()
+        self.writes: list[bytes] = []
+        self.reading = True
+        self.deaf = False
+        self.finishing = False
+        self.closed = False
+
+    @property
+    def backlog(self) -> int:
+        return len(self.output)
+
+    def write(self, pieces: list[bytes]) -> None:
+        if self.closed:
+            return
+        data = b"".join(pieces)
+        self.writes.append(data)
+        if self.peer.deaf or self.output:
+            self.output += data
+        else:
+            self.peer.inbox += data
+
+    def set_reading(self, reading: bool) -> None:
+        self.reading = reading
+
+    def finish(self) -> None:
+        self.finishing = True
+        if not self.output:
+            self.abort()
+
+    def abort(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.output.clear()
+            self.owner.stream_lost()
+
+    def pump(self) -> bool:
+        """Move some bytes, or find the end; whether something happened."""
+        if self.closed:
+            return False
+        if self.output and not self.peer.deaf:
+            self.peer.inbox += self.output
+            self.output.clear()
+            if self.finishing:
+                self.abort()
+            else:
+                self.owner.output_drained()
+            return True
+        if self.inbox and self.reading and not self.deaf:
+            self._read()
+            return True
+        if self.peer.closed and not self.inbox:
+            self.abort()
+            return True
+        return False
+
+    def _read(self) -> None:
+        buffer = self.owner.reader.buffer()
+        count = min(len(buffer), len(self.inbox))
+        buffer[:count] = self.inbox[:count]
+        del self.inbox[:count]
+        try:
+            records = self.owner.reader.received(count)
+            if records:
+                self.owner.records_received(records)
+        except RecordError as error:
+            self.owner.broke_protocol(str(error))
+            self.abort()
+
+
+class RawChannel:
+    """A client's end of a data channel that sends what bytes it likes."""
+
+    def __init__(self) -> None:
+        self.reader = RecordReader(0xFFFF, 32 * 1024 * 1024)
+        self.records: list[Record] = []
+        self.stream: MemoryStream
+
+    def records_received(self, records: list[Record]) -> None:
+        self.records += records
+
+    def broke_protocol(self, text: str) -> None:
+        raise AssertionError(text)
+
+    def output_drained(self) -> None:
+        """Nothing waits for that."""
+
+    def stream_lost(self) -> None:
+        """``stream.closed`` says it."""
+
+    def kinds(self, kind: int) -> list[Record]:
+        """The records of one kind."""
+        return [each for each in self.records if each[0] == kind]
+
+
+class World:
+    """A daemon, and whoever connects to it; with ``channels`` clients get data channels."""
+
+    def __init__(self, limits: DeliveryLimits | None = None, *, channels: bool = False) -> None:
         self.clock = Clock()
+        if channels:
+            alsoProvides(self.clock, IReactorFDSet)  # clients have sockets of their own, which ``dial`` gives them
         self.node = MemoryNode(self.clock)
         self.realm = Realm(self.clock, self.node, (Origin("cluster", "test", "option"),), limits)
         self.factory = ControlFactory(self.clock, Portal(self.realm, [LocalNameChecker()]))
         self.realm.counters = self.factory.counters
+        self.doors = ChannelDoors(self.clock, self.realm.upload_budget, self.factory)
+        self.realm.channels = self.doors
+        if channels:
+            self.doors.add_place(Path(CONTROL), Path(CHANNELS))
         self.transports: list[MemoryTransport] = []
+        self.streams: list[MemoryStream] = []
+
+    def dial(self, reactor: object, path: str, owner: StreamOwner) -> MemoryStream:
+        """What a client's connection to the channels' socket gives, in place of ``channel.dial``."""
+        assert path == CHANNELS
+        mine, other = MemoryStream(), MemoryStream()
+        mine.peer, other.peer = other, mine
+        mine.owner = owner
+        self.streams += [mine, other]
+        channel = self.doors.buildProtocol(None)
+        if channel is None:
+            other.closed = True
+        else:
+            other.owner = channel
+            channel.makeConnection(other)
+        return mine
+
+    def raw_channel(self, *data: bytes) -> RawChannel:
+        """A connection to the channels' socket that has sent that."""
+        channel = RawChannel()
+        channel.stream = self.dial(None, CHANNELS, channel)
+        channel.stream.write(list(data))
+        self.settle()
+        return channel
 
     def attach(self, protocol: Protocol) -> MemoryTransport:
         """Connect ``protocol`` to the daemon; its transport."""
@@ -345,6 +519,7 @@ class World:
             due = [call for call in self.clock.getDelayedCalls() if call.getTime() <= self.clock.seconds()]
             self.clock.advance(0)
             moved = [transport.pump() for transport in self.transports]
+            moved += [stream.pump() for stream in self.streams]
             if not due and not any(moved):
                 return
         raise AssertionError("it does not come to rest")
