@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from attrs import field, frozen
 
-from bench.lab import Json, Lab
+from bench.lab import BenchError, Json, Lab
 from bench.systems.base import Deployment
 
 
@@ -53,30 +54,49 @@ class Drops:
 def throughput(deployment: Deployment, part: str, case: Json, seconds: float) -> Record:
     """Messages a second at the slowest receiver, from when the senders are told to begin to the end of the flood.
 
-    And ``cpu``: microseconds of processor time, of all processes together, for each message that was sent.
+    And ``cpu``: microseconds of processor time, of all processes together, for each message that was sent. Where the
+    end did not come in time, it is the rate of what came.
     """
     senders = list(range(1, case["senders"] + 1))
-    deployment.refresh()
-    drops = Drops(deployment.lab)
-    cpu = deployment.lab.cpu_seconds()
-    answers = deployment.run(senders, case["size"], ("flood", case["size"], seconds), seconds)
-    cpu = deployment.lab.cpu_seconds() - cpu
-    rates = [answer["messages"] / ((answer["last"] - answer["told"]) / 1e9) for answer in answers.values()]
-    figures = {"rate": min(rates), "cpu": cpu * 1e6 / max(1, *(answer["messages"] for answer in answers.values()))}
-    return Record(part, deployment.system.name, case, figures | drops.figures(), _wrong(answers))
+
+    def measured(lab: Lab) -> tuple[dict[str, float], str]:
+        cpu = lab.cpu_seconds()
+        answers = deployment.run(senders, case["size"], ("flood", case["size"], seconds), seconds)
+        cpu = lab.cpu_seconds() - cpu
+        rates = [answer["messages"] / ((answer["last"] - answer["told"]) / 1e9) for answer in answers.values()]
+        most = max(1, *(answer["messages"] for answer in answers.values()))
+        return {"rate": min(rates), "cpu": cpu * 1e6 / most}, _wrong(answers)
+
+    return _record(deployment, part, case, measured)
 
 
 def latency(deployment: Deployment, part: str, case: Json, seconds: float) -> Record:
-    """One-way latency to the other hosts, in microseconds."""
+    """One-way latency to the other hosts, in microseconds; void if not all came in time."""
     sender = case["sender"]
-    deployment.refresh()
-    drops = Drops(deployment.lab)
-    answers = deployment.run([sender], 0, ("probe", case["rate"], seconds, case["level"]), seconds)
-    ordered = sorted(sample for host, answer in answers.items() if host != sender for sample in answer["latencies"])
-    figures = drops.figures()
-    if ordered:
-        figures |= {name: percentile(ordered, percent) for name, percent in (("p50", 50), ("p99", 99), ("p999", 99.9))}
-    return Record(part, deployment.system.name, case, figures, _wrong(answers))
+
+    def measured(_: Lab) -> tuple[dict[str, float], str]:
+        answers = deployment.run([sender], 0, ("probe", case["rate"], seconds, case["level"]), seconds)
+        samples = sorted(sample for host, answer in answers.items() if host != sender for sample in answer["latencies"])
+        if not all(answer["complete"] for answer in answers.values()):
+            return {}, f"only {len(samples)} latencies came in time"
+        figures = {"p50": percentile(samples, 50), "p99": percentile(samples, 99), "p999": percentile(samples, 99.9)}
+        return figures, _wrong(answers)
+
+    return _record(deployment, part, case, measured)
+
+
+def _record(
+    deployment: Deployment, part: str, case: Json, measured: Callable[[Lab], tuple[dict[str, float], str]]
+) -> Record:
+    """What was measured and what the kernel dropped meanwhile; a failure is a record too."""
+    name = deployment.system.name
+    try:
+        deployment.refresh()
+        drops = Drops(deployment.lab)
+        figures, wrong = measured(deployment.lab)
+    except BenchError as error:
+        return Record(part, name, case, {}, str(error))
+    return Record(part, name, case, figures | drops.figures(), wrong)
 
 
 def idle(deployment: Deployment, part: str, seconds: float) -> Record:

@@ -94,18 +94,19 @@ def _latency(lab: Lab, system: System, plan: Plan) -> Iterator[Record]:
 
 def _loss(lab: Lab, system: System, plan: Plan) -> Iterator[Record]:
     """Latency and throughput while every host loses packets; offload off, so that each packet counts."""
+    probes: Json = {"level": "agreed", "rate": LOSS_RATE, "sender": 1}
+    flood: Json = {"size": LOSS_SIZE, "senders": 1}
     lab.offload(on=False)
     try:
-        for percent in plan.losses:
-            with Deployment(lab, system) as deployment:
-                lab.loss(percent)
-                try:
-                    case: Json = {"loss": percent, "level": "agreed", "rate": LOSS_RATE, "sender": 1}
-                    yield latency(deployment, "loss", case, plan.seconds)
-                    case = {"loss": percent, "size": LOSS_SIZE, "senders": 1}
-                    yield throughput(deployment, "loss", case, plan.seconds)
-                finally:
-                    lab.loss(0)
+        with Deployment(lab, system) as deployment:
+            for percent in plan.losses:
+                for measure, case in ((latency, probes), (throughput, flood)):
+                    deployment.refresh()
+                    lab.loss(percent)
+                    try:
+                        yield measure(deployment, "loss", {"loss": percent, **case}, plan.seconds)
+                    finally:
+                        lab.loss(0)
     finally:
         lab.offload(on=True)
 

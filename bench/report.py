@@ -27,7 +27,8 @@ def line(record: Record) -> str:
     case = " ".join(f"{name} {value}" for name, value in record.case.items())
     shown = {name: value for name, value in record.figures.items() if value or not name.endswith("drops")}
     figures = "  ".join(f"{name} {_number(value)}" for name, value in shown.items())
-    return f"{record.part:<11}{record.system:<19}{case:<44}{figures}  {record.wrong}".rstrip()
+    wrong = record.wrong.partition("\n")[0]
+    return f"{record.part:<11}{record.system:<19}{case:<44}{figures}  {wrong}".rstrip()
 
 
 def write(run: Run, directory: Path) -> None:
