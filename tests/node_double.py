@@ -64,6 +64,9 @@ class RecordingEngine:
     def run_received(self, data: bytes, size_bytes: int, source: Address, now: float) -> None:
         self._call(now, "run_received", data, size_bytes, source)
 
+    def flush(self, now: float) -> None:
+        self._call(now, "flush")
+
     def burst_ended(self, now: float) -> None:
         self._call(now, "burst_ended")
 

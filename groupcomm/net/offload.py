@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from groupcomm.outputs import Address, Datagram
@@ -54,8 +54,11 @@ class SegmentingSender:
         self.segmenting = True
         self.runs = 0
 
-    def send(self, datagrams: Iterable[Datagram]) -> None:
+    def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all of them."""
+        if len(datagrams) == 1 and not datagrams[0].segment_bytes:
+            self._send_run((datagrams[0].data,), datagrams[0].destination or self._group)
+            return
         run: list[bytes] = []
         run_bytes = run_size = 0
         run_destination: Address | None = None

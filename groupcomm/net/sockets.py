@@ -14,7 +14,7 @@ import errno
 import ipaddress
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from attrs import field, frozen
@@ -26,6 +26,7 @@ from twisted.internet.protocol import DatagramProtocol, ServerFactory
 from twisted.logger import Logger
 
 from groupcomm.errors import EnvironmentFault, UsageError
+from groupcomm.net.filters import drop_from
 from groupcomm.net.interfaces import NetworkInterface
 from groupcomm.net.offload import ANCILLARY_BYTES, SegmentingSender, receive_runs, segment_size
 from groupcomm.net.reactor import INodeReactor
@@ -137,7 +138,7 @@ class NodeTransport(Protocol):
     def counters(self) -> dict[str, int]:
         """What happened to the sockets, only ever growing."""
 
-    def send(self, datagrams: Iterable[Datagram]) -> None:
+    def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send; what cannot be sent is dropped and counted."""
 
     def read_waiting(self) -> None:
@@ -196,7 +197,7 @@ class NodeSockets:
         """What happened to the sockets, only ever growing."""
         return {**self._counters, "segmented_sends": self._sender.runs}
 
-    def send(self, datagrams: Iterable[Datagram]) -> None:
+    def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all of them; what the kernel does not take is dropped and counted."""
         self._sender.send(datagrams)
 
@@ -357,8 +358,8 @@ class BurstPort(udp.Port):
         self.read_burst()
         self._datagrams.burst_ended()
 
-    def read_burst(self, limit: int = BURST_DATAGRAMS) -> None:
-        """Read until nothing waits or ``limit`` datagrams have been read."""
+    def read_burst(self, limit: int = BURST_DATAGRAMS) -> int:
+        """Read until nothing waits or ``limit`` datagrams have been read; how many that were."""
         receive = self.socket.recvmsg
         received, run_received = self._datagrams.datagramReceived, self._datagrams.run_received
         own = self.own
@@ -382,6 +383,7 @@ class BurstPort(udp.Port):
             else:
                 run_received(data, size, source)
                 left -= -(-len(data) // size)
+        return limit - left
 
 
 class _UnicastPort(BurstPort):
@@ -393,11 +395,10 @@ class _UnicastPort(BurstPort):
 
     earlier: BurstPort | None = None
 
-    def read_burst(self, limit: int = BURST_DATAGRAMS) -> None:
+    def read_burst(self, limit: int = BURST_DATAGRAMS) -> int:
         """Read what the group was sent, then what this node was sent."""
-        if self.earlier is not None:
-            self.earlier.read_burst(WAITING_DATAGRAMS)
-        super().read_burst(limit)
+        earlier = self.earlier.read_burst(WAITING_DATAGRAMS) if self.earlier is not None else 0
+        return earlier + super().read_burst(limit)
 
     def prepare(self, made: socket.socket) -> None:
         """Multicasts leave by the chosen interface, reach this host's other nodes, and stay on the link."""
@@ -409,11 +410,23 @@ class _UnicastPort(BurstPort):
 
 
 class _MulticastReceivePort(BurstPort):
-    """The socket on the group, shared by all nodes of this host."""
+    """The socket on the group, shared by all nodes of this host.
+
+    What wakes it is answered before a look whether more has come: most often nothing has.
+    """
+
+    def doRead(self) -> None:
+        """Answer the first datagram, or run of them, by itself; then drain a bounded burst."""
+        for limit in (1, BURST_DATAGRAMS):
+            if not self.read_burst(limit):
+                return
+            self._datagrams.burst_ended()
 
     def prepare(self, made: socket.socket) -> None:
         """Shared, and a member of the group on the chosen interface."""
         super().prepare(made)
+        if self.own is not None:
+            drop_from(made, self.own)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         made.setsockopt(

@@ -256,10 +256,9 @@ class NodeDriver:
     def schedule_flush(self, session: LocalSession) -> None:
         """What that session has leaves now if it is the first of this reactor turn, else at the end of it."""
         if self._flush is None and not self._delivering and self._burst_now is None and self.stopped is None:
-            self.collect(session)
+            self._unflushed[session] = None
             self._send(self._hand_over())
-        else:
-            self.collect(session)
+        self.collect(session)
 
     def collect(self, session: LocalSession) -> None:
         """Hand over what that session has at the end of this reactor turn."""
@@ -340,8 +339,9 @@ class NodeDriver:
         outputs = self._engine.take_outputs()
         if self._recorder is not None:
             self._recorder.happened(outputs)
-        self.transport.send(datagrams)
-        self._outbox.extend(outputs)
+        if datagrams:
+            self.transport.send(datagrams)
+        self._outbox += outputs
 
     def _settle(self, now: float) -> None:
         """Send, deliver, wait for the next deadline."""
