@@ -8,7 +8,7 @@ methods and their arguments are the tables of ``doc/howto/perspective-broker.md`
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -135,9 +135,9 @@ class ClientAvatar(DeclaredMethods):
         self._session = session
 
     @property
-    def groups_joined(self) -> int:
-        """How many groups this client is in."""
-        return len(self._groups)
+    def groups_joined(self) -> Set[str]:
+        """The groups this client is in, now and later."""
+        return self._groups
 
     @property
     def queued_bytes(self) -> int:

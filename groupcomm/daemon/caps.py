@@ -148,5 +148,9 @@ CREDIT_STEP_BYTES: Final = 512 * 1024
 ANSWER_BACKLOG_BYTES: Final = 64 * 1024
 """While the kernel has not taken more than this of what was written to a channel, its requests are not answered."""
 
+ANSWER_SECONDS: Final = 0.002
+"""A send of which the client gets a copy itself is answered with the next events for it, or after so long: one wake-up
+less for each message. Others are answered at the end of the turn."""
+
 IO_BUFFER_BYTES: Final = 2 * 1024 * 1024
 """Asked of the kernel for each socket of a channel; it gives what it allows."""

@@ -6,7 +6,7 @@ request is answered. Nothing here looks at a single message. The records are in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -61,6 +61,10 @@ class ChannelClient(Protocol):
     def limits(self) -> DeliveryLimits:
         """When it is too slow."""
 
+    @property
+    def groups_joined(self) -> Set[str]:
+        """The groups it is in, now and later."""
+
     def channel_opened(self, channel: ServerChannel) -> NodeSession | None:
         """Its channel is there, for its session and its events from now on; None if the session is over."""
 
@@ -111,7 +115,8 @@ class ServerChannel:
     """One connection to a channel's socket: a stranger until ``HELLO``, then the way of a client's messages and events.
 
     Invariants: ``_unanswered`` are the bytes of the requests whose answer has not been written; requests reach the
-    session in their order; a request is answered once.
+    session in their order; a request is answered once, at the latest ``ANSWER_SECONDS`` after it was done if the client
+    keeps up with reading.
     """
 
     def __init__(self, clock: IReactorTime, hall: ChannelHall) -> None:
@@ -130,6 +135,8 @@ class ServerChannel:
         self._session: NodeSession | None = None
         self._queue: ChannelQueue
         self._lost = False
+        self._groups: Set[str] = frozenset()
+        self._copy_comes = False
         self._last_number = 0
         self._unanswered = 0
         self._destinations: dict[tuple[int, bytes], tuple[str, ...]] = {}
@@ -255,6 +262,7 @@ class ServerChannel:
             self._fail(number, size, error)
             return
         stable = flags & STABLE != 0
+        self._copy_comes = not (flags & SELF_DISCARD or self._groups.isdisjoint(destination))
         sent = session.send_payload(destination, payload, level, stable=stable, self_discard=flags & SELF_DISCARD != 0)
         accepted = self._single_done if stable else self._accepted
         sent.addCallbacks(accepted, self._failed, callbackArgs=(number, size), errbackArgs=(number, size))
@@ -297,10 +305,11 @@ class ServerChannel:
         self._hall.channel_named(self)
         self.reader.max_head, self.reader.max_payload = caps.MAX_HEAD_BYTES, caps.MAX_PAYLOAD_BYTES
         self._queue = ChannelQueue(
-            self._clock, self._stream.write, client.channel_too_slow, self._answer, client.limits
+            self._clock, self._write_events, client.channel_too_slow, self._answer, client.limits
         )
         self._client = client
         self._stream.write([record(WELCOME, VERSION)])
+        self._groups = client.groups_joined
         self._session = client.channel_opened(self)
 
     def _begin(self, number: int, payload_bytes: int) -> int:
@@ -320,7 +329,8 @@ class ServerChannel:
         self._done_number = number
         self._answers_size += size
         if self._answering is None and not self._lost:
-            self._answering = self._clock.callLater(0, self._turn_ended)
+            waits = self._copy_comes and self._unanswered * 4 < caps.CHANNEL_WINDOW_BYTES
+            self._answering = self._clock.callLater(caps.ANSWER_SECONDS if waits else 0, self._turn_ended)
 
     def _single_done(self, result: None, number: int, size: int) -> None:
         self._add_answer(record(DONE, number, flags=SINGLE), size)
@@ -353,17 +363,31 @@ class ServerChannel:
 
     def _answer(self) -> None:
         """Write the answers, unless the client is behind with reading."""
-        if self._lost or not self._answers_size:
-            return
-        if self._stream.backlog > caps.ANSWER_BACKLOG_BYTES or (self._session is not None and self._queue.busy):
-            return
+        if self._may_answer():
+            self._stream.write([self._take_answers()])
+
+    def _write_events(self, pieces: list[bytes]) -> None:
+        """Write events; answers that are due go along, so that the client wakes up once."""
+        if self._may_answer():
+            pieces.insert(0, self._take_answers())
+        self._stream.write(pieces)
+
+    def _may_answer(self) -> bool:
+        return (
+            self._answers_size > 0
+            and not self._lost
+            and self._stream.backlog <= caps.ANSWER_BACKLOG_BYTES
+            and (self._session is None or not self._queue.busy)
+        )
+
+    def _take_answers(self) -> bytes:
         answers, self._answers = self._answers, []
         if self._done_number:
             answers.append(record(DONE, self._done_number))
             self._done_number = 0
         self._unanswered -= self._answers_size
         self._answers_size = 0
-        self._stream.write([b"".join(answers)])
+        return b"".join(answers)
 
     # Large payloads.
 

@@ -416,6 +416,7 @@ class ChannelTests(ConnectionTests):
             else:
                 held.callback(None)
         session.held.clear()
+        self.world.advance(caps.ANSWER_SECONDS)
         self.world.result(sent[0])
         self.world.failure(sent[1]).trap(MessageTooLarge)
         self.world.result(sent[2])

@@ -358,6 +358,31 @@ class ServerChannelTests(ChannelCase):
         self.assertEqual(len(bob.kinds(MESSAGES)), 50)
         self.assertEqual(len(daemon.writes), 1)
 
+    def test_an_answer_goes_along_with_the_copy(self) -> None:
+        """Who gets a copy of what it sends is told with it that the send is done: one write, one wake-up."""
+        _, channel = self.open("alice")
+        self.send(channel, record(JOIN, 1, b"chat"))
+        channel.stream.peer.writes.clear()
+        self.send(channel, record(SEND, 2, b"chat", HI, 4))
+        self.assertEqual([each[0] for each in channel.records[-2:]], [DONE, MESSAGES])
+        self.assertEqual(len(channel.stream.peer.writes), 1)
+
+    def test_an_answer_does_not_wait_for_the_copy(self) -> None:
+        """If the copy is late the answer comes without; who gets no copy is answered at the end of the turn."""
+        _, channel = self.open("alice")
+        self.send(channel, record(JOIN, 1, b"chat"))
+        self.send(channel, record(SEND, 2, b"elsewhere", HI, 4))
+        self.send(channel, record(SEND, 3, b"chat", HI, 4 | SELF_DISCARD))
+        self.assertEqual([number for _, _, number, _, _ in channel.kinds(DONE)], [1, 2, 3])
+        session = self.world.node.sessions["alice"]
+        session.hold = True
+        self.send(channel, record(SEND, 4, b"chat", HI, 4))
+        session.release()
+        self.world.settle()
+        self.assertEqual(channel.kinds(DONE)[-1][2], 3)
+        self.world.advance(caps.ANSWER_SECONDS)
+        self.assertEqual(channel.kinds(DONE)[-1][2], 4)
+
     def test_errors_are_answered(self) -> None:
         """What cannot be done is refused with its number and the name of the error; what follows is done."""
         _, channel = self.open("alice")
