@@ -75,7 +75,7 @@ class Timing:
     blocked: float = 4.0
     leave: float = 3.0
     status: float = 0.05
-    prompt: float = 0.002
+    prompt: float = 0.0005
 
     def for_nodes(self, nodes: int) -> Timing:
         """The times among so many nodes: what each says to all is said more rarely in large views.

@@ -28,7 +28,7 @@ from twisted.logger import Logger
 from groupcomm.errors import EnvironmentFault, UsageError
 from groupcomm.net.filters import drop_from
 from groupcomm.net.interfaces import NetworkInterface
-from groupcomm.net.offload import ANCILLARY_BYTES, SegmentingSender, receive_runs, segment_size
+from groupcomm.net.offload import ANCILLARY_BYTES, MAX_SEGMENTS, SegmentingSender, receive_runs, segment_size
 from groupcomm.net.reactor import INodeReactor
 from groupcomm.outputs import Address, Datagram
 
@@ -361,9 +361,10 @@ class BurstPort(udp.Port):
     def read_burst(self, limit: int = BURST_DATAGRAMS) -> int:
         """Read until nothing waits or ``limit`` datagrams have been read; how many that were."""
         receive = self.socket.recvmsg
-        received, run_received = self._datagrams.datagramReceived, self._datagrams.run_received
         own = self.own
         left = limit
+        run: list[bytes] = []
+        run_size, run_source = 0, None
         while left > 0:
             try:
                 data, ancillary, _, source = receive(MAX_DATAGRAM_BYTES, ANCILLARY_BYTES)
@@ -376,14 +377,32 @@ class BurstPort(udp.Port):
                 self._count("own_runs")
                 left -= 1
                 continue
-            size = segment_size(ancillary, len(data)) if ancillary else len(data)
-            if size == len(data):
-                received(data, source)
-                left -= 1
-            else:
-                run_received(data, size, source)
-                left -= -(-len(data) // size)
+            size = len(data)
+            if ancillary and (segment := segment_size(ancillary, size)) != size:
+                self._give(run, run_source)
+                run = []
+                self._datagrams.run_received(data, segment, source)
+                left -= -(-size // segment)
+                continue
+            left -= 1
+            if run and not (source == run_source and size <= run_size and len(run) < MAX_SEGMENTS):
+                self._give(run, run_source)
+                run = []
+            if not run:
+                run_size, run_source = size, source
+            run.append(data)
+            if size < run_size:
+                self._give(run, run_source)
+                run = []
+        self._give(run, run_source)
         return limit - left
+
+    def _give(self, run: Sequence[bytes], source: Address | None) -> None:
+        """Hand on datagrams that came one after the other, of one size but for the last, as a run."""
+        if len(run) == 1:
+            self._datagrams.datagramReceived(run[0], cast(Address, source))
+        elif run:
+            self._datagrams.run_received(b"".join(run), len(run[0]), cast(Address, source))
 
 
 class _UnicastPort(BurstPort):

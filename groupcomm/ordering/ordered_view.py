@@ -84,7 +84,9 @@ _TAKE = Kind.TAKE
 _UNRELIABLE = Kind.UNRELIABLE
 _LEAST = Level.UNRELIABLE
 
-_REORDER_SECONDS = 0.001
+_REORDER_SECONDS = 0.0005
+_LOSSY_SECONDS = 10.0
+_LEAST_REPEAT_SECONDS = 0.0015
 _LEAST_TAIL_SECONDS = 0.005
 _HANDOVER_SECONDS = 1.0
 _HANDOVER_SHARE = 2 / 3
@@ -190,7 +192,7 @@ class OrderedView:
         self._reported = [(first, first)] * size
         self._touched: set[int] = set()
         self._more = False
-        self._first_tail_wait = _LEAST_TAIL_SECONDS
+        self._first_tail_wait = self._repeat_wait = 0.0
         self._measure_tail()
         self._moved: set[int] = set()
         self._rose: set[int] = set()
@@ -209,6 +211,8 @@ class OrderedView:
         self._full_wanted = False
         self._tail_at = inf
         self._tail_wait = 0.0
+        self._repeat_at = inf
+        self._lossy_until = -inf
         self._ask_at = inf
         self._ask_wait = 0.0
         self._unreliable_sent = 0
@@ -248,7 +252,7 @@ class OrderedView:
         elif kind == _TAIL:
             self._tail_came(sender, Tail.decode(Reader(packet, HEADER_BYTES)), now)
         elif kind == _SUMMARY:
-            self._summary_came(sender, Summary.decode(Reader(packet, HEADER_BYTES)))
+            self._summary_came(sender, Summary.decode(Reader(packet, HEADER_BYTES)), now)
         elif kind == _UNRELIABLE:
             self._unreliable_came(sender, header.sequence, packet)
 
@@ -286,7 +290,7 @@ class OrderedView:
             now: the time.
 
         Returns:
-            Whether they are data of one stream in order and all new; if not, nothing is done.
+            Whether they are data of one stream; if not, nothing is done.
         """
         sender = header.sender
         if self.frozen or sender >= len(self.streams) or sender == self.setup.me:
@@ -294,19 +298,36 @@ class OrderedView:
         packets = split_run(data, size_bytes)
         if packets is None:
             return False
-        flags, low, bodies = packets
+        flags, lows, bodies = packets
+        begin, count = 0, len(lows)
+        while begin < count:
+            end = begin + 1
+            if lows[begin:] == tuple(range(lows[begin], lows[begin] + count - begin)):
+                end = count
+            while end < count and lows[end] == lows[end - 1] + 1:
+                end += 1
+            first = widen(lows[begin], self.streams[sender].contiguous)
+            run = PacketRun(first, flags[begin:end], bodies[begin:end], data, size_bytes, begin * size_bytes)
+            if not self._take_run(sender, run, now):
+                for number in range(begin, end):
+                    packet = data[number * size_bytes : (number + 1) * size_bytes]
+                    self._numbered(Header(packet), packet, now)
+            begin = end
+        return True
+
+    def _take_run(self, sender: int, run: PacketRun, now: float) -> bool:
+        """Take in packets that are all new; False, and nothing is done, if they must be taken one by one."""
         stream = self.streams[sender]
-        first = widen(low, stream.contiguous)
-        kinds = set(flags)
-        if first > stream.contiguous + 1 and any(flag & UNORDERED for flag in kinds):
+        kinds = set(run.flags)
+        if run.first > stream.contiguous + 1 and any(flag & UNORDERED for flag in kinds):
             return False
-        if not stream.accept_run(PacketRun(first, flags, bodies, data, size_bytes), now, self._reorder_wait(sender)):
+        if not stream.accept_run(run, now, self._reorder_wait(sender)):
             return False
         self._look_for_gaps(sender)
         self._touched.add(sender)
         for flag in kinds:
             if flag & WANTS_STATUS:
-                self._report_soon(sender, first + flags.rfind(flag))
+                self._report_soon(sender, run.first + run.flags.rfind(flag))
         if self._processed[sender] < stream.contiguous:
             self._advance(sender)
             if self._stamped:
@@ -460,9 +481,10 @@ class OrderedView:
         if nack.asked != self.setup.me:
             stream.postpone(nack.ranges, now + rtt)
             return
+        lost = self._repairs.ask(asker, nack.stream, nack.ranges, stream.held.__contains__, now, rtt)
         if nack.stream == self.setup.me and not self.frozen:
-            self.window.lost(now, rtt)
-        self._repairs.ask(asker, nack.stream, nack.ranges, stream.held.__contains__, now, rtt)
+            self.window.lost(asker, lost, now)
+            self._lossy_until = now + _LOSSY_SECONDS
 
     def _status_came(self, sender: int, flags: int, status: Status, now: float) -> None:
         me = self.setup.me
@@ -488,11 +510,13 @@ class OrderedView:
             self._rooms[sender] = status.room_bytes
             self.window.grant_bytes = max(1024, min(self._rooms))
         if before != (self._stability.stable[me], self._stability.delivered[me]):
-            self._acknowledge()
+            self._acknowledge(now)
 
     def _measure_tail(self) -> None:
         """How long after the last packet the others are told how far this node's stream goes."""
-        self._first_tail_wait = max(_LEAST_TAIL_SECONDS, *(2 * rtt.or_initial for rtt in self._rtts))
+        farthest = max(rtt.or_initial for rtt in self._rtts)
+        self._first_tail_wait = max(_LEAST_TAIL_SECONDS, 2 * farthest)
+        self._repeat_wait = max(_LEAST_REPEAT_SECONDS, farthest)
         if self._summed:
             self._first_tail_wait = max(self._first_tail_wait, self._status_seconds / 2)
 
@@ -509,7 +533,7 @@ class OrderedView:
                 del self._awaited[stream]
         self._summary_at = min(self._summary_at, due)
 
-    def _summary_came(self, sender: int, summary: Summary) -> None:
+    def _summary_came(self, sender: int, summary: Summary, now: float) -> None:
         """What the reports of all nodes together say."""
         if sender != self._collector or not self._summed:
             raise MalformedPacket("a summary of one who sums nothing up")
@@ -520,12 +544,12 @@ class OrderedView:
             if self._stability.sum_came(entry):
                 self._rose.add(entry.stream)
                 if entry.stream == me:
-                    self._acknowledge()
+                    self._acknowledge(now)
         self.window.grant_bytes = max(1024, summary.room_bytes)
 
-    def _acknowledge(self) -> None:
+    def _acknowledge(self, now: float) -> None:
         stable, delivered = self._stability.stable, self._stability.delivered[self.setup.me]
-        self.window.acknowledged(stable[self.setup.me], delivered)
+        self.window.acknowledged(stable[self.setup.me], delivered, now)
         if not self._awaiting:
             return
         done = [item for item in self._awaiting if item[0] <= delivered]
@@ -624,7 +648,7 @@ class OrderedView:
         if sending.pending:
             control_only = not self._release.open
             while sending.pending and (plan := sending.next_packets(control_only=control_only)) is not None:
-                self._emit_data(plan)
+                self._emit_data(plan, now)
             if sending.ask_for and not sending.granted:
                 self._ask_for_slot()
         if own.contiguous == before:
@@ -633,9 +657,19 @@ class OrderedView:
             self._order(now)
         self._tail_wait = self._first_tail_wait
         self._tail_at = now + self._tail_wait
+        if now < self._lossy_until:
+            self._repeat_at = now + self._repeat_wait
         return True
 
-    def _emit_data(self, plan: PacketPlan) -> None:
+    def _repeat_last(self) -> None:
+        """Nothing followed the last packet, and packets get lost here: nobody would miss it. Send it once more."""
+        self._repeat_at = inf
+        packet = self._own.packet(self._own.contiguous)
+        if packet is not None:
+            self.out.append((packet, None, 0))
+            self._counters.up("packets_repeated")
+
+    def _emit_data(self, plan: PacketPlan, now: float) -> None:
         """Number the packets of a plan, hand them out, and take this node's own copies of the frames that end."""
         me, bodies, flags = self.setup.me, plan.bodies, plan.flags
         first, count, last_size = self._own.contiguous + 1, len(bodies), len(bodies[-1])
@@ -655,8 +689,8 @@ class OrderedView:
         last = self._own.contiguous
         if count > 1:
             size = len(bodies[0]) + PACKET_OVERHEAD_BYTES
-            self.window.sent(last - 1, size, slotted=plan.slotted, count=count - 1)
-        self.window.sent(last, last_size + PACKET_OVERHEAD_BYTES, slotted=plan.slotted)
+            self.window.sent(last - 1, size, slotted=plan.slotted, count=count - 1, now=now)
+        self.window.sent(last, last_size + PACKET_OVERHEAD_BYTES, slotted=plan.slotted, now=now)
         if plan.ends:
             self._tickets(plan.ends, last)
         assembly = self._assemblies[me]
@@ -787,6 +821,8 @@ class OrderedView:
         if self.frozen:
             return False
         self._report(now)
+        if now >= self._repeat_at:
+            self._repeat_last()
         if now >= self._tail_at:
             self._send_tail(now)
         if now >= self._again_at:
@@ -817,7 +853,7 @@ class OrderedView:
         return self._release.safe_waits or (self._slots.waiting and self._orders)
 
     def _repair(self, now: float) -> None:
-        budget = max(self.window.window_bytes / 4, 64 * 1024) / max(
+        budget = max(self.window.window_bytes / 2, 64 * 1024) / max(
             0.001, min((rtt.or_initial for index, rtt in enumerate(self._rtts) if index != self.setup.me), default=1.0)
         )
         everyone = len(self.streams) > self._config.suppression_nodes
@@ -899,7 +935,7 @@ class OrderedView:
             self._more = True
             self._tell(entry.stream, now)
             if entry.stream == self.setup.me:
-                self._acknowledge()
+                self._acknowledge(now)
 
     def _delivered_through(self, index: int) -> int:
         waiting = self._release.waiting_from(index)
@@ -997,7 +1033,9 @@ class OrderedView:
         deadline = min(deadline, self._repairs.due_at())
         if self.frozen:
             return deadline
-        return min(deadline, self._status_at, self._tail_at, self._ask_at, self._again_at, self._summary_at)
+        return min(
+            deadline, self._status_at, self._tail_at, self._repeat_at, self._ask_at, self._again_at, self._summary_at
+        )
 
     # ---- the end of the view -------------------------------------------------------------------------------------
 

@@ -3,14 +3,26 @@
 Two bounds, both must allow: the congestion window limits bytes that not all have *received*, the grant limits bytes
 that not all have *delivered*. The first follows the network, the second keeps receivers from being filled with what
 they cannot deliver yet. Control packets are counted by neither, frames with a slot only by the first.
+
+The congestion window follows the receiver that lacks most. A round lasts from a packet until all have it. Rounds that
+are long mean a queue, or a distance: there the window halves at a loss and grows by a packet each round, as TCP's does
+(RFC 5681), so that both get their share. In a short round a lost packet is back before anybody misses it, and says
+little about congestion: the window gives way in proportion to what was lost (as DCTCP does, RFC 8257, section 3.3) and
+grows by a fraction of itself.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from groupcomm.limits import MIN_WINDOW_BYTES
+
+LONG_ROUND_SECONDS: Final = 0.02
+"""From here on a round is long: more than the repair of a loss on a local network takes."""
+
+_GROWTH: Final = 16
+_PACKET_BYTES: Final = 1400
 
 _Sent: TypeAlias = tuple[int, int, int]
 """Packets that left together: the number of the last, the size of each, and all bytes sent up to it."""
@@ -21,19 +33,26 @@ class Window:
 
     Attributes:
         window_bytes: the congestion window: from ``MIN_WINDOW_BYTES`` to the grant.
+        round_seconds: how long rounds last, smoothed as a round-trip time is; 0.0 before the first has ended.
         grant_bytes: this node's share of every receiver's room.
     """
 
     __slots__ = (
         "_cut_at",
         "_delivered_total",
+        "_losses",
         "_received_total",
+        "_round_at",
+        "_round_end",
+        "_round_packets",
+        "_round_peak_bytes",
         "_threshold",
         "_total",
         "_total_granted",
         "_undelivered",
         "_unreceived",
         "grant_bytes",
+        "round_seconds",
         "window_bytes",
     )
 
@@ -46,8 +65,13 @@ class Window:
         self._undelivered: deque[_Sent] = deque()
         self._total = self._total_granted = 0
         self._received_total = self._delivered_total = 0
+        self.round_seconds = 0.0
+        self._round_end: int | None = None
+        self._round_at = 0.0
+        self._round_packets = self._round_peak_bytes = 0
+        self._losses: dict[int, int] = {}
 
-    def sent(self, number: int, size: int, *, slotted: bool, count: int = 1) -> None:
+    def sent(self, number: int, size: int, *, slotted: bool, count: int = 1, now: float = 0.0) -> None:
         """Packets have left; ``slotted`` bytes do not count against the grant.
 
         Args:
@@ -55,30 +79,62 @@ class Window:
             size: bytes of each.
             slotted: see above.
             count: how many.
+            now: the time.
         """
         self._total += size * count
         self._unreceived.append((number, size, self._total))
         granted = 0 if slotted else size
         self._total_granted += granted * count
         self._undelivered.append((number, granted, self._total_granted))
+        self._round_packets += count
+        if self._round_end is None:
+            self._begin_round(number, now)
 
-    def acknowledged(self, received: int, delivered: int) -> None:
+    def _begin_round(self, number: int, now: float) -> None:
+        self._round_end, self._round_at = number, now
+        self._round_packets = 1
+        self._round_peak_bytes = 0
+        self._losses.clear()
+
+    def acknowledged(self, received: int, delivered: int, now: float = 0.0) -> None:
         """All have received up to ``received`` and delivered up to ``delivered``; the window opens by what is new."""
         before = self._received_total
+        self._round_peak_bytes = max(self._round_peak_bytes, self._total - before)
         self._received_total = _total_up_to(self._unreceived, received, before)
         self._delivered_total = _total_up_to(self._undelivered, delivered, self._delivered_total)
         new = self._received_total - before
         if new <= 0:
             return
-        if self.window_bytes < self._threshold:
-            self.window_bytes += new
-        else:
-            self.window_bytes += max(1, new * 1400 // self.window_bytes)
-        self.window_bytes = min(self.window_bytes, self.grant_bytes)
+        if self.window_bytes < self._threshold and 2 * self._round_peak_bytes >= self.window_bytes:
+            self.window_bytes = min(self.window_bytes + new, self.grant_bytes)
+        if self._round_end is not None and received >= self._round_end:
+            self._end_round(now)
 
-    def lost(self, now: float, rtt: float) -> None:
-        """A receiver asked for a packet: halve, at most once per round trip."""
-        if now - self._cut_at < rtt:
+    def _end_round(self, now: float) -> None:
+        """All have what was the last packet when the round began: judge by what was lost meanwhile."""
+        seconds = now - self._round_at
+        self.round_seconds = (
+            seconds if not self.round_seconds else self.round_seconds + (seconds - self.round_seconds) / 8
+        )
+        used = 2 * self._round_peak_bytes >= self.window_bytes
+        window = self.window_bytes
+        long = self.round_seconds >= LONG_ROUND_SECONDS
+        if self._losses and not long:
+            lost = min(1.0, max(self._losses.values()) / self._round_packets)
+            window -= int(window * lost / 2)
+            self._threshold = min(self._threshold, window)
+        if used and self.window_bytes >= self._threshold:
+            window += _PACKET_BYTES if long else window // _GROWTH
+        self.window_bytes = min(max(window, MIN_WINDOW_BYTES), self.grant_bytes)
+        if self._unreceived:
+            self._begin_round(self._unreceived[-1][0], now)
+        else:
+            self._round_end = None
+
+    def lost(self, asker: int, packets: int, now: float) -> None:
+        """A receiver asks for packets; in long rounds halve, at most once per round."""
+        self._losses[asker] = self._losses.get(asker, 0) + packets
+        if self.round_seconds < LONG_ROUND_SECONDS or now - self._cut_at < self.round_seconds:
             return
         self._cut_at = now
         self.window_bytes = max(MIN_WINDOW_BYTES, self.window_bytes // 2)

@@ -37,8 +37,13 @@ class RepairQueue:
 
     def ask(
         self, asker: int, stream: int, ranges: Iterable[Range], holds: Callable[[int], bool], now: float, rtt: float
-    ) -> None:
-        """Node ``asker`` lacks these packets of ``stream``; those that ``holds`` says are here will be repaired."""
+    ) -> int:
+        """Node ``asker`` lacks these packets of ``stream``; those that ``holds`` says are here will be repaired.
+
+        Returns:
+            How many that are.
+        """
+        taken = 0
         room = MAX_REPAIR_PACKETS
         for item in ranges:
             for number in range(item.first, min(item.last, item.first + room - 1) + 1):
@@ -47,10 +52,12 @@ class RepairQueue:
                 if now - self._repaired_at.get(key, -inf) < rtt or not holds(number):
                     continue
                 self._asked[key] = self._asked.get(key, 0) | 1 << asker
+                taken += 1
             if room <= 0:
                 break
         if self._asked and self._flush_at == inf:
             self._flush_at = now + min(rtt / 4, COLLECT_SECONDS)
+        return taken
 
     def take(
         self, now: float, size_of: Callable[[int, int], int], budget_per_second: float, burst_bytes: int

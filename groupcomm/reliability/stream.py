@@ -39,19 +39,22 @@ class PacketRun:
         bodies: what follows the header of each; emptied once they have been looked into.
     """
 
-    __slots__ = ("_data", "_size_bytes", "bodies", "first", "flags", "last")
+    __slots__ = ("_data", "_size_bytes", "_start", "bodies", "first", "flags", "last")
 
-    def __init__(self, first: int, flags: bytes, bodies: Sequence[bytes], data: bytes, size_bytes: int) -> None:
+    def __init__(
+        self, first: int, flags: bytes, bodies: Sequence[bytes], data: bytes, size_bytes: int, start: int = 0
+    ) -> None:
         self.first = first
         self.last = first + len(flags) - 1
         self.flags = flags
         self.bodies = bodies
         self._data = data
         self._size_bytes = size_bytes
+        self._start = start
 
     def packet(self, number: int) -> bytes:
         """One of them."""
-        at = (number - self.first) * self._size_bytes
+        at = self._start + (number - self.first) * self._size_bytes
         return self._data[at : at + self._size_bytes]
 
 

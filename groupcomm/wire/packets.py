@@ -132,29 +132,27 @@ def is_data_run(data: bytes, size_bytes: int) -> bool:
     return size_bytes > HEADER_BYTES and data[:2] == _VERSION_AND_KIND[Kind.DATA] and not data[2] & SEALED
 
 
-def split_run(data: bytes, size_bytes: int) -> tuple[bytes, int, Sequence[bytes]] | None:
-    """Data packets of one stream with consecutive numbers, one behind the other.
+def split_run(data: bytes, size_bytes: int) -> tuple[bytes, Sequence[int], Sequence[bytes]] | None:
+    """Data packets of one stream, one behind the other.
 
     Args:
         data: all of them.
         size_bytes: of each but the last, which may be shorter; more than a header.
 
     Returns:
-        The flags of each, the low 32 bits of the first number, and the bodies; None if they are anything else.
+        The flags, the low 32 bits of the number, and the body of each; None if they are anything else.
     """
     count, last_bytes = -(-len(data) // size_bytes), (len(data) - 1) % size_bytes + 1
     if last_bytes <= HEADER_BYTES:
         return None
     fields = _run_format(count, size_bytes - HEADER_BYTES, last_bytes - HEADER_BYTES).unpack(data)
-    heads, first = fields[0::3], fields[1]
-    if fields[1::3] != tuple(range(first, first + count)):
-        return None
+    heads = fields[0::3]
     head = heads[0]
-    if heads.count(head) != count:
-        if any(other[:2] != head[:2] or other[3:] != head[3:] for other in set(heads)):
-            return None
-        return bytes([other[2] for other in heads]), first, fields[2::3]
-    return head[2:3] * count, first, fields[2::3]
+    if heads.count(head) == count:
+        return head[2:3] * count, fields[1::3], fields[2::3]
+    if any(other[:2] != head[:2] or other[3:] != head[3:] for other in set(heads)):
+        return None
+    return bytes([other[2] for other in heads]), fields[1::3], fields[2::3]
 
 
 def widen(low: int, near: int) -> int:
