@@ -113,7 +113,7 @@ class ClientChannel:
                     ended = event[:1] == ("closed",)
                     self._receiver.batch_received([event])
                 elif kind == FAILED:
-                    self.outbox.answered(number, as_local_error(head, payload.decode("utf-8", "replace")))
+                    self.outbox.answered(number, as_local_error(head, bytes(payload).decode("utf-8", "replace")))
                 elif kind == WELCOME and not self.ready.called:
                     self.ready.callback(True)
         except PeerError as error:

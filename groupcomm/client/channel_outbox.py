@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from groupcomm.client.outbox import WAITING_BYTES, Destination
 from groupcomm.daemon import caps
+from groupcomm.daemon.caps import LARGE_RECORD_BYTES
 from groupcomm.daemon.records import (
     HEADER,
     JOIN,
@@ -35,6 +36,7 @@ from groupcomm.events import Level
 from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_FRAME_MESSAGES, MAX_MESSAGE_BYTES
 from groupcomm.packing import pack_messages
 from groupcomm.sessions import all_of
+from groupcomm.wire.codec import varint
 
 _LENGTH_BYTES: Final = 4
 """What a message takes in a frame beside its data, at most."""
@@ -44,6 +46,9 @@ _HEAD_BYTES: Final = 16
 
 _MESSAGE_BYTES: Final = 64
 """What a waiting message counts beside its data."""
+
+_HEAD_OF_ONE: Final = pack_messages([b""])[:-1]
+"""How a payload of one message begins: with its size it is whole."""
 
 _REMEMBERED_HEADS: Final = 256
 _KINDS: Final = {"join": JOIN, "leave": LEAVE, "logout": LOGOUT}
@@ -76,6 +81,13 @@ class _Request:
     waiting_bytes: int = 0
     number: int = 0
     size: int = 0
+
+    def payload(self) -> tuple[bytes, ...]:
+        """What the record holds, in pieces: a large message is not copied to be packed."""
+        messages = self.messages
+        if len(messages) == 1 and len(messages[0]) > LARGE_RECORD_BYTES:
+            return _HEAD_OF_ONE + varint(len(messages[0])), messages[0]
+        return (pack_messages(messages),) if messages else ()
 
 
 class ChannelOutbox:
@@ -278,7 +290,7 @@ class ChannelOutbox:
             size = request.payload_bytes + caps.REQUEST_BYTES
             if self._unanswered_bytes and self._unanswered_bytes + size > caps.CHANNEL_WINDOW_BYTES:
                 break
-            payload = pack_messages(request.messages) if request.messages else b""
+            payload = request.payload()
             waiting.popleft()
             self._waiting_bytes -= request.waiting_bytes
             self._number += 1
@@ -290,9 +302,9 @@ class ChannelOutbox:
             else:
                 self._single[self._number] = request
             head = request.head
-            pieces.append(HEADER.pack(request.kind, request.flags, len(head), len(payload), self._number) + head)
-            if payload:
-                pieces.append(payload)
+            size = sum(map(len, payload))
+            pieces.append(HEADER.pack(request.kind, request.flags, len(head), size, self._number) + head)
+            pieces += payload
         if pieces:
             self._write(pieces)
 

@@ -35,6 +35,7 @@ from groupcomm.daemon.records import (
     STABLE,
     VERSION,
     WELCOME,
+    Payload,
     Record,
     RecordError,
     RecordReader,
@@ -242,8 +243,9 @@ class ServerChannel:
 
     # Requests.
 
-    def _send(self, flags: int, number: int, head: bytes, payload: bytes) -> None:
+    def _send(self, flags: int, number: int, head: bytes, payload: Payload) -> None:
         size = self._begin(number, len(payload))
+        payload = bytes(payload)
         session = self._session
         private = flags & PRIVATE
         destination = self._destinations.get((private, head))

@@ -12,7 +12,7 @@ from typing import Final
 
 from groupcomm.batches import MessageBatch, SessionEvent
 from groupcomm.daemon.channel_queue import Outgoing
-from groupcomm.daemon.records import EVENT, HEADER, MESSAGES, record
+from groupcomm.daemon.records import EVENT, HEADER, MESSAGES, Payload, record
 from groupcomm.daemon.vocabulary import (
     UnknownForm,
     group_view_from_text,
@@ -22,6 +22,8 @@ from groupcomm.daemon.vocabulary import (
 )
 from groupcomm.events import Event, Level
 from groupcomm.identity import GroupViewId, MemberId
+from groupcomm.packing import pack_messages
+from groupcomm.wire.codec import Reader
 
 REMEMBERED_HEADS: Final = 1024
 """Heads remembered by one encoder or reader; when it is full it begins anew."""
@@ -80,14 +82,14 @@ def event_record(plain: object) -> bytes:
     return record(EVENT, payload=json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode("utf-8"))
 
 
-def read_event(payload: bytes) -> tuple[object, ...]:
+def read_event(payload: Payload) -> tuple[object, ...]:
     """The plain form of an event.
 
     Raises:
         UnknownForm: it is none.
     """
     try:
-        plain = json.loads(payload)
+        plain = json.loads(bytes(payload))
     except (ValueError, RecursionError) as error:
         raise UnknownForm(f"an event that cannot be read: {error!r:.120}") from None
     if not isinstance(plain, list):
@@ -104,7 +106,7 @@ class BatchReader:
     def __init__(self) -> None:
         self._heads: dict[bytes, tuple[MemberId, GroupViewId | None, tuple[str, ...]]] = {}
 
-    def read(self, flags: int, head: bytes, payload: bytes) -> MessageBatch:
+    def read(self, flags: int, head: bytes, payload: Payload) -> MessageBatch:
         """The batch of a ``MESSAGES`` record.
 
         Raises:
@@ -115,7 +117,12 @@ class BatchReader:
             known = self._read_head(head)
         if flags > max(Level):
             raise UnknownForm(f"there is no level {flags}")
-        return MessageBatch(known[2], known[0], _LEVELS[flags], known[1], payload)
+        if isinstance(payload, bytes):
+            return MessageBatch(known[2], known[0], _LEVELS[flags], known[1], payload)
+        size, start = _only_message(payload)
+        if start + size != len(payload):
+            return MessageBatch(known[2], known[0], _LEVELS[flags], known[1], bytes(payload))
+        return _LargeMessage(known[2], known[0], _LEVELS[flags], known[1], bytes(payload[start:]))
 
     def _read_head(self, head: bytes) -> tuple[MemberId, GroupViewId | None, tuple[str, ...]]:
         try:
@@ -129,4 +136,36 @@ class BatchReader:
         return known
 
 
+class _LargeMessage(MessageBatch):
+    """A batch of one message that was taken from where it was read, without the payload around it."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, groups: tuple[str, ...], sender: MemberId, level: Level, view: GroupViewId | None, message: bytes
+    ) -> None:
+        super().__init__(groups, sender, level, view, _HEAD_OF_ONE)
+        self._messages = [message]
+
+    @property
+    def payload(self) -> bytes:
+        """The message, packed."""
+        assert self._messages is not None
+        return pack_messages(self._messages)
+
+    @payload.setter
+    def payload(self, payload: bytes) -> None:
+        """There is none."""
+
+
+def _only_message(payload: memoryview) -> tuple[int, int]:
+    """The size of the message and where it begins, if there is but one; sizes that fit nothing otherwise."""
+    reader = Reader(bytes(payload[:_MAX_HEAD_BYTES]))
+    if reader.number() != 1 or reader.number() != 1:
+        return 0, 0
+    return reader.number(), reader.at
+
+
 _LEVELS: Final = tuple(Level)
+_HEAD_OF_ONE: Final = pack_messages([b""])
+_MAX_HEAD_BYTES: Final = 16

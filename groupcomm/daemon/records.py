@@ -34,7 +34,10 @@ SELF_DISCARD: Final = 16
 PRIVATE: Final = 32
 SINGLE: Final = 1
 
-Record: TypeAlias = tuple[int, int, int, bytes, bytes]
+Payload: TypeAlias = bytes | memoryview
+"""A large payload is a view of a buffer that holds something else soon: good until the next read."""
+
+Record: TypeAlias = tuple[int, int, int, bytes, Payload]
 """Kind, flags, number, head, payload."""
 
 
@@ -49,15 +52,21 @@ def record(kind: int, number: int = 0, head: bytes = b"", payload: bytes = b"", 
 
 _shared_buffer = memoryview(bytearray(READ_BYTES))
 
+_SPARE_BYTES: Final = 2 * 1024 * 1024
+"""A buffer for a large payload up to this size is kept for the next one: fresh memory costs more than copying."""
+
+_spare_buffers: list[bytearray] = []
+
 
 class RecordReader:
     """Cuts a stream of bytes into records.
 
     All readers of a process read into one buffer: whoever gets ``buffer`` fills it and calls ``received`` before anyone
-    else gets it. A record that is not whole is kept as bytes of its own.
+    else gets it. A record that is not whole is kept as bytes of its own; the payload of a large one is read into a
+    buffer of its own, which is not made before it is read on.
 
-    Invariants: ``_tail`` is shorter than a header, a head and ``LARGE_RECORD_BYTES``; ``_parts`` are bytes that have
-    come of one larger payload, ``missing`` those that have not.
+    Invariants: ``_tail`` is shorter than a header, a head and ``LARGE_RECORD_BYTES``; while ``missing`` is not 0 the
+    payload of ``_begun`` is ``_first``, or the beginning of ``_large_buffer``.
 
     Attributes:
         max_head: the largest head.
@@ -79,10 +88,16 @@ class RecordReader:
         self._large = large
         self._tail = b""
         self._begun: tuple[int, int, int, bytes] = (0, 0, 0, b"")
-        self._parts: list[bytes] = []
+        self._size = 0
+        self._first = b""
+        self._large_buffer: bytearray | None = None
 
     def buffer(self) -> memoryview:
         """Where the next bytes of the stream are to be put."""
+        if self.missing:
+            return self._large_view()[self._size - self.missing :]
+        if self._large_buffer is not None:
+            self._give_back()
         tail = self._tail
         if tail:
             _shared_buffer[: len(tail)] = tail
@@ -100,13 +115,10 @@ class RecordReader:
         at = 0
         records: list[Record] = []
         if self.missing:
-            at = min(end, self.missing)
-            self._parts.append(bytes(view[:at]))
-            self.missing -= at
-            if self.missing:
-                return records
-            records.append((*self._begun, b"".join(self._parts)))
-            self._parts.clear()
+            self.missing -= count
+            if not self.missing:
+                records.append((*self._begun, self._large_view()))
+            return records
         unpack = HEADER.unpack_from
         while end - at >= HEADER_BYTES:
             kind, flags, head_bytes, payload_bytes, number = unpack(view, at)
@@ -118,7 +130,8 @@ class RecordReader:
             if stop > end:
                 if payload_bytes > LARGE_RECORD_BYTES and middle <= end:
                     self._begun = (kind, flags, number, bytes(view[start:middle]))
-                    self._parts.append(bytes(view[middle:end]))
+                    self._first = bytes(view[middle:end])
+                    self._size = payload_bytes
                     self.missing = stop - end
                     at = end
                     if self._large is not None:
@@ -128,3 +141,20 @@ class RecordReader:
             at = stop
         self._tail = bytes(view[at:end])
         return records
+
+    def _large_view(self) -> memoryview:
+        """The buffer of the large payload that has begun."""
+        buffer = self._large_buffer
+        if buffer is None:
+            spare = _spare_buffers.pop() if _spare_buffers else bytearray()
+            buffer = spare if len(spare) >= self._size else bytearray(self._size + READ_BYTES)
+            self._large_buffer = buffer
+            buffer[: len(self._first)] = self._first
+            self._first = b""
+        return memoryview(buffer)[: self._size]
+
+    def _give_back(self) -> None:
+        """What was read is done with."""
+        buffer, self._large_buffer = self._large_buffer, None
+        if buffer is not None and len(buffer) <= _SPARE_BYTES:
+            _spare_buffers[:] = [buffer]

@@ -36,6 +36,7 @@ from groupcomm.daemon.records import (
     record,
 )
 from groupcomm.daemon.vocabulary import EventReader, UnknownForm
+from groupcomm.errors import MalformedPacket
 from groupcomm.events import Departure, Event, Left, Level, Reason, TransitionalSignal, Undeliverable, View
 from groupcomm.identity import GroupViewId, MemberId
 from groupcomm.packing import pack_messages
@@ -58,13 +59,16 @@ class RecordTests(SynchronousTestCase):
 
     @staticmethod
     def read(reader: RecordReader, data: bytes, step: int) -> list[Record]:
-        records = []
+        records: list[Record] = []
         while data:
             buffer = reader.buffer()
             count = min(step, len(buffer), len(data))
             buffer[:count] = data[:count]
             data = data[count:]
-            records += reader.received(count)
+            records += [
+                (kind, flags, number, head, bytes(payload))
+                for kind, flags, number, head, payload in reader.received(count)
+            ]
         return records
 
     def test_any_cut(self) -> None:
@@ -146,6 +150,17 @@ class EventFormTests(SynchronousTestCase):
             self.assertEqual(again.messages, [b"1", b"22"])
         ((first, _), (second, _)) = encoder.encode([batches[0]] * 2)
         self.assertEqual(first, second)
+
+    def test_a_large_message(self) -> None:
+        """A payload that is only lent becomes a batch that keeps: of one message, or of several."""
+        for messages in ([b"x" * 300_000], [b"1" * 200_000, b"2"], [b"1", b"1"], []):
+            lent = bytearray(pack_messages(messages))
+            batch = BatchReader().read(4, b"a@n1#7.1\n\ng", memoryview(lent))
+            lent[:] = bytes(len(lent))
+            self.assertEqual((batch.messages, len(batch)), (messages, len(messages)))
+            self.assertEqual(batch.payload, pack_messages(messages))
+            self.assertEqual([message.data for message in batch], messages)
+        self.assertRaises(MalformedPacket, BatchReader().read, 4, b"a@n1#7.1\n\ng", memoryview(b"\1\1\5"))
 
     def test_what_is_remembered_is_bounded(self) -> None:
         """A client in ever new groups does not make the daemon or the library remember them all."""

@@ -42,7 +42,7 @@ class Collector:
         self.broken = ""
 
     def records_received(self, records: list[Record]) -> None:
-        self.records += records
+        self.records += [(kind, flags, number, head, bytes(payload)) for kind, flags, number, head, payload in records]
         if len(self.records) == self.expected:
             self.complete.callback(None)
 

@@ -438,7 +438,7 @@ class RawChannel:
         self.stream: MemoryStream
 
     def records_received(self, records: list[Record]) -> None:
-        self.records += records
+        self.records += [(kind, flags, number, head, bytes(payload)) for kind, flags, number, head, payload in records]
 
     def broke_protocol(self, text: str) -> None:
         raise AssertionError(text)
