@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from attrs import frozen
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.events import Level
-from groupcomm.limits import LARGE_FRAME_BYTES
+from groupcomm.limits import LARGE_FRAME_BYTES, PACKET_OVERHEAD_BYTES
 from groupcomm.ordering.assembly import Assembly
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing
 from groupcomm.ordering.release import Release
-from groupcomm.ordering.sending import PacketPlan, Sending
+from groupcomm.ordering.sending import RUN_PACKETS, PacketPlan, Sending
 from groupcomm.reliability.flow import Window
 from groupcomm.reliability.outbox import Outbox
 from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, SLOTTED, STAMP_POSITION, UNORDERED, WANTS_STATUS
-from tests.ordering.made import AGREED, CAUSAL, FIFO, RELIABLE, SAFE, frame, outgoing, packet
+from tests.ordering.made import AGREED, CAUSAL, FIFO, RELIABLE, SAFE, frame, outgoing
 
 MTU = 1400
 ROOM = MTU - HEADER_BYTES - STAMP_POSITION.size
 MEBIBYTE = 1024 * 1024
+
+
+@frozen
+class Packet:
+    """One packet that leaves."""
+
+    body: bytes
+    flags: int
+    ends: list[Outgoing]
+
+
+def one_by_one(plan: PacketPlan) -> list[Packet]:
+    """The packets of a plan."""
+    last = len(plan.bodies) - 1
+    return [
+        Packet(body, flags, plan.ends if index == last else [])
+        for index, (body, flags) in enumerate(zip(plan.bodies, plan.flags, strict=True))
+    ]
 
 
 class SendingCase(SynchronousTestCase):
@@ -37,21 +58,28 @@ class SendingCase(SynchronousTestCase):
         self.outbox.put(session, sent, len(body))
         return sent
 
-    def packets(self, *, control_only: bool = False) -> list[PacketPlan]:
-        """All packets that may leave now."""
+    def plans(self, *, control_only: bool = False) -> list[PacketPlan]:
+        """All that may leave now, as it leaves."""
         plans = []
-        while (plan := self.sending.next_packet(control_only=control_only)) is not None:
-            self.number += 1
-            self.window.sent(self.number, len(plan.body), slotted=bool(plan.flags & SLOTTED))
+        while (plan := self.sending.next_packets(control_only=control_only)) is not None:
+            self.assertEqual(len(plan.bodies), len(plan.flags))
+            for body in plan.bodies:
+                self.number += 1
+                self.window.sent(self.number, len(body) + PACKET_OVERHEAD_BYTES, slotted=plan.slotted)
             plans.append(plan)
         return plans
 
-    def read(self, plans: list[PacketPlan]) -> list[Frame]:
+    def packets(self, *, control_only: bool = False) -> list[Packet]:
+        """All packets that may leave now, one by one."""
+        return [each for plan in self.plans(control_only=control_only) for each in one_by_one(plan)]
+
+    def read(self, packets: Sequence[Packet]) -> list[Frame]:
         """What a receiver makes of them."""
-        frames: list[Frame] = []
-        for number, plan in enumerate(plans, 1):
-            frames += self.assembly.packet(number, packet(number, plan.body, plan.flags))
-        return frames
+        return [
+            frame
+            for number, each in enumerate(packets, 1)
+            for frame in self.assembly.packet(number, each.flags, each.body)
+        ]
 
 
 class PackingTests(SendingCase):
@@ -84,7 +112,7 @@ class PackingTests(SendingCase):
         """The plan says how many frames of it take places in the order."""
         for level in (FIFO, AGREED, CAUSAL, SAFE):
             self.put(level, b"x")
-        (plan,) = self.packets()
+        (plan,) = self.plans()
         self.assertEqual(plan.ordered_count, 2)
 
     def test_frames_say_what_their_node_had_seen(self) -> None:
@@ -142,19 +170,103 @@ class CuttingTests(SendingCase):
             self.put(FIFO, bytes([session]) * 5000, session)
         self.assertEqual({each.body for each in self.read(self.packets())}, {b"\x01" * 5000, b"\x02" * 5000})
 
-    def test_a_status_is_asked_for_four_times_per_window(self) -> None:
-        """The window slides: reports are asked for before it is full, and when somebody waits for one."""
-        self.window = Window(MEBIBYTE, 128 * 1024, 0)
+    def test_a_status_is_asked_for_before_the_window_is_full(self) -> None:
+        """The window slides: a quarter of it leaves without a request, and the run then under way; no more."""
+        self.window = Window(4 * MEBIBYTE, MEBIBYTE, 0)
         self.sending = Sending(0, self.outbox, self.release, self.window, MTU)
-        self.put(FIFO, bytes(400 * 1024))
+        self.put(FIFO, bytes(1900 * 1024))
+        self.sending.granted = True
         asked = [bool(plan.flags & WANTS_STATUS) for plan in self.packets()]
         self.assertTrue(asked[-1])
         self.assertTrue(4 <= sum(asked) <= 6, sum(asked))
-        self.setUp()
+        between = max(len(part) for part in "".join(" x"[each] for each in asked).split("x"))
+        self.assertLess(between * (MTU + PACKET_OVERHEAD_BYTES), MEBIBYTE // 4 + RUN_PACKETS * MTU)
+
+    def test_a_status_is_asked_for_when_somebody_waits_for_it(self) -> None:
+        """The packet with which a SAFE frame ends, or one that somebody wants to be stable, asks for a report."""
         for level, stable, wants in ((FIFO, False, False), (SAFE, False, True), (FIFO, True, True)):
             self.put(level, b"x", stable=stable)
             (plan,) = self.packets()
             self.assertEqual(bool(plan.flags & WANTS_STATUS), wants)
+
+
+class RunTests(SendingCase):
+    """The packets of a frame leave several at a time."""
+
+    def test_a_run_is_as_long_as_one_system_call_takes(self) -> None:
+        """A long frame leaves in runs of the most packets that may go together; the last run has what is left."""
+        count = 2 * RUN_PACKETS + 7
+        self.put(FIFO, bytes(count * ROOM - 100))
+        plans = self.plans()
+        self.assertEqual([len(plan.bodies) for plan in plans], [RUN_PACKETS, RUN_PACKETS, 7])
+        self.assertLess(RUN_PACKETS * MTU, 65_507)
+        packets = [each for plan in plans for each in one_by_one(plan)]
+        self.assertEqual([each.flags & FIRST for each in packets], [FIRST] + [0] * (count - 1))
+        self.assertEqual([each.flags & LAST for each in packets], [0] * (count - 1) + [LAST])
+        self.assertEqual({len(each.body) for each in packets[:-1]}, {ROOM})
+
+    def test_this_nodes_own_copy_comes_with_its_first_and_last_run(self) -> None:
+        """The run a frame begins with has the node's own copy of it, and the one it ends with has the same one."""
+        sent = self.put(AGREED, b"x" * 150_000)
+        first, middle, last = self.plans()
+        assert first.begun is not None
+        self.assertEqual((first.begun.body, first.begun.level), (sent.body, AGREED))
+        self.assertEqual((first.own, middle.begun, middle.own, last.begun), ([], None, [], None))
+        self.assertEqual((last.own, last.ends), ([first.begun], [sent]))
+        self.assertEqual([plan.ordered_count for plan in (first, middle, last)], [0, 0, 1])
+
+    def test_the_own_copy_is_what_others_get(self) -> None:
+        """Frames that share a packet, and such as need several, are the same here as at a receiver."""
+        self.sending.group_position = 3
+        for level in (RELIABLE, FIFO, CAUSAL, AGREED, SAFE):
+            self.put(level, b"short")
+            self.put(level, b"long" * 1000)
+        plans = self.plans()
+        own = [copy for plan in plans for copy in plan.own]
+        come = self.read([each for plan in plans for each in one_by_one(plan)])
+        for here, there in zip(own, come, strict=True):
+            for name in ("stream", "level", "type", "group_position", "lamport", "ordered", "body", "size"):
+                self.assertEqual(getattr(here, name), getattr(there, name), name)
+            self.assertEqual(tuple(here.past), tuple(there.past))
+
+    def test_a_run_ends_at_the_window(self) -> None:
+        """No more packets leave together than the window has room for; at least the one that may always leave."""
+        for room in (1, 2, 9):
+            self.setUp()
+            self.window = Window(4 * MEBIBYTE, 128 * 1024, 0)
+            self.sending = Sending(0, self.outbox, self.release, self.window, MTU)
+            self.window.sent(1, 128 * 1024 - room * (ROOM + PACKET_OVERHEAD_BYTES), slotted=False)
+            self.number = 1
+            self.put(FIFO, bytes(MEBIBYTE // 2))
+            self.assertEqual([len(plan.bodies) for plan in self.plans()], [room])
+            self.assertFalse(self.window.allows(slotted=True))
+
+    def test_an_address_longer_than_a_packet(self) -> None:
+        """What goes before the body of a frame may itself be cut, at any place of it."""
+        for address_bytes in (1, ROOM - 20, ROOM - 3, ROOM, 3 * ROOM + 5):
+            for body_bytes in (0, 1, ROOM, 3 * ROOM):
+                self.setUp()
+                address, body = b"a" * address_bytes, b"b" * body_bytes
+                self.outbox.put(1, Outgoing(1, 1, FrameType.GROUP, CAUSAL, body, address=address), 1)
+                packets = self.packets()
+                self.assertEqual({len(each.body) for each in packets[:-1]} - {ROOM}, set())
+                (come,) = self.read(packets)
+                self.assertEqual(come.body, address + body)
+
+    def test_a_run_goes_on_where_it_was_stopped(self) -> None:
+        """However small the steps in which the window opens, the frame comes back whole."""
+        self.window = Window(64 * 1024, 64 * 1024, 0)
+        self.sending = Sending(0, self.outbox, self.release, self.window, MTU)
+        self.sending.granted = True
+        body = bytes(range(256)) * 1000
+        self.outbox.put(1, Outgoing(1, 1, FrameType.GROUP, FIFO, body, address=b"to whom" * 300), len(body))
+        packets = self.packets()
+        acknowledged = 0
+        while self.sending.pending:
+            acknowledged += 3
+            self.window.acknowledged(acknowledged, acknowledged)
+            packets += self.packets()
+        self.assertEqual([each.body for each in self.read(packets)], [b"to whom" * 300 + body])
 
 
 class WindowTests(SendingCase):
@@ -172,7 +284,7 @@ class WindowTests(SendingCase):
         plans = self.packets()
         self.assertTrue(self.sending.pending)
         self.assertEqual(self.packets(), [])
-        self.assertLess(self.window.outstanding_bytes - self.window.window_bytes, MTU)
+        self.assertLess(self.window.outstanding_bytes - self.window.window_bytes, MTU + PACKET_OVERHEAD_BYTES)
         while self.sending.pending:
             self.window.acknowledged(self.number, self.number)
             plans += self.packets()
@@ -187,7 +299,7 @@ class WindowTests(SendingCase):
             self.window.acknowledged(self.number, 0)
             plans += self.packets()
         self.assertTrue(self.sending.pending)
-        self.assertTrue(256 * 1024 <= self.window.undelivered_bytes < 256 * 1024 + MTU)
+        self.assertTrue(256 * 1024 <= self.window.undelivered_bytes < 256 * 1024 + MTU + PACKET_OVERHEAD_BYTES)
         while self.sending.pending:
             self.window.acknowledged(self.number, self.number)
             plans += self.packets()
@@ -220,7 +332,7 @@ class WindowTests(SendingCase):
                 sending = Sending(0, self.outbox, self.release, window, MTU)
                 self.put(FIFO, bytes(size))
                 for _ in range(40):
-                    if sending.next_packet(control_only=False) is not None:
+                    if sending.next_packets(control_only=False) is not None:
                         break
                 self.assertEqual(bool(sending.ask_for), asks, (grant, size))
 
@@ -249,7 +361,7 @@ class TakeBackTests(SendingCase):
     def test_a_frame_that_was_looked_at_keeps_its_place(self) -> None:
         """The frame that did not fit the last packet comes back in front of its session's others."""
         first, second, third = (self.put(FIFO, bytes([number]) * 1000) for number in range(3))
-        plan = self.sending.next_packet(control_only=False)
+        plan = self.sending.next_packets(control_only=False)
         assert plan is not None
         self.assertEqual(plan.ends, [first])
         self.sending.take_back()
@@ -258,8 +370,8 @@ class TakeBackTests(SendingCase):
 
     def test_directories_are_not_sent_anew(self) -> None:
         """A directory belongs to its view: the next view has its own."""
-        self.outbox.put_control(Outgoing(0, 0, FrameType.DIRECTORY, FIFO, bytes(30_000)), 30_000)
-        self.assertIsNotNone(self.sending.next_packet(control_only=True))
+        self.outbox.put_control(Outgoing(0, 0, FrameType.DIRECTORY, FIFO, bytes(100_000)), 100_000)
+        self.assertIsNotNone(self.sending.next_packets(control_only=True))
         self.assertTrue(self.sending.pending)
         self.sending.take_back()
         self.assertFalse(self.sending.pending)
