@@ -150,7 +150,7 @@ def split_run(data: bytes, size_bytes: int) -> tuple[bytes, Sequence[int], Seque
     head = heads[0]
     if heads.count(head) == count:
         return head[2:3] * count, fields[1::3], fields[2::3]
-    if any(other[:2] != head[:2] or other[3:] != head[3:] for other in set(heads)):
+    if any(other[:2] != head[:2] or other[2] & SEALED or other[3:] != head[3:] for other in set(heads)):
         return None
     return bytes([other[2] for other in heads]), fields[1::3], fields[2::3]
 
