@@ -7,9 +7,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Departure, Level, Reason
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
-from groupcomm.membership.groups import Change, ChangeBody, Groups, encode_groups
+from groupcomm.membership.groups import Change, ChangeBody, Groups, group_address
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing, parse_frames
 from groupcomm.outputs import FrameDelivered, GroupLeft, GroupSignalDelivered, GroupViewDelivered, Output
+from groupcomm.wire.codec import varint
 
 A, B, C = (NodeId(name, 1) for name in "abc")
 FIRST, SECOND = ViewId(1, A), ViewId(2, A)
@@ -21,6 +22,11 @@ def made(frame_type: FrameType, level: Level, body: bytes, *, group_position: in
     sent = Outgoing(1, 1, frame_type, level, body, self_discard=discard)
     (frame,) = parse_frames(0, 1, 1, sent.encode(group_position, 1, 0, ()))
     return frame
+
+
+def addressed(address: bytes) -> bytes:
+    """A body with this address and nothing else."""
+    return varint(len(address)) + address
 
 
 class GroupsCase(SynchronousTestCase):
@@ -59,7 +65,8 @@ class GroupsCase(SynchronousTestCase):
     def send(
         self, sender: MemberId, *groups: str, level: Level = Level.AGREED, seen: int = 0, discard: bool = False
     ) -> list[FrameDelivered]:
-        body = encode_groups(sender.session, sender.client, groups, b"payload")
+        """What is delivered here of a message."""
+        body = group_address(sender.session, sender.client, groups) + b"payload"
         self.groups.deliver(sender.node, made(FrameType.GROUP, level, body, group_position=seen, discard=discard))
         return [output for output in self.out() if isinstance(output, FrameDelivered)]
 
@@ -181,15 +188,142 @@ class FrameTests(GroupsCase):
             self.assertEqual(len(self.send(BOB, "chat", level=level, seen=0)[0].recipients), 2)
 
     def test_malformed_bodies_are_refused(self) -> None:
-        """A body cut inside its head, with too many groups or an empty name gives the one typed error."""
-        good = encode_groups(1, "bob", ["chat"], b"")
+        """A body cut inside its address, with too many groups or an empty name gives the one typed error each time."""
+        good = group_address(1, "bob", ["chat"])
         for body in (
             *(good[:size] for size in range(len(good))),
-            b"\x01\x03bob\x41" + b"\x01x" * 65,
-            b"\x01\x03bob\x01\x00",
+            addressed(b"\x01\x03bob\x41" + b"\x01x" * 65),
+            addressed(b"\x01\x03bob\x01\x00"),
+            addressed(good[1:] + b"x"),
+            addressed(good[1:-1]),
+            varint(len(good) + 100) + good[1:],
+            varint(1 << 60) + good[1:],
         ):
             frame = made(FrameType.GROUP, Level.AGREED, body)
-            self.assertRaises(MalformedPacket, self.groups.deliver, B, frame)
+            for _ in range(2):
+                self.assertRaises(MalformedPacket, self.groups.deliver, B, frame)
+        self.assertEqual(self.out(), [])
+
+    def test_the_longest_address_is_read(self) -> None:
+        """64 groups with 4096 bytes of names and the longest client name go through."""
+        names = [f"{number:064}" for number in range(64)]
+        self.join(ANN, names[-1])
+        (delivered,) = self.send(MemberId("b" * 255, B, 1 << 60), *names)
+        self.assertEqual(delivered.recipients, ((1, (names[-1],)),))
+
+
+class OwnFrameTests(GroupsCase):
+    """This node's own copy of a frame, which has its address apart."""
+
+    def test_it_is_delivered_as_others_are(self) -> None:
+        """The same recipients, sender, payload and views as for what came back from the wire."""
+        self.join(ANN)
+        self.join(MemberId("amy", A, 2))
+        for discard in (False, True):
+            sent = Outgoing(
+                1,
+                1,
+                FrameType.GROUP,
+                Level.CAUSAL,
+                b"payload",
+                address=group_address(1, "ann", ["chat"]),
+                self_discard=discard,
+            )
+            (come,) = parse_frames(0, 1, 1, sent.encode(9, 1, 0, ()))
+            self.groups.deliver(A, Frame.sent(0, sent, 9, 1, 0, ()))
+            own = self.out()
+            self.groups.deliver(A, come)
+            self.assertEqual(own, self.out())
+            self.assertEqual(len(own), 1)
+            self.assertEqual(come.body, Frame.sent(0, sent, 9, 1, 0, ()).body)
+
+
+class RememberedTests(GroupsCase):
+    """Who gets what is remembered from one message to the next, until something changes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.join(ANN)
+        self.assertEqual(self.recipients(), [1])
+
+    def recipients(self, level: Level = Level.AGREED, seen: int = 0) -> list[int]:
+        """The sessions that get the next message of the same sender to the same groups."""
+        return [
+            session
+            for delivered in self.send(BOB, "chat", "more", level=level, seen=seen)
+            for session, _ in delivered.recipients
+        ]
+
+    def test_a_join_and_a_leave(self) -> None:
+        """Who has joined gets the next message, who has left does not."""
+        amy = MemberId("amy", A, 2)
+        self.join(amy)
+        self.assertEqual(self.recipients(), [1, 2])
+        self.change(Change.LEAVE, ANN, "chat")
+        self.assertEqual(self.recipients(), [2])
+        self.change(Change.DISCONNECT, amy)
+        self.assertEqual(self.recipients(), [])
+        self.join(ANN, "more")
+        self.assertEqual(self.recipients(), [1])
+
+    def test_a_join_elsewhere(self) -> None:
+        """A member of another node changes the view that a message is delivered in."""
+        self.assertEqual(self.send(BOB, "chat", "more")[0].views, {"chat": GroupViewId(FIRST, 1)})
+        self.join(CEL)
+        self.assertEqual(self.send(BOB, "chat", "more")[0].views, {"chat": GroupViewId(FIRST, 2)})
+
+    def test_the_time_of_sending(self) -> None:
+        """What was sent before a join is kept from who joined, in whatever order such messages come."""
+        self.join(MemberId("amy", A, 2))
+        for seen, sessions in ((2, [1, 2]), (1, [1]), (2, [1, 2]), (0, []), (1, [1]), (9, [1, 2])):
+            self.assertEqual(self.recipients(Level.FIFO, seen), sessions)
+        self.assertEqual(self.recipients(Level.AGREED, 0), [1, 2])
+
+    def test_self_discard_and_the_sender(self) -> None:
+        """The same address with another option, or from another node, is another matter."""
+        self.assertEqual(len(self.send(ANN, "chat")), 1)
+        self.assertEqual(self.send(ANN, "chat", discard=True), [])
+        self.assertEqual(len(self.send(ANN, "chat")), 1)
+        there = MemberId("ann", B, 1)
+        frame = made(FrameType.GROUP, Level.AGREED, group_address(1, "ann", ["chat"]), discard=True)
+        frame.stream = 1
+        self.groups.deliver(B, frame)
+        self.assertEqual([each.sender for each in self.out() if isinstance(each, FrameDelivered)], [there])
+
+    def test_the_signal(self) -> None:
+        """Between the signal and the next view, who has joined meanwhile gets nothing."""
+        self.groups.signal((A, B))
+        self.out()
+        self.join(MemberId("amy", A, 2))
+        self.assertEqual(self.recipients(), [1])
+
+    def test_a_view(self) -> None:
+        """With the new view messages are delivered in the group's new view, and senders have other indices."""
+        self.join(CEL)
+        self.assertEqual(self.send(CEL, "chat")[0].sender.node, C)
+        self.groups.signal((A, B))
+        self.groups.view_installed(SECOND, (A, B), (A, B), {C: Reason.NODE_FAILURE}, exchange=False)
+        self.out()
+        (delivered,) = self.send(MemberId("cel", B, 1), "chat")
+        self.assertEqual((delivered.sender.node, delivered.views), (B, {"chat": GroupViewId(SECOND, 0)}))
+
+    def test_an_exchange(self) -> None:
+        """After an exchange the group views count that follow from it."""
+        self.join(CEL)
+        self.groups.signal((A, B, C))
+        self.groups.view_installed(SECOND, (A, B, C), (A, B, C), {}, exchange=True)
+        self.out()
+        self.recipients()
+        self.groups.exchanged({A: self.groups.own_table(), B: b"\x00", C: b"\x00"})
+        self.out()
+        self.assertEqual(self.send(BOB, "chat", "more")[0].views, {"chat": GroupViewId(SECOND, 0)})
+
+    def test_many_senders(self) -> None:
+        """With more senders than are remembered every message still reaches whom it is for."""
+        for number in range(3000):
+            sender = MemberId(f"client {number}", B, number + 1)
+            (delivered,) = self.send(sender, "chat")
+            self.assertEqual((delivered.sender, delivered.recipients), (sender, ((1, ("chat",)),)))
 
 
 class ViewTests(GroupsCase):
