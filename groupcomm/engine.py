@@ -293,6 +293,8 @@ class Engine:
                 if frames or view.unreliable:
                     self._deliver_frames(frames)
                 sent = view.send(now)
+                if sent:
+                    self._membership.traffic(now)
                 more = view.maintain(now) or sent
             if self._unreliable:
                 self._send_unreliable(view)

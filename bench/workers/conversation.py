@@ -22,10 +22,10 @@ from typing import Final
 
 from attrs import frozen
 
-BATCH_BYTES: Final = 32 * 1024
+BATCH_BYTES: Final = 56 * 1024
 """How much a sender hands over with one call, if the system takes several messages at once."""
 
-OUTSTANDING_BYTES: Final = 1 << 20
+OUTSTANDING_BYTES: Final = 2 << 20
 """How much a sender has under way that the system has not accepted yet."""
 
 

@@ -35,6 +35,8 @@ from groupcomm.events import Event, Level, Message, View
 from groupcomm.interfaces import IGroup, IGroupBatchEvents
 
 GROUP: Final = "bench"
+TURN_BYTES: Final = 512 * 1024
+"""How much a flood hands over in one turn of the reactor."""
 reactor: Any = installed_reactor
 
 
@@ -103,7 +105,7 @@ class Flooder:
             self._end()
             return
         turn_bytes = 0
-        while self._outstanding < OUTSTANDING_BYTES and turn_bytes < 2 * BATCH_BYTES:
+        while self._outstanding < OUTSTANDING_BYTES and turn_bytes < TURN_BYTES:
             turn_bytes += self._send()
         if self._outstanding < OUTSTANDING_BYTES:
             reactor.callLater(0, self._turn)

@@ -45,8 +45,9 @@ from groupcomm.wire.messages import (
 
 _CHANGE_TICK_SECONDS = 0.005
 _CALM_TICK_SECONDS = 0.05
-_RTT_PROBE_SECONDS = 1.0
-_RTT_PROBES = 16
+_RTT_PROBE_SECONDS = 0.2
+_RTT_PROBES = 4
+_BUSY_SECONDS = 2.0
 _MAX_ABANDONED = 8
 _JOIN_SECONDS_PER_CANDIDATE = 0.004
 _MAX_LISTS = 32
@@ -351,7 +352,7 @@ class Membership:
         if self._me not in self.members:
             return
         timing = self._timing
-        busy = now - self._busy_at < 2 * _RTT_PROBE_SECONDS
+        busy = now - self._busy_at < _BUSY_SECONDS
         again = _RTT_PROBE_SECONDS * max(1.0, (len(self.members) - 1) / _RTT_PROBES)
         if now - self._measuring_since >= _RTT_PROBE_SECONDS:
             self._measuring_since, self._measured = now, 0

@@ -690,7 +690,8 @@ class OrderedView:
         if count > 1:
             size = len(bodies[0]) + PACKET_OVERHEAD_BYTES
             self.window.sent(last - 1, size, slotted=plan.slotted, count=count - 1, now=now)
-        self.window.sent(last, last_size + PACKET_OVERHEAD_BYTES, slotted=plan.slotted, now=now)
+        asks = bool(flags[-1] & WANTS_STATUS)
+        self.window.sent(last, last_size + PACKET_OVERHEAD_BYTES, slotted=plan.slotted, asks=asks, now=now)
         if plan.ends:
             self._tickets(plan.ends, last)
         assembly = self._assemblies[me]

@@ -4,7 +4,7 @@ Two bounds, both must allow: the congestion window limits bytes that not all hav
 that not all have *delivered*. The first follows the network, the second keeps receivers from being filled with what
 they cannot deliver yet. Control packets are counted by neither, frames with a slot only by the first.
 
-The congestion window follows the receiver that lacks most. A round lasts from a packet until all have it. Rounds that
+The congestion window follows the receiver that lacks most. A round lasts from a packet that asks who has it until all do. Rounds that
 are long mean a queue, or a distance: there the window halves at a loss and grows by a packet each round, as TCP's does
 (RFC 5681), so that both get their share. In a short round a lost packet is back before anybody misses it, and says
 little about congestion: the window gives way in proportion to what was lost (as DCTCP does, RFC 8257, section 3.3) and
@@ -71,7 +71,9 @@ class Window:
         self._round_packets = self._round_peak_bytes = 0
         self._losses: dict[int, int] = {}
 
-    def sent(self, number: int, size: int, *, slotted: bool, count: int = 1, now: float = 0.0) -> None:
+    def sent(
+        self, number: int, size: int, *, slotted: bool, count: int = 1, asks: bool = False, now: float = 0.0
+    ) -> None:
         """Packets have left; ``slotted`` bytes do not count against the grant.
 
         Args:
@@ -79,6 +81,7 @@ class Window:
             size: bytes of each.
             slotted: see above.
             count: how many.
+            asks: whether the last of them asks who has it: a round may begin with it.
             now: the time.
         """
         self._total += size * count
@@ -87,14 +90,8 @@ class Window:
         self._total_granted += granted * count
         self._undelivered.append((number, granted, self._total_granted))
         self._round_packets += count
-        if self._round_end is None:
-            self._begin_round(number, now)
-
-    def _begin_round(self, number: int, now: float) -> None:
-        self._round_end, self._round_at = number, now
-        self._round_packets = 1
-        self._round_peak_bytes = 0
-        self._losses.clear()
+        if asks and self._round_end is None:
+            self._round_end, self._round_at = number, now
 
     def acknowledged(self, received: int, delivered: int, now: float = 0.0) -> None:
         """All have received up to ``received`` and delivered up to ``delivered``; the window opens by what is new."""
@@ -111,7 +108,7 @@ class Window:
             self._end_round(now)
 
     def _end_round(self, now: float) -> None:
-        """All have what was the last packet when the round began: judge by what was lost meanwhile."""
+        """All have the packet that the round began with: judge by what was lost meanwhile."""
         seconds = now - self._round_at
         self.round_seconds = (
             seconds if not self.round_seconds else self.round_seconds + (seconds - self.round_seconds) / 8
@@ -120,16 +117,15 @@ class Window:
         window = self.window_bytes
         long = self.round_seconds >= LONG_ROUND_SECONDS
         if self._losses and not long:
-            lost = min(1.0, max(self._losses.values()) / self._round_packets)
+            lost = min(1.0, max(self._losses.values()) / max(1, self._round_packets))
             window -= int(window * lost / 2)
             self._threshold = min(self._threshold, window)
         if used and self.window_bytes >= self._threshold:
             window += _PACKET_BYTES if long else window // _GROWTH
         self.window_bytes = min(max(window, MIN_WINDOW_BYTES), self.grant_bytes)
-        if self._unreceived:
-            self._begin_round(self._unreceived[-1][0], now)
-        else:
-            self._round_end = None
+        self._round_end = None
+        self._round_packets = self._round_peak_bytes = 0
+        self._losses.clear()
 
     def lost(self, asker: int, packets: int, now: float) -> None:
         """A receiver asks for packets; in long rounds halve, at most once per round."""

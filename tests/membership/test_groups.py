@@ -324,6 +324,7 @@ class RememberedTests(GroupsCase):
             sender = MemberId(f"client {number}", B, number + 1)
             (delivered,) = self.send(sender, "chat")
             self.assertEqual((delivered.sender, delivered.recipients), (sender, ((1, ("chat",)),)))
+        self.assertLessEqual(len(self.groups._routes), 1024)
 
 
 class ViewTests(GroupsCase):

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupcomm.limits import MIN_WINDOW_BYTES
 from groupcomm.reliability.backoff import FEEDBACK_FACTOR, backoff_seconds
 from groupcomm.reliability.counters import Counters
-from groupcomm.reliability.flow import Window
+from groupcomm.reliability.flow import LONG_ROUND_SECONDS, Window
 from groupcomm.reliability.rtt import INITIAL_SECONDS, LEAST_WAIT_SECONDS, MOST_WAIT_SECONDS, RoundTrip
 
 MEBIBYTE = 1024 * 1024
@@ -26,7 +26,7 @@ class WindowTests(SynchronousTestCase):
     def fill(self, size: int, *, slotted: bool = False) -> None:
         while self.window.allows(slotted=slotted):
             self.number += 1
-            self.window.sent(self.number, size, slotted=slotted)
+            self.window.sent(self.number, size, slotted=slotted, asks=True)
 
     def test_sending_stops_when_the_window_is_full(self) -> None:
         """A packet may leave while less than the window is under way, and again when some have been received."""
@@ -37,7 +37,7 @@ class WindowTests(SynchronousTestCase):
         self.assertTrue(self.window.allows(slotted=False))
 
     def test_the_window_doubles_until_the_threshold(self) -> None:
-        """At first the window grows by what is received, then by about one packet for each window received."""
+        """At first the window grows by what is received, then by a fraction of itself in each round."""
         self.fill(1024)
         self.window.acknowledged(self.number, self.number)
         self.assertEqual(self.window.window_bytes, 2 * MIN_WINDOW_BYTES)
@@ -47,7 +47,14 @@ class WindowTests(SynchronousTestCase):
         before = self.window.window_bytes
         self.fill(1024)
         self.window.acknowledged(self.number, self.number)
-        self.assertEqual(self.window.window_bytes - before, 1400)
+        self.assertEqual(self.window.window_bytes - before, before // 16)
+
+    def test_a_window_that_is_not_used_does_not_grow(self) -> None:
+        """Who sends little at a time learns nothing of what the network would take."""
+        for number in range(1, 1000):
+            self.window.sent(number, 1024, slotted=False, asks=True)
+            self.window.acknowledged(number, number)
+        self.assertEqual(self.window.window_bytes, MIN_WINDOW_BYTES)
 
     def test_the_window_never_exceeds_the_grant(self) -> None:
         """However well it goes, no more than the grant is under way."""
@@ -56,26 +63,6 @@ class WindowTests(SynchronousTestCase):
         window.sent(1, MEBIBYTE, slotted=True)
         window.acknowledged(1, 1)
         self.assertEqual(window.window_bytes, 2 * MIN_WINDOW_BYTES)
-
-    def test_loss_halves_the_window_once_per_round_trip(self) -> None:
-        """Several requests of one round trip count as one loss; the window never falls below its floor."""
-        window = Window(MEBIBYTE, MEBIBYTE, 0)
-        window.lost(10.0, 0.125)
-        window.lost(10.0625, 0.125)
-        self.assertEqual(window.window_bytes, MEBIBYTE // 2)
-        window.lost(10.125, 0.125)
-        self.assertEqual(window.window_bytes, MEBIBYTE // 4)
-        for step in range(20):
-            window.lost(11.0 + step, 0.1)
-        self.assertEqual(window.window_bytes, MIN_WINDOW_BYTES)
-
-    def test_after_loss_the_window_grows_slowly(self) -> None:
-        """From where loss has cut it, the window grows by about a packet per round trip."""
-        window = Window(MEBIBYTE, MEBIBYTE, 0)
-        window.lost(10.0, 0.1)
-        window.sent(1, MEBIBYTE // 2, slotted=False)
-        window.acknowledged(1, 1)
-        self.assertEqual(window.window_bytes, MEBIBYTE // 2 + 1400)
 
     def test_undelivered_bytes_hold_the_sender_back(self) -> None:
         """Received is not enough: what receivers have not delivered fills the grant, slots excepted."""
@@ -110,6 +97,132 @@ class WindowTests(SynchronousTestCase):
         after = self.window.outstanding_bytes, self.window.undelivered_bytes, self.window.window_bytes
         self.assertEqual(state, after)
         self.assertEqual(state[:2], (1000, 2000))
+
+    def test_a_run_is_received_packet_by_packet(self) -> None:
+        """Packets that leave together count one by one as they are received and delivered."""
+        self.window.sent(50, 1000, slotted=False, count=50)
+        self.window.sent(60, 700, slotted=True, count=10)
+        self.window.sent(61, 300, slotted=False)
+        self.assertEqual((self.window.outstanding_bytes, self.window.undelivered_bytes), (57_300, 50_300))
+        for received, delivered, outstanding, undelivered in (
+            (1, 0, 56_300, 50_300),
+            (49, 20, 8_300, 30_300),
+            (20, 10, 8_300, 30_300),
+            (50, 50, 7_300, 300),
+            (53, 52, 5_200, 300),
+            (60, 60, 300, 300),
+            (61, 61, 0, 0),
+        ):
+            self.window.acknowledged(received, delivered)
+            self.assertEqual(
+                (self.window.outstanding_bytes, self.window.undelivered_bytes), (outstanding, undelivered), received
+            )
+
+    def test_runs_are_as_good_as_single_packets(self) -> None:
+        """Whatever leaves together and whatever is reported: the same bytes are under way as one by one."""
+        random = Random(6)
+        for _ in range(50):
+            together, single = (Window(MEBIBYTE, MIN_WINDOW_BYTES, 0) for _ in range(2))
+            number = received = delivered = 0
+            for _ in range(60):
+                count, size, slotted = random.randint(1, 46), random.randint(0, 1400), random.random() < 0.3
+                together.sent(number + count, size, slotted=slotted, count=count)
+                for _ in range(count):
+                    number += 1
+                    single.sent(number, size, slotted=slotted)
+                received = random.randint(received, number)
+                delivered = random.randint(delivered, received)
+                for window in (together, single):
+                    window.acknowledged(received, delivered)
+                self.assertEqual(together.outstanding_bytes, single.outstanding_bytes)
+                self.assertEqual(together.undelivered_bytes, single.undelivered_bytes)
+
+    def test_how_many_packets_may_leave(self) -> None:
+        """As many as it takes to fill the window: the last may exceed it, and there is none when it is full."""
+        self.assertEqual(self.window.packets(1024), 64)
+        self.assertEqual(self.window.packets(1025), 64)
+        self.assertEqual(self.window.packets(1023), 65)
+        self.window.sent(63, 1024, slotted=True, count=63)
+        self.assertEqual(self.window.packets(2000), 1)
+        self.window.sent(64, 2000, slotted=True)
+        self.assertEqual(self.window.packets(1), 0)
+
+
+class LossTests(SynchronousTestCase):
+    """How the window gives way where packets get lost."""
+
+    def setUp(self) -> None:
+        self.window = Window(4 * MEBIBYTE, 2 * MEBIBYTE, 0)
+        self.number = 0
+        self.now = 10.0
+
+    def pass_round(self, seconds: float, *lost: tuple[int, int]) -> int:
+        """The window is filled, and all is received after a while, some of it at another attempt; what it changed."""
+        before = self.window.window_bytes
+        while self.window.allows(slotted=True):
+            self.number += 1
+            self.window.sent(self.number, 1024, slotted=True, asks=True, now=self.now)
+        self.now += seconds
+        for asker, packets in lost:
+            self.window.lost(asker, packets, self.now)
+        self.window.acknowledged(self.number, self.number, self.now)
+        return self.window.window_bytes - before
+
+    def test_in_long_rounds_loss_halves_the_window(self) -> None:
+        """Several requests of one round count as one loss; the window never falls below its floor."""
+        self.pass_round(LONG_ROUND_SECONDS)
+        before = self.window.window_bytes
+        self.window.lost(1, 1, self.now)
+        self.window.lost(2, 5, self.now + LONG_ROUND_SECONDS / 2)
+        self.assertEqual(self.window.window_bytes, before // 2)
+        self.window.lost(1, 1, self.now + LONG_ROUND_SECONDS)
+        self.assertEqual(self.window.window_bytes, before // 4)
+        for step in range(20):
+            self.window.lost(1, 1, self.now + 1.0 + step)
+        self.assertEqual(self.window.window_bytes, MIN_WINDOW_BYTES)
+
+    def test_in_long_rounds_the_window_grows_by_a_packet(self) -> None:
+        """From where loss has cut it, the window grows by one packet in each round."""
+        self.pass_round(0.1)
+        self.window.lost(1, 1, self.now + 1.0)
+        before = self.window.window_bytes
+        self.assertEqual([self.pass_round(0.1) for _ in range(5)], [1400] * 5)
+        self.assertEqual(self.window.window_bytes, before + 5 * 1400)
+
+    def test_in_short_rounds_the_window_gives_way_in_proportion(self) -> None:
+        """One packet of a hundred costs half a hundredth of the window, ten cost ten times as much."""
+        for share in (100, 10, 2):
+            self.setUp()
+            self.pass_round(0.001)
+            packets = self.window.packets(1024)
+            before = self.window.window_bytes
+            self.pass_round(0.001, (1, packets // share))
+            change = self.window.window_bytes - before - before // 16
+            self.assertAlmostEqual(change / before, -0.5 / share, delta=0.1 / share)
+
+    def test_in_short_rounds_who_lacks_most_counts(self) -> None:
+        """The same packets lost by several receivers are not counted several times."""
+        changes = set()
+        for lost in (((1, 40),), ((1, 40), (2, 40), (3, 39)), ((1, 20), (2, 7), (1, 20))):
+            self.setUp()
+            self.pass_round(0.001)
+            changes.add(self.pass_round(0.001, *lost))
+        self.assertEqual(len(changes), 1)
+
+    def test_steady_loss_leaves_a_window(self) -> None:
+        """Where one packet of a hundred gets lost and comes back soon, the window grows all the same."""
+        window = self.window.window_bytes
+        for _ in range(100):
+            self.pass_round(0.002, (1, self.window.packets(1024) // 100))
+        self.assertGreater(self.window.window_bytes, window)
+
+    def test_everything_lost_halves_the_window(self) -> None:
+        """No round costs more than half of the window, however much was asked for."""
+        self.pass_round(0.001)
+        before = self.window.window_bytes
+        self.pass_round(0.001, (1, 1_000_000))
+        self.assertGreaterEqual(self.window.window_bytes, before // 2)
+        self.assertLess(self.window.window_bytes, before // 2 + before // 8)
 
 
 class RoundTripTests(SynchronousTestCase):
