@@ -40,6 +40,13 @@ def read_runs(payload: bytes) -> tuple[Runs, int]:
     Raises:
         MalformedPacket: the lengths do not add up, or there are more than ``MAX_FRAME_MESSAGES``.
     """
+    if len(payload) > 4 and payload[0] == 1 and payload[1] < 0x80:
+        # One run of small numbers, as nearly every payload begins that has somebody waiting for it.
+        count, size, at = payload[1], payload[2], 3
+        if size >= 0x80:
+            size, at = size & 0x7F | payload[3] << 7, 4
+        if at + count * size == len(payload) and (at == 3 or payload[3] < 0x80):
+            return ((count, size),), at
     reader = Reader(payload)
     runs = []
     left, messages = len(payload), MAX_FRAME_MESSAGES

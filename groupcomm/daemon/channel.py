@@ -255,7 +255,8 @@ class ServerChannel:
             if destination is None:
                 destination = self._read_destination(private, head)
             level = _LEVELS[flags & LEVEL_BITS]
-            if not sum(count for count, _ in read_runs(payload)[0]):
+            runs, _ = read_runs(payload)
+            if not (runs and runs[0][0]):
                 raise UsageError("a frame without a message")
         except (MalformedPacket, IndexError):
             self._fail(number, size, UsageError("no messages, or no level"))
