@@ -8,10 +8,21 @@ from random import Random
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.limits import MAX_MISSING, MAX_RANGES, MAX_REPAIR_PACKETS
-from groupcomm.reliability.stream import Accepted, Stream, join_ranges
+from groupcomm.reliability.stream import Accepted, PacketRun, Stream, join_ranges
 from groupcomm.wire.packets import Range
 
 WAIT = 0.01
+
+
+def made_packet(number: int) -> bytes:
+    """A packet that differs from all others."""
+    return b"packet %06d" % number
+
+
+def made_run(first: int, last: int) -> PacketRun:
+    """Packets ``first`` to ``last`` as they came, one behind the other."""
+    packets = [made_packet(number) for number in range(first, last + 1)]
+    return PacketRun(first, bytes(len(packets)), packets, b"".join(packets), len(packets[0]))
 
 
 class StreamTests(SynchronousTestCase):
@@ -191,6 +202,144 @@ class StreamTests(SynchronousTestCase):
         self.stream = Stream(start, 1000)
         self.assertEqual(self.accept(start, start + 3, start + 1), [Accepted.DUPLICATE, Accepted.NEW, Accepted.NEW])
         self.assertEqual(self.stream.take_due(1.0, 0.1), [(start + 2, 0)])
+
+
+class RunTests(SynchronousTestCase):
+    """Packets that come, or leave, several at once."""
+
+    def setUp(self) -> None:
+        self.stream = Stream(0, 1000)
+
+    def accept(self, first: int, last: int, now: float = 0.0) -> bool:
+        accepted = self.stream.accept_run(made_run(first, last), now, WAIT)
+        self.stream.check_invariants()
+        return accepted
+
+    def held(self) -> dict[int, bytes | None]:
+        """The packets that are here, as a repair would send them."""
+        return {number: self.stream.packet(number) for number in self.stream.held}
+
+    def test_runs_in_order(self) -> None:
+        """Run after run, everything is contiguous and nothing is missing; each packet is at hand."""
+        self.assertTrue(self.accept(1, 46))
+        self.assertTrue(self.accept(47, 47))
+        self.assertTrue(self.accept(48, 60))
+        self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.due_at()), (60, 60, inf))
+        self.assertEqual(self.held(), {number: made_packet(number) for number in range(1, 61)})
+        self.assertIsNone(self.stream.packet(61))
+
+    def test_a_run_behind_a_gap(self) -> None:
+        """What lies between is missing and asked for; when it comes, the run counts as well."""
+        self.accept(1, 10)
+        self.assertTrue(self.accept(14, 30, now=5.0))
+        self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.missing_count), (10, 30, 3))
+        self.assertEqual(self.stream.take_due(5.0 + WAIT, 0.1), [(11, 0), (12, 0), (13, 0)])
+        self.assertTrue(self.accept(31, 33, now=6.0))
+        self.assertEqual(self.stream.missing_count, 3)
+        self.assertEqual(self.stream.ranges_above(), (Range(14, 33),))
+        for number in (12, 11, 13):
+            self.stream.accept(number, made_packet(number), 7.0, WAIT)
+        self.stream.check_invariants()
+        self.assertEqual((self.stream.contiguous, self.stream.repairs, self.stream.due_at()), (33, 3, inf))
+        self.assertEqual(self.held(), {number: made_packet(number) for number in range(1, 34)})
+
+    def test_a_run_that_is_not_all_new_is_refused(self) -> None:
+        """Where one of its packets is here, or was announced, nothing of it is taken: it must come one by one."""
+        self.accept(1, 10)
+        self.stream.accept(20, made_packet(20), 0.0, WAIT)
+        before = self.stream.contiguous, self.stream.highest, self.stream.missing_count, self.held()
+        for first, last in ((1, 10), (10, 12), (11, 12), (11, 20), (15, 25), (20, 21), (5, 30)):
+            self.assertFalse(self.accept(first, last), (first, last))
+        self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.missing_count, self.held()), before)
+        self.stream.announce(40, 0.0, 0.0)
+        self.assertFalse(self.accept(30, 45))
+        self.assertTrue(self.accept(41, 45))
+
+    def test_a_run_too_far_ahead_is_refused(self) -> None:
+        """A run may end at the limit above the contiguous part, not beyond; then nothing of it is taken."""
+        self.accept(1, 10)
+        self.assertFalse(self.accept(1001, 1011))
+        self.assertFalse(self.accept(2000, 2001))
+        self.assertEqual((self.stream.highest, self.stream.missing_count), (10, 0))
+        self.assertTrue(self.accept(1001, 1010))
+        self.assertEqual((self.stream.highest, self.stream.missing_count), (1010, 990))
+
+    def test_own_runs(self) -> None:
+        """What leaves is contiguous at once, and at hand for repairs, packet by packet."""
+        self.stream.append(made_packet(1))
+        self.stream.append_run(made_run(2, 47))
+        self.stream.append(made_packet(48))
+        self.stream.append_run(made_run(49, 50))
+        self.stream.check_invariants()
+        self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.due_at()), (50, 50, inf))
+        self.assertEqual(self.held(), {number: made_packet(number) for number in range(1, 51)})
+
+    def test_a_run_is_freed_packet_by_packet(self) -> None:
+        """What all have is no longer at hand, the rest of the run is."""
+        self.stream.append_run(made_run(1, 46))
+        self.stream.free(20)
+        self.assertEqual(self.held(), {number: made_packet(number) for number in range(21, 47)})
+        self.stream.free(46)
+        self.assertEqual(self.stream.held, {})
+
+    def test_a_duplicate_of_a_part_of_a_run(self) -> None:
+        """A packet that came in a run is a duplicate when it comes again."""
+        self.accept(1, 10)
+        self.accept(12, 20)
+        for number in (1, 10, 12, 20):
+            self.assertIs(self.stream.accept(number, made_packet(number), 0.0, WAIT), Accepted.DUPLICATE)
+        self.assertIs(self.stream.accept(11, made_packet(11), 0.0, WAIT), Accepted.NEW)
+        self.assertEqual(self.stream.contiguous, 20)
+
+    def test_runs_are_as_good_as_single_packets(self) -> None:
+        """However packets are divided into runs, lost and reordered, the stream is as if they came one by one."""
+        random = Random(9)
+        for _ in range(100):
+            together, single = Stream(0, 300), Stream(0, 300)
+            runs: list[tuple[int, int]] = []
+            number = 1
+            while number < 400:
+                last = number + random.choice((0, 0, 5, 45))
+                if random.random() < 0.8:
+                    runs.append((number, last))
+                number = last + 1
+            for index in range(len(runs) - 1):
+                if random.random() < 0.3:
+                    runs[index], runs[index + 1] = runs[index + 1], runs[index]
+            now = 0.0
+            for first, last in [*runs, *random.sample(runs, 5)]:
+                now += 0.004
+                if not together.accept_run(made_run(first, last), now, WAIT):
+                    for each in range(first, last + 1):
+                        together.accept(each, made_packet(each), now, WAIT)
+                for each in range(first, last + 1):
+                    single.accept(each, made_packet(each), now, WAIT)
+                if random.random() < 0.3:
+                    self.assertEqual(together.take_due(now, 0.1), single.take_due(now, 0.1))
+                if random.random() < 0.3:
+                    stable = random.randint(0, 400)
+                    together.free(stable)
+                    single.free(stable)
+                together.check_invariants()
+                self.assertEqual(
+                    {each: together.packet(each) for each in together.held},
+                    {each: single.packet(each) for each in single.held},
+                )
+                for name in ("contiguous", "highest", "stable", "missing_count", "ever_missing", "repairs"):
+                    self.assertEqual(getattr(together, name), getattr(single, name), name)
+                self.assertEqual(together.due_at(), single.due_at())
+
+    def test_a_run_that_begins_inside_what_came(self) -> None:
+        """A part of what came at once is a run as well: its packets are those of that part."""
+        data = b"".join(made_packet(number) for number in range(1, 11))
+        run = PacketRun(5, bytes(6), (), data, len(made_packet(1)), 4 * len(made_packet(1)))
+        self.assertEqual((run.first, run.last), (5, 10))
+        self.assertEqual([run.packet(number) for number in range(5, 11)], [made_packet(each) for each in range(5, 11)])
+
+    def test_a_shorter_last_one(self) -> None:
+        """The last packet of a run may be shorter; it comes back as short as it was."""
+        run = PacketRun(7, bytes(3), (), b"aaaabbbbc", 4)
+        self.assertEqual([run.packet(number) for number in (7, 8, 9)], [b"aaaa", b"bbbb", b"c"])
 
 
 class RangeTests(SynchronousTestCase):
