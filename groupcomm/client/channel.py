@@ -5,10 +5,12 @@ Decides when plain Perspective Broker will do: whenever the daemon has no channe
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
 from twisted.logger import Logger
@@ -145,18 +147,23 @@ class ClientChannel:
 _log = Logger()
 
 
-def dial(reactor: IReactorFDSet, path: str, owner: StreamOwner) -> RecordStream:
-    """A connection to a UNIX socket, made at once.
+def dial(reactor: IReactorFDSet, where: str | tuple[str, int], owner: StreamOwner) -> RecordStream:
+    """A connection to a UNIX socket, or to host and port, which is lost at once if nobody is there.
 
     Raises:
         OSError: it cannot be made.
     """
-    connecting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    if isinstance(where, str):
+        family = socket.AF_UNIX
+    else:
+        family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
+    connecting = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        connecting.connect(path)
-    except BaseException:
-        connecting.close()
-        raise
+        connecting.connect(where)
+    except OSError as error:
+        if error.errno != errno.EINPROGRESS:
+            connecting.close()
+            raise
     return SocketStream(reactor, connecting, owner)
 
 
@@ -179,6 +186,8 @@ async def open_channel(reactor: IReactorTime, link: Link, receiver: ChannelRecei
         match answer:
             case ("unix", str(path), bytes(ticket)):
                 channel.opened(dial(cast(IReactorFDSet, reactor), path, channel), ticket)
+            case ("tcp", int(port), bytes(ticket)) if isinstance(link.peer, IPv4Address | IPv6Address):
+                channel.opened(dial(cast(IReactorFDSet, reactor), (link.peer.host, port), channel), ticket)
             case _:
                 raise Refused("its channel is of a kind that this version does not know")
     except (UsageError, Refused, OSError) as error:

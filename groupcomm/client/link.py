@@ -16,7 +16,7 @@ from typing import ClassVar, cast
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError, ConnectingCancelledError
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -117,6 +117,12 @@ class Link:
     def lost(self) -> Deferred[None]:
         """Fires when the connection is gone; one for all who ask, so pass on what you get."""
         return self._broker.lost
+
+    @property
+    def peer(self) -> IAddress:
+        """The daemon's address."""
+        address: IAddress = self._broker.transport.getPeer()
+        return address
 
     @property
     def broken(self) -> str | None:

@@ -247,7 +247,7 @@ class ClientAvatar(DeclaredMethods):
 
     # The data channel.
 
-    def open_channel(self) -> tuple[str, str, bytes]:
+    def open_channel(self) -> tuple[str, str | int, bytes]:
         """Where the data channel is, and a ticket for it."""
         self._open_session()
         if self._asked:

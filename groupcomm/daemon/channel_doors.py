@@ -10,9 +10,10 @@ import os
 import secrets
 import socket
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from twisted.internet import unix
+from twisted.internet import tcp, unix
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort, IReactorFDSet, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
@@ -24,6 +25,9 @@ from groupcomm.daemon.control import BACKLOG
 from groupcomm.daemon.errors import LimitReached
 from groupcomm.daemon.stream import SocketStream
 from groupcomm.daemon.uploads import UploadBudget
+
+Place: TypeAlias = tuple[str, str | int]
+"""``unix`` and a path, or ``tcp`` and a port at the host of the control endpoint."""
 
 
 class Offered(ChannelClient, Protocol):
@@ -58,11 +62,11 @@ class ChannelDoors(ServerFactory):
         self.channels: set[ServerChannel] = set()
         self._clock = clock
         self._misdeeds = log
-        self._places: dict[str, Path] = {}
+        self._places: dict[IAddress, Place] = {}
         self._strangers: set[ServerChannel] = set()
         self._tickets: dict[bytes, tuple[Offered, IDelayedCall]] = {}
 
-    def open(self, reactor: IReactorFDSet, control: Path, path: Path, mode: int) -> IListeningPort:
+    def open_unix(self, reactor: IReactorFDSet, control: Path, path: Path, mode: int) -> IListeningPort:
         """Listen for channels of the clients of one control socket.
 
         Args:
@@ -71,19 +75,32 @@ class ChannelDoors(ServerFactory):
             path: the channels' socket.
             mode: its mode.
         """
-        port: Any = _ChannelPort(os.fsencode(path), self, BACKLOG, mode, reactor)
+        port: Any = _UnixChannelPort(os.fsencode(path), self, BACKLOG, mode, reactor)
         mask = os.umask(0o117)  # the socket has its mode from the moment it exists
         try:
             port.startListening()
         finally:
             os.umask(mask)
-        self.add_place(control, path)
+        self.add_place(UNIXAddress(os.fsencode(control)), ("unix", str(path)))
         listening: IListeningPort = port
         return listening
 
-    def add_place(self, control: Path, path: Path) -> None:
-        """Clients of that control socket find their channel there."""
-        self._places[str(control)] = path
+    def open_tcp(self, reactor: IReactorFDSet, control: IAddress) -> IListeningPort:
+        """Listen for channels of the clients of one TCP port, on another one beside it.
+
+        Args:
+            reactor: watches the sockets.
+            control: where the control endpoint listens.
+        """
+        port: Any = _TcpChannelPort(0, self, BACKLOG, getattr(control, "host", ""), reactor)
+        port.startListening()
+        self.add_place(control, ("tcp", port.getHost().port))
+        listening: IListeningPort = port
+        return listening
+
+    def add_place(self, control: IAddress, place: Place) -> None:
+        """Clients of that control endpoint find their channel there."""
+        self._places[control] = place
 
     def close(self) -> None:
         """No ticket is good any more, and strangers are closed."""
@@ -93,7 +110,7 @@ class ChannelDoors(ServerFactory):
         for channel in tuple(self._strangers):
             channel.abort()
 
-    def offer(self, client: Offered, address: object) -> tuple[str, str, bytes]:
+    def offer(self, client: Offered, address: IAddress) -> tuple[str, str | int, bytes]:
         """Where to connect, and a ticket.
 
         Args:
@@ -103,13 +120,12 @@ class ChannelDoors(ServerFactory):
         Raises:
             LimitReached: there are no channels for those who come that way.
         """
-        name = getattr(address, "name", None)
-        path = self._places.get(os.fsdecode(name)) if isinstance(name, bytes | str) else None
-        if path is None:
+        place = self._places.get(address)
+        if place is None:
             raise LimitReached("there is no data channel here: go on without")
         ticket = secrets.token_bytes(caps.TICKET_BYTES)
         self._tickets[ticket] = (client, self._clock.callLater(caps.TICKET_SECONDS, self._end, ticket))
-        return "unix", str(path), ticket
+        return (*place, ticket)
 
     def withdraw(self, client: Offered) -> None:
         """The ticket of this client is not good any more."""
@@ -169,7 +185,13 @@ def _accepted(
     return SocketStream(reactor, connected, channel)
 
 
-class _ChannelPort(unix.Port):
+class _UnixChannelPort(unix.Port):
     """A listening UNIX socket whose connections carry records."""
 
     transport = staticmethod(_accepted)  # type: ignore[assignment]  # it is only ever called
+
+
+class _TcpChannelPort(tcp.Port):
+    """A listening TCP port whose connections carry records."""
+
+    transport = staticmethod(_accepted)  # type: ignore[assignment]

@@ -113,7 +113,6 @@ class DaemonService(Service):
             guard = SocketGuard(endpoint.path)
             guard.acquire()
             self._guards.append(guard)
-            self._open_channels(endpoint)
         mask = os.umask(0o117)  # the socket has its mode from the moment it exists
         try:
             opened = maybeDeferred(serverFromString(self._reactor, endpoint.description).listen, self.factory)
@@ -126,21 +125,26 @@ class DaemonService(Service):
             if isinstance(error, CannotListenError | OSError):
                 raise EnvironmentFault(f"cannot open the control endpoint {endpoint.description}: {error}") from None
             failures[0].raiseException()
+        self._open_channels(endpoint, self._ports[-1])
 
-    def _open_channels(self, endpoint: ControlEndpoint) -> None:
-        """The socket for data channels beside a control socket; clients do without it if it cannot be had."""
-        path = endpoint.channel_path
-        if endpoint.path is None or path is None or not IReactorFDSet.providedBy(self._reactor):
+    def _open_channels(self, endpoint: ControlEndpoint, control: IListeningPort) -> None:
+        """The socket for data channels beside a control endpoint; clients do without it if it cannot be had."""
+        if not IReactorFDSet.providedBy(self._reactor):
             return
-        guard = SocketGuard(path)
+        reactor = cast(IReactorFDSet, self._reactor)
+        path = endpoint.channel_path
         try:
-            guard.acquire()
-            self._guards.append(guard)
-            self._channel_ports.append(
-                self._doors.open(cast(IReactorFDSet, self._reactor), endpoint.path, path, endpoint.mode)
-            )
+            if endpoint.path is None:
+                self._channel_ports.append(self._doors.open_tcp(reactor, control.getHost()))
+            elif path is not None:
+                guard = SocketGuard(path)
+                guard.acquire()
+                self._guards.append(guard)
+                self._channel_ports.append(self._doors.open_unix(reactor, endpoint.path, path, endpoint.mode))
         except (EnvironmentFault, CannotListenError, OSError) as error:
-            self._log.warn("no data channels at {path}: {error}", path=str(path), error=error)
+            self._log.warn(
+                "no data channels beside {control}: {error}", control=endpoint.client_description, error=error
+            )
 
     def _close_ports(self) -> Deferred[None]:
         ports = self._ports + self._channel_ports

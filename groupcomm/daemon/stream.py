@@ -95,6 +95,8 @@ class SocketStream:
                 connected.setsockopt(socket.SOL_SOCKET, forced, IO_BUFFER_BYTES)
             except OSError:
                 connected.setsockopt(socket.SOL_SOCKET, option, IO_BUFFER_BYTES)
+        if connected.family != socket.AF_UNIX:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reactor.addReader(self)
 
     def fileno(self) -> int:

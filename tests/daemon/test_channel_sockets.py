@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
@@ -161,6 +161,33 @@ class ServiceChannelTests(TestCase):
                 self.assertEqual(seen[-1], Left("chat", Reason.NODE_LEAVE))
                 self.assertEqual(await connection.when_closed(), Reason.NODE_LEAVE)
             self.assertEqual({path.suffix for path in self.directory.iterdir()}, {".lock"})
+
+        return Deferred.fromCoroutine(run())  # type: ignore[return-value]  # trial takes a Deferred
+
+    def test_tcp(self) -> None:
+        """At a TCP port the channel is another one beside it; if that cannot be reached, Perspective Broker will do."""
+
+        async def run() -> None:
+            service = DaemonService(
+                sockets, cast(NodeService, self.node), (parse_control("tcp:0:interface=127.0.0.1"),)
+            )
+            service.startService()
+            (where,) = service.control_descriptions()
+            connection = await connect(sockets, where, name="a")
+            group = await connection.join("chat")
+            data = os.urandom(1_000_000)
+            await group.send(data)
+            self.assertEqual((await self.message(group)).data, data)
+            self.assertEqual(len(self.node.sessions["a"].payloads), 1)
+            (port,) = service._channel_ports
+            await maybeDeferred(port.stopListening)
+            other = await connect(sockets, where, name="b")
+            await other.send(["chat"], b"hello")
+            self.assertEqual((await self.message(group)).data, b"hello")
+            self.assertEqual(self.node.sessions["b"].payloads, [])
+            for each in (connection, other):
+                await each.close()
+            await service.stopService()
 
         return Deferred.fromCoroutine(run())  # type: ignore[return-value]  # trial takes a Deferred
 

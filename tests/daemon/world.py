@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 from twisted.cred.credentials import UsernamePassword
@@ -468,7 +467,7 @@ class World:
         self.doors = ChannelDoors(self.clock, self.realm.upload_budget, self.factory)
         self.realm.channels = self.doors
         if channels:
-            self.doors.add_place(Path(CONTROL), Path(CHANNELS))
+            self.doors.add_place(UNIXAddress(os.fsencode(CONTROL)), ("unix", CHANNELS))
         self.transports: list[MemoryTransport] = []
         self.streams: list[MemoryStream] = []
 
