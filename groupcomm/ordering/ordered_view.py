@@ -87,6 +87,7 @@ _LEAST = Level.UNRELIABLE
 _REORDER_SECONDS = 0.0005
 _LOSSY_SECONDS = 10.0
 _LEAST_REPEAT_SECONDS = 0.0015
+_MOST_REPEATS = 2
 _LEAST_TAIL_SECONDS = 0.005
 _HANDOVER_SECONDS = 1.0
 _HANDOVER_SHARE = 2 / 3
@@ -192,7 +193,7 @@ class OrderedView:
         self._reported = [(first, first)] * size
         self._touched: set[int] = set()
         self._more = False
-        self._first_tail_wait = self._repeat_wait = 0.0
+        self._first_tail_wait = self._repeat_wait = self._farthest_seconds = 0.0
         self._measure_tail()
         self._moved: set[int] = set()
         self._rose: set[int] = set()
@@ -212,6 +213,7 @@ class OrderedView:
         self._tail_at = inf
         self._tail_wait = 0.0
         self._repeat_at = inf
+        self._repeats = 0
         self._lossy_until = -inf
         self._ask_at = inf
         self._ask_wait = 0.0
@@ -252,7 +254,7 @@ class OrderedView:
         elif kind == _TAIL:
             self._tail_came(sender, Tail.decode(Reader(packet, HEADER_BYTES)), now)
         elif kind == _SUMMARY:
-            self._summary_came(sender, Summary.decode(Reader(packet, HEADER_BYTES)), now)
+            self._summary_came(sender, Summary.decode(Reader(packet, HEADER_BYTES)))
         elif kind == _UNRELIABLE:
             self._unreliable_came(sender, header.sequence, packet)
 
@@ -483,7 +485,7 @@ class OrderedView:
             return
         lost = self._repairs.ask(asker, nack.stream, nack.ranges, stream.held.__contains__, now, rtt)
         if nack.stream == self.setup.me and not self.frozen:
-            self.window.lost(asker, lost, now)
+            self.window.lost(asker, lost, now, self._farthest_seconds)
             self._lossy_until = now + _LOSSY_SECONDS
 
     def _status_came(self, sender: int, flags: int, status: Status, now: float) -> None:
@@ -510,11 +512,14 @@ class OrderedView:
             self._rooms[sender] = status.room_bytes
             self.window.grant_bytes = max(1024, min(self._rooms))
         if before != (self._stability.stable[me], self._stability.delivered[me]):
-            self._acknowledge(now)
+            self._acknowledge()
 
     def _measure_tail(self) -> None:
         """How long after the last packet the others are told how far this node's stream goes."""
-        farthest = max(rtt.or_initial for rtt in self._rtts)
+        self._farthest_seconds = max(rtt.seconds for rtt in self._rtts)
+        farthest = max(
+            rtt.or_initial for index, rtt in enumerate(self._rtts) if index != self.setup.me or len(self._rtts) == 1
+        )
         self._first_tail_wait = max(_LEAST_TAIL_SECONDS, 2 * farthest)
         self._repeat_wait = max(_LEAST_REPEAT_SECONDS, farthest)
         if self._summed:
@@ -533,7 +538,7 @@ class OrderedView:
                 del self._awaited[stream]
         self._summary_at = min(self._summary_at, due)
 
-    def _summary_came(self, sender: int, summary: Summary, now: float) -> None:
+    def _summary_came(self, sender: int, summary: Summary) -> None:
         """What the reports of all nodes together say."""
         if sender != self._collector or not self._summed:
             raise MalformedPacket("a summary of one who sums nothing up")
@@ -544,12 +549,12 @@ class OrderedView:
             if self._stability.sum_came(entry):
                 self._rose.add(entry.stream)
                 if entry.stream == me:
-                    self._acknowledge(now)
+                    self._acknowledge()
         self.window.grant_bytes = max(1024, summary.room_bytes)
 
-    def _acknowledge(self, now: float) -> None:
+    def _acknowledge(self) -> None:
         stable, delivered = self._stability.stable, self._stability.delivered[self.setup.me]
-        self.window.acknowledged(stable[self.setup.me], delivered, now)
+        self.window.acknowledged(stable[self.setup.me], delivered)
         if not self._awaiting:
             return
         done = [item for item in self._awaiting if item[0] <= delivered]
@@ -648,7 +653,7 @@ class OrderedView:
         if sending.pending:
             control_only = not self._release.open
             while sending.pending and (plan := sending.next_packets(control_only=control_only)) is not None:
-                self._emit_data(plan, now)
+                self._emit_data(plan)
             if sending.ask_for and not sending.granted:
                 self._ask_for_slot()
         if own.contiguous == before:
@@ -659,17 +664,19 @@ class OrderedView:
         self._tail_at = now + self._tail_wait
         if now < self._lossy_until:
             self._repeat_at = now + self._repeat_wait
+            self._repeats = 0
         return True
 
-    def _repeat_last(self) -> None:
-        """Nothing followed the last packet, and packets get lost here: nobody would miss it. Send it once more."""
-        self._repeat_at = inf
+    def _repeat_last(self, now: float) -> None:
+        """Nothing followed the last packet, and packets get lost here: nobody would miss it. Send it again."""
+        self._repeats += 1
+        self._repeat_at = now + 2 * self._repeat_wait if self._repeats < _MOST_REPEATS else inf
         packet = self._own.packet(self._own.contiguous)
         if packet is not None:
             self.out.append((packet, None, 0))
             self._counters.up("packets_repeated")
 
-    def _emit_data(self, plan: PacketPlan, now: float) -> None:
+    def _emit_data(self, plan: PacketPlan) -> None:
         """Number the packets of a plan, hand them out, and take this node's own copies of the frames that end."""
         me, bodies, flags = self.setup.me, plan.bodies, plan.flags
         first, count, last_size = self._own.contiguous + 1, len(bodies), len(bodies[-1])
@@ -689,9 +696,9 @@ class OrderedView:
         last = self._own.contiguous
         if count > 1:
             size = len(bodies[0]) + PACKET_OVERHEAD_BYTES
-            self.window.sent(last - 1, size, slotted=plan.slotted, count=count - 1, now=now)
+            self.window.sent(last - 1, size, slotted=plan.slotted, count=count - 1)
         asks = bool(flags[-1] & WANTS_STATUS)
-        self.window.sent(last, last_size + PACKET_OVERHEAD_BYTES, slotted=plan.slotted, asks=asks, now=now)
+        self.window.sent(last, last_size + PACKET_OVERHEAD_BYTES, slotted=plan.slotted, asks=asks)
         if plan.ends:
             self._tickets(plan.ends, last)
         assembly = self._assemblies[me]
@@ -823,7 +830,7 @@ class OrderedView:
             return False
         self._report(now)
         if now >= self._repeat_at:
-            self._repeat_last()
+            self._repeat_last(now)
         if now >= self._tail_at:
             self._send_tail(now)
         if now >= self._again_at:
@@ -876,7 +883,7 @@ class OrderedView:
                 if stream.due_at() == inf:
                     self._gapped.discard(index)
                 continue
-            wait = self._rtts[index].wait_seconds
+            wait = self._rtts[index].repair_seconds
             for target, numbers in sorted(self._targets(index, stream.take_due(now, wait)).items()):
                 everyone = len(self.streams) > self._config.suppression_nodes and not self.frozen
                 ranges = join_ranges(numbers)
@@ -936,7 +943,7 @@ class OrderedView:
             self._more = True
             self._tell(entry.stream, now)
             if entry.stream == self.setup.me:
-                self._acknowledge(now)
+                self._acknowledge()
 
     def _delivered_through(self, index: int) -> int:
         waiting = self._release.waiting_from(index)

@@ -4,11 +4,11 @@ Two bounds, both must allow: the congestion window limits bytes that not all hav
 that not all have *delivered*. The first follows the network, the second keeps receivers from being filled with what
 they cannot deliver yet. Control packets are counted by neither, frames with a slot only by the first.
 
-The congestion window follows the receiver that lacks most. A round lasts from a packet that asks who has it until all do. Rounds that
-are long mean a queue, or a distance: there the window halves at a loss and grows by a packet each round, as TCP's does
-(RFC 5681), so that both get their share. In a short round a lost packet is back before anybody misses it, and says
-little about congestion: the window gives way in proportion to what was lost (as DCTCP does, RFC 8257, section 3.3) and
-grows by a fraction of itself.
+The congestion window follows the receiver that lacks most. Long round trips mean a queue, or a distance: there the
+window halves at a loss and grows by a packet each round, as TCP's does (RFC 5681), so that both get their share. Where
+round trips are short a lost packet is back before anybody misses it, and says little about congestion: the window gives
+way in proportion to what was lost (as DCTCP does, RFC 8257, section 3.3) and grows by a fraction of itself. A round
+lasts from a packet that asks who has it until all do.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Final, TypeAlias
 
 from groupcomm.limits import MIN_WINDOW_BYTES
 
-LONG_ROUND_SECONDS: Final = 0.02
-"""From here on a round is long: more than the repair of a loss on a local network takes."""
+LONG_TRIP_SECONDS: Final = 0.02
+"""From here on a round trip is long: more than a local network without a queue needs."""
 
 _GROWTH: Final = 16
 _PACKET_BYTES: Final = 1400
@@ -33,16 +33,15 @@ class Window:
 
     Attributes:
         window_bytes: the congestion window: from ``MIN_WINDOW_BYTES`` to the grant.
-        round_seconds: how long rounds last, smoothed as a round-trip time is; 0.0 before the first has ended.
         grant_bytes: this node's share of every receiver's room.
     """
 
     __slots__ = (
         "_cut_at",
         "_delivered_total",
+        "_long",
         "_losses",
         "_received_total",
-        "_round_at",
         "_round_end",
         "_round_packets",
         "_round_peak_bytes",
@@ -52,7 +51,6 @@ class Window:
         "_undelivered",
         "_unreceived",
         "grant_bytes",
-        "round_seconds",
         "window_bytes",
     )
 
@@ -65,15 +63,12 @@ class Window:
         self._undelivered: deque[_Sent] = deque()
         self._total = self._total_granted = 0
         self._received_total = self._delivered_total = 0
-        self.round_seconds = 0.0
+        self._long = False
         self._round_end: int | None = None
-        self._round_at = 0.0
         self._round_packets = self._round_peak_bytes = 0
         self._losses: dict[int, int] = {}
 
-    def sent(
-        self, number: int, size: int, *, slotted: bool, count: int = 1, asks: bool = False, now: float = 0.0
-    ) -> None:
+    def sent(self, number: int, size: int, *, slotted: bool, count: int = 1, asks: bool = False) -> None:
         """Packets have left; ``slotted`` bytes do not count against the grant.
 
         Args:
@@ -82,7 +77,6 @@ class Window:
             slotted: see above.
             count: how many.
             asks: whether the last of them asks who has it: a round may begin with it.
-            now: the time.
         """
         self._total += size * count
         self._unreceived.append((number, size, self._total))
@@ -91,9 +85,9 @@ class Window:
         self._undelivered.append((number, granted, self._total_granted))
         self._round_packets += count
         if asks and self._round_end is None:
-            self._round_end, self._round_at = number, now
+            self._round_end = number
 
-    def acknowledged(self, received: int, delivered: int, now: float = 0.0) -> None:
+    def acknowledged(self, received: int, delivered: int) -> None:
         """All have received up to ``received`` and delivered up to ``delivered``; the window opens by what is new."""
         before = self._received_total
         self._round_peak_bytes = max(self._round_peak_bytes, self._total - before)
@@ -105,32 +99,35 @@ class Window:
         if self.window_bytes < self._threshold and 2 * self._round_peak_bytes >= self.window_bytes:
             self.window_bytes = min(self.window_bytes + new, self.grant_bytes)
         if self._round_end is not None and received >= self._round_end:
-            self._end_round(now)
+            self._end_round()
 
-    def _end_round(self, now: float) -> None:
+    def _end_round(self) -> None:
         """All have the packet that the round began with: judge by what was lost meanwhile."""
-        seconds = now - self._round_at
-        self.round_seconds = (
-            seconds if not self.round_seconds else self.round_seconds + (seconds - self.round_seconds) / 8
-        )
         used = 2 * self._round_peak_bytes >= self.window_bytes
         window = self.window_bytes
-        long = self.round_seconds >= LONG_ROUND_SECONDS
-        if self._losses and not long:
+        if self._losses and not self._long:
             lost = min(1.0, max(self._losses.values()) / max(1, self._round_packets))
             window -= int(window * lost / 2)
             self._threshold = min(self._threshold, window)
         if used and self.window_bytes >= self._threshold:
-            window += _PACKET_BYTES if long else window // _GROWTH
+            window += _PACKET_BYTES if self._long else window // _GROWTH
         self.window_bytes = min(max(window, MIN_WINDOW_BYTES), self.grant_bytes)
         self._round_end = None
         self._round_packets = self._round_peak_bytes = 0
         self._losses.clear()
 
-    def lost(self, asker: int, packets: int, now: float) -> None:
-        """A receiver asks for packets; in long rounds halve, at most once per round."""
+    def lost(self, asker: int, packets: int, now: float, trip_seconds: float) -> None:
+        """A receiver asks for packets; where round trips are long, halve, at most once in one.
+
+        Args:
+            asker: the receiver.
+            packets: how many it lacks that it did not ask for lately.
+            now: the time.
+            trip_seconds: the smoothed round-trip time to the farthest receiver.
+        """
         self._losses[asker] = self._losses.get(asker, 0) + packets
-        if self.round_seconds < LONG_ROUND_SECONDS or now - self._cut_at < self.round_seconds:
+        self._long = trip_seconds >= LONG_TRIP_SECONDS
+        if not self._long or now - self._cut_at < trip_seconds:
             return
         self._cut_at = now
         self.window_bytes = max(MIN_WINDOW_BYTES, self.window_bytes // 2)
