@@ -202,6 +202,9 @@ class Engine:
             self._membership.alive(peer, now)
         if header.kind <= LAST_NUMBERED and header.sender != view.setup.me:
             self._membership.traffic(now)
+        if not view.frozen:
+            view.packet_received(header, data, now)
+            return
         missing = view.missing
         view.packet_received(header, data, now)
         if view.missing < missing:

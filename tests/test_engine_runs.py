@@ -14,7 +14,7 @@ from groupcomm.engine import Engine
 from groupcomm.events import Level
 from groupcomm.identity import NodeId
 from groupcomm.outputs import Address, Datagram, FrameDelivered, Output
-from groupcomm.wire.packets import HEADER_BYTES, SEALED, Header, Kind, encode
+from groupcomm.wire.packets import HEADER_BYTES, SEALED, Header, Kind, Nack, Range, encode, widen
 
 MTU = EngineConfig().mtu_bytes
 NAMES = ("a", "b", "c")
@@ -212,6 +212,9 @@ class SameTests(RunCase):
         self.now += 0.01
         self.turn()
         self.assertGreater(self.frames(), 20)
+        for _ in range(100):
+            self.now += 0.01
+            self.turn()
 
     def test_loss_duplicates_and_reordering(self) -> None:
         """With packets missing, doubled and late, the same is asked for, and the same is there in the end."""
@@ -278,6 +281,8 @@ class SameTests(RunCase):
         ]
         mixed: list[bytes] = []
         for packet in packets:
+            if random.random() < 0.05:
+                mixed.append(packet[:2] + bytes([packet[2] | SEALED]) + packet[3:])
             mixed.append(packet)
             if random.random() < 0.15:
                 mixed.append(random.choice(strange))
@@ -285,6 +290,49 @@ class SameTests(RunCase):
         self.now += 0.01
         self.turn()
         self.assertGreater(self.frames(), 12)
+
+    def test_runs_of_others(self) -> None:
+        """Whole runs of another view, in the name of this node, of a node that is not there, and of a silent node."""
+        packets = self.world.sent(Random(7), 20)
+        header = data_headers(packets)[0]
+        for digest, sender in ((header.digest ^ 1, 0), (header.digest, 1), (header.digest, 77), (header.digest, 2)):
+            for first in (header.sequence, header.sequence + 50, 1 << 31):
+                run = [encode(Kind.DATA, digest, sender, first + index, b"\0" * 99, flags=3) for index in range(20)]
+                self.single.one_by_one(run, self.now)
+                self.joined.together(run, self.now)
+                self.turn()
+        counters = self.joined.engine.status(self.now).counters
+        self.assertEqual((counters["foreign_view"], counters["malformed"]), (60, 60))
+        self.hear(packets, Random(7))
+        self.turn()
+        self.assertGreater(self.frames(), 15)
+
+    def test_repairs(self) -> None:
+        """What came in runs is repaired for others as it was sent, also where only parts of the runs have come."""
+        for seed in range(5):
+            self.setUp()
+            random = Random(seed)
+            packets = self.world.sent(random, 40)
+            self.hear([packet for packet in packets if random.random() < 0.98], random)
+            self.turn()
+            headers = data_headers(packets)
+            first, last = self.number(headers[0].sequence), self.number(headers[-1].sequence)
+            begin = random.randint(first, last - 60)
+            nack = Nack(0, 1, (Range(begin, begin + 30), Range(last - 9, last)))
+            data = encode(Kind.NACK, headers[0].digest, 2, 0, nack.encode())
+            for receiver in (self.single, self.joined):
+                receiver.datagrams.clear()
+                receiver.engine.datagram_received(data, address_of("c"), self.now)
+            for _ in range(20):
+                self.now += 0.001
+                self.turn()
+            repairs = {each.data for each in self.joined.datagrams if Header(each.data).kind == Kind.DATA}
+            self.assertGreater(len(repairs), 30)
+            self.assertEqual(repairs - set(packets), set())
+
+    def number(self, low: int) -> int:
+        """The number of a packet by its low 32 bits."""
+        return widen(low, self.config.first_packet_number)
 
     def test_a_frozen_view(self) -> None:
         """A node that has answered a proposal takes nothing more, in runs or singly."""

@@ -322,9 +322,10 @@ class NodeDriver:
 
     def _answer(self, now: float) -> None:
         """Let the engine run what is due and answer."""
-        deadline = self._engine.next_deadline()
-        if deadline is not None and deadline <= now:
-            self._engine.handle_timeout(now)
+        if self._timer is None or now >= self._timer_due:
+            deadline = self._engine.next_deadline()
+            if deadline is not None and deadline <= now:
+                self._engine.handle_timeout(now)
         self._engine.burst_ended(now)
         self._settle(now)
 

@@ -226,10 +226,14 @@ def parse_frames(stream: int, first: int, last: int, data: bytes) -> list[Frame]
         MalformedPacket: the lengths do not add up, or a field is out of range.
     """
     frames = []
-    reader = Reader(data)
-    end = len(data)
-    while reader.at < end:
-        kind = reader.u8()
+    at, end = 0, len(data)
+    while at < end:
+        kind = data[at]
+        reader = Reader(data, at + 1)
         size = reader.number(MAX_FRAME_BYTES)
-        frames.append(Frame(stream, first, last, kind, reader.part(size)))
+        at = reader.at + size
+        if at > end:
+            raise MalformedPacket(f"a frame ends {at - end} bytes early")
+        reader.end_at(at)
+        frames.append(Frame(stream, first, last, kind, reader))
     return frames

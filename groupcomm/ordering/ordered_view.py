@@ -265,11 +265,13 @@ class OrderedView:
         if self.frozen and not self._is_planned(sender, number):
             self._counters.up("frozen_dropped")
             return
-        accepted = stream.accept(number, packet, now, self._reorder_wait(sender))
+        wait = self._reorder_wait(sender) if number > stream.highest + 1 else 0.0
+        accepted = stream.accept(number, packet, now, wait)
         if accepted is not _NEW:
             self._counters.up("duplicates" if accepted is _DUPLICATE else "too_far_ahead")
             return
-        self._look_for_gaps(sender)
+        if stream.highest != stream.contiguous:
+            self._look_for_gaps(sender)
         if self.frozen:
             return
         self._touched.add(sender)

@@ -22,14 +22,17 @@ class RoundTrip:
         self._variation = 0.0
 
     def sample(self, seconds: float) -> None:
-        """Add one measurement: RFC 6298, 2.2 and 2.3, alpha 1/8 and beta 1/4."""
+        """Add one measurement: RFC 6298, 2.2 and 2.3, alpha 1/8 and beta 1/4; a shorter time is believed sooner.
+
+        What makes a time longer than the network's is mostly a host that was busy, above all when it begins.
+        """
         seconds = min(max(seconds, 0.0), MOST_WAIT_SECONDS)
         if self.seconds == 0.0:
             self.seconds = max(seconds, 1e-6)
             self._variation = seconds / 2
             return
         self._variation += (abs(self.seconds - seconds) - self._variation) / 4
-        self.seconds += (seconds - self.seconds) / 8
+        self.seconds += (seconds - self.seconds) / (8 if seconds > self.seconds else 2)
 
     @property
     def or_initial(self) -> float:

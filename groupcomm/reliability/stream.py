@@ -111,6 +111,9 @@ class Stream:
             wait_seconds: how long a gap that it shows may be mere reordering.
         """
         held = self.held
+        if number == self.contiguous + 1 and self.highest == self.contiguous:
+            self.append(packet)
+            return _NEW
         if number <= self.contiguous or number in held:
             return _DUPLICATE
         if number > self.contiguous + self._ahead_limit:
@@ -144,12 +147,12 @@ class Stream:
         return True
 
     def append(self, packet: bytes) -> None:
-        """The next packet of this node's own stream leaves."""
+        """The next packet of a stream without gaps: of this node's own it leaves, of another's it has come."""
         self.contiguous = self.highest = self._tracked = number = self.contiguous + 1
         self.held[number] = packet
 
     def append_run(self, run: PacketRun) -> None:
-        """The next packets of this node's own stream leave."""
+        """The same for the next packets."""
         self.held.update(dict.fromkeys(range(run.first, run.last + 1), run))
         self.contiguous = self.highest = self._tracked = run.last
 

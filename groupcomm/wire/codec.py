@@ -121,18 +121,36 @@ class Reader:
 
     def number(self, limit: int = _MAX_VARINT) -> int:
         """A varint of at most ``limit``."""
+        data, at, end = self._data, self._at, self._end
+        if at < end and data[at] < 0x80:
+            result = data[at]
+            self._at = at + 1
+        else:
+            result = self._long_number(at)
+        if result > limit:
+            raise MalformedPacket(f"{result} where at most {limit} is allowed")
+        return result
+
+    def _long_number(self, at: int) -> int:
+        data, end = self._data, self._end
         result = shift = 0
         while True:
-            byte = self.u8()
+            if at >= end:
+                raise MalformedPacket("ends inside a byte")
+            byte = data[at]
+            at += 1
             result |= (byte & 0x7F) << shift
             if byte < 0x80:
                 break
             shift += 7
             if shift > 63:
                 raise MalformedPacket("a varint of more than ten bytes")
-        if result > limit:
-            raise MalformedPacket(f"{result} where at most {limit} is allowed")
+        self._at = at
         return result
+
+    def end_at(self, end: int) -> None:
+        """What follows ``end``, which lies within, is not for this reader."""
+        self._end = end
 
     def text(self, limit: int = 255) -> str:
         """A length byte and as many bytes of UTF-8, at least one and at most ``limit``."""
