@@ -144,9 +144,11 @@ class ChannelOutbox:
             request.results.append(result)
             request.payload_bytes += size + _LENGTH_BYTES
             request.room -= size + _LENGTH_BYTES
-        else:
-            request = self._new_frame(flags, head, [data], size + _LENGTH_BYTES, result)
-        request.waiting_bytes += size + _MESSAGE_BYTES
+            request.waiting_bytes += size + _MESSAGE_BYTES
+            self._waiting_bytes += size + _MESSAGE_BYTES
+            return result
+        request = self._new_frame(flags, head, [data], size + _LENGTH_BYTES, result)
+        request.waiting_bytes = size + _MESSAGE_BYTES
         self._waiting_bytes += size + _MESSAGE_BYTES
         self._added()
         return result
@@ -267,6 +269,7 @@ class ChannelOutbox:
         return request
 
     def _added(self) -> None:
+        """There is a request more: the first of a turn leaves now, the others when they are as much as a frame."""
         if not self._collecting:
             self._collecting = True
             self._reactor.callLater(0, self._turn_ended)

@@ -187,7 +187,9 @@ class Connection:
             payload = data if type(data) is bytes else _checked_data(data)
         except UsageError as error:
             return fail(error)
-        return self._outbox.send(destination, payload, Level(level), stable=stable, self_discard=self_discard)
+        if type(level) is not Level:
+            level = Level(level)
+        return self._outbox.send(destination, payload, level, stable=stable, self_discard=self_discard)
 
     def send_many(
         self,
