@@ -109,6 +109,10 @@ STATUS_PAGE_SECONDS: Final = 2.0
 MAX_UNIX_PATH_BYTES: Final = 107
 """What the kernel takes as the path of a UNIX socket."""
 
+OPEN_FILES: Final = 2 * MAX_CONNECTIONS + 256
+"""Descriptors asked of the system: two connections for each client, and the node's own. With fewer, clients do without
+a data channel at first, then without a connection."""
+
 TICKET_BYTES: Final = 32
 """A ticket for a data channel: random, not to be guessed."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import resource
 import sys
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from twisted.python.components import Componentized
 
 from groupcomm._version import __version__
 from groupcomm.config import EngineConfig
+from groupcomm.daemon import caps
 from groupcomm.daemon.logs import log_stream, make_observer
 from groupcomm.daemon.service import DaemonService
 from groupcomm.daemon.settings import SETTINGS, Settings, load_settings
@@ -87,6 +89,14 @@ class Options(usage.Options):
             raise usage.UsageError(str(error)) from None
 
 
+def allow_open_files(wanted: int) -> None:
+    """Let this process have so many descriptors, or as many as it may allow itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def node_config(settings: Settings) -> NodeConfig:
     """What the node is told of the settings."""
     group, port = settings.multicast
@@ -134,6 +144,7 @@ class TwistdService(DaemonService):
             EnvironmentFault, UsageError: in the background, where ``twistd`` tells the waiting parent of an
                 ``Exception`` only: it would wait for ever after a ``SystemExit``.
         """
+        allow_open_files(caps.OPEN_FILES)
         try:
             super().startService()
         except (EnvironmentFault, UsageError) as error:

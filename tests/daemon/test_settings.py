@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import socket
 import tempfile
@@ -27,7 +28,7 @@ from groupcomm.daemon.control import (
 )
 from groupcomm.daemon.logs import make_observer
 from groupcomm.daemon.settings import SETTINGS, Settings, load_settings
-from groupcomm.daemon.tap import Options
+from groupcomm.daemon.tap import Options, allow_open_files
 from groupcomm.errors import EnvironmentFault, NotConnected, UsageError
 
 RUN = {"XDG_RUNTIME_DIR": "/run/user/1000"}
@@ -288,6 +289,26 @@ class OptionsTests(Files):
             self.assertIn(f"--{setting.name}=", usage)
             self.assertIn(f"`{setting.name}`", page)
             self.assertIn(f"`{setting.variable}`", page)
+
+
+class OpenFilesTests(SynchronousTestCase):
+    """How many descriptors a daemon allows itself."""
+
+    def setUp(self) -> None:
+        self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, self.limits)
+
+    def test_raised_as_far_as_allowed(self) -> None:
+        """The limit goes up to what is wanted, no further than the system allows, and never down."""
+        hard = self.limits[1]
+        low = 512
+        resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
+        for wanted, expected in ((low - 1, low), (low + 10, low + 10), (low + 5, low + 10)):
+            allow_open_files(wanted)
+            self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (expected, hard))
+        if hard != resource.RLIM_INFINITY:
+            allow_open_files(hard + 1)
+            self.assertEqual(resource.getrlimit(resource.RLIMIT_NOFILE), (hard, hard))
 
 
 class LogTests(Files):
