@@ -213,7 +213,7 @@ class SameTests(RunCase):
         self.turn()
         self.assertGreater(self.frames(), 20)
         for _ in range(100):
-            self.now += 0.01
+            self.now += 0.02
             self.turn()
 
     def test_loss_duplicates_and_reordering(self) -> None:
@@ -281,8 +281,6 @@ class SameTests(RunCase):
         ]
         mixed: list[bytes] = []
         for packet in packets:
-            if random.random() < 0.05:
-                mixed.append(packet[:2] + bytes([packet[2] | SEALED]) + packet[3:])
             mixed.append(packet)
             if random.random() < 0.15:
                 mixed.append(random.choice(strange))
@@ -290,6 +288,18 @@ class SameTests(RunCase):
         self.now += 0.01
         self.turn()
         self.assertGreater(self.frames(), 12)
+
+    def test_sealed_ones_among_them(self) -> None:
+        """A sealed packet is no data to a node without keys, also among others that are."""
+        random = Random(8)
+        mixed: list[bytes] = []
+        for packet in self.world.sent(random, 20):
+            if random.random() < 0.05:
+                mixed.append(packet[:2] + bytes([packet[2] | SEALED]) + packet[3:])
+            mixed.append(packet)
+        self.hear(mixed, random)
+        self.turn()
+        self.assertGreater(self.frames(), 15)
 
     def test_runs_of_others(self) -> None:
         """Whole runs of another view, in the name of this node, of a node that is not there, and of a silent node."""
