@@ -385,7 +385,7 @@ class BurstPort(udp.Port):
                 left -= -(-size // segment)
                 continue
             left -= 1
-            if run and not (source == run_source and size <= run_size and len(run) < MAX_SEGMENTS):
+            if run and not (source == run_source and 0 < size <= run_size and len(run) < MAX_SEGMENTS):
                 self._give(run, run_source)
                 run = []
             if not run:

@@ -14,6 +14,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from groupcomm.errors import EnvironmentFault
+from groupcomm.net import sockets
 from groupcomm.net.interfaces import choose_interface
 from groupcomm.net.offload import MAX_SEGMENTS
 from groupcomm.net.reactor import INodeReactor
@@ -44,6 +45,7 @@ class Sink:
     def __init__(self) -> None:
         self.received: list[tuple[bytes, Address]] = []
         self.bursts: list[int] = []
+        self.runs: list[int] = []
         self.failing = False
         self._since = 0
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
@@ -53,6 +55,14 @@ class Sink:
             raise ValueError("sink")
         self.received.append((data, source))
         self._since += 1
+
+    def run_received(self, data: bytes, size_bytes: int, source: Address) -> None:
+        if self.failing:
+            raise ValueError("sink")
+        pieces = Datagram(data, None, size_bytes).pieces
+        self.runs.append(len(pieces))
+        self.received += [(piece, source) for piece in pieces]
+        self._since += len(pieces)
 
     def burst_ended(self) -> None:
         self.bursts.append(self._since)
@@ -84,9 +94,9 @@ class SocketTests(TestCase):
         """One more node."""
         config = SocketConfig(choose_interface("lo"), group_port=self.group_port, port=port)
         sink = Sink()
-        sockets = NodeSockets(REACTOR, config, sink, QuietFactory())
-        self.addCleanup(sockets.close)
-        return sockets, sink
+        node = NodeSockets(REACTOR, config, sink, QuietFactory())
+        self.addCleanup(node.close)
+        return node, sink
 
     @inlineCallbacks
     def test_multicast(self) -> Any:
@@ -101,7 +111,65 @@ class SocketTests(TestCase):
         b.send([Datagram(b"back", a.address)])
         yield heard
         self.assertEqual(at_a.received, [(b"back", b.address)])
-        self.assertEqual(a.counters["own_runs"], 1)
+        self.assertEqual(a.counters["own_runs"], 0)
+
+    @inlineCallbacks
+    def test_multicast_where_the_kernel_filters_nothing(self) -> Any:
+        """Own multicasts that come back are passed over and counted; others are received as ever."""
+        self.patch(sockets, "drop_from", lambda receiving, source: False)
+        (a, at_a), (b, at_b) = self.open(), self.open()
+        heard = gatherResults([sink.until_count(1) for sink in (at_a, at_b)])
+        a.send([Datagram(b"from a", None)])
+        b.send([Datagram(b"from b", None)])
+        yield heard
+        for node, sink, data in ((a, at_a, b"from b"), (b, at_b, b"from a")):
+            self.assertEqual([each for each, _ in sink.received], [data])
+            for _ in range(100):
+                if node.counters["own_runs"]:
+                    break
+                yield deferLater(REACTOR, 0.01)
+            self.assertEqual(node.counters["own_runs"], 1)
+
+    @inlineCallbacks
+    def test_what_wakes_a_node_is_answered_first(self) -> Any:
+        """The first multicast, or run of them, is a burst of its own; what waits behind it makes the next."""
+        (a, _), (_, at_b) = self.open(), self.open()
+        done = at_b.until_count(40)
+        a.send([Datagram(b"%02d" % number * (200 + number), None) for number in range(40)])
+        yield done
+        self.assertEqual((at_b.bursts[0], sum(at_b.bursts)), (1, 40))
+        self.assertLessEqual(len(at_b.bursts), 3)
+
+    @inlineCallbacks
+    def test_a_run_as_it_was_made(self) -> Any:
+        """Datagrams that were made one behind the other arrive one by one in their sizes, by multicast and unicast."""
+        (a, _), (b, at_b), (_, at_c) = self.open(), self.open(), self.open()
+        data = b"".join(b"%03d" % number * 400 for number in range(30)) + b"end"
+        pieces = [*(b"%03d" % number * 400 for number in range(30)), b"end"]
+        done = [sink.until_count(31) for sink in (at_b, at_c)]
+        a.send([Datagram(data, None, 1200)])
+        yield gatherResults(done)
+        for sink in (at_b, at_c):
+            self.assertEqual(sink.received, [(piece, a.address) for piece in pieces])
+        self.assertEqual(a.counters["segmented_sends"], 1)
+        done = [at_b.until_count(62)]
+        a.send([Datagram(data, b.address, 1200)])
+        yield gatherResults(done)
+        self.assertEqual([piece for piece, _ in at_b.received[31:]], pieces)
+        self.assertEqual(len(at_c.received), 31)
+
+    @inlineCallbacks
+    def test_empty_datagrams(self) -> Any:
+        """Datagrams of no bytes, as a stranger may send them, come one by one like all others."""
+        _, (b, at_b) = self.open(), self.open()
+        sent = [b"", b"", b"abc", b"", b"abc", b"abc", b"", b"", b"ab"]
+        done = at_b.until_count(len(sent))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for data in sent:
+                stranger.sendto(data, b.address)
+        yield done
+        self.assertEqual([data for data, _ in at_b.received], sent)
+        self.assertEqual(b.counters["sink_failures"], 0)
 
     @inlineCallbacks
     def test_bounded_bursts(self) -> Any:
@@ -179,11 +247,11 @@ class SocketTests(TestCase):
 
     @inlineCallbacks
     def test_failing_sink(self) -> Any:
-        """An error of ours in handling a datagram is logged once, counted each time, and stops nothing."""
+        """An error of ours in handling a datagram, or a run, is logged once, counted each time, and stops nothing."""
         (a, _), (b, at_b) = self.open(), self.open()
         at_b.failing = True
         done = at_b.until(lambda: b.counters["sink_failures"] == 3)
-        a.send([Datagram(b"x", b.address)] * 3)
+        a.send([Datagram(data, b.address) for data in (b"x", b"xx", b"xxx", b"xxx", b"xxx")])
         yield done
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         at_b.failing = False
