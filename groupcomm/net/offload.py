@@ -91,8 +91,13 @@ class SegmentingSender:
             self._send_run(run, run_destination or self._group)
 
     def _send_cut(self, data: bytes, size_bytes: int, destination: Address) -> None:
-        """Send datagrams that lie one behind the other."""
-        if self.segmenting:
+        """Send datagrams that lie one behind the other, with as few calls as the kernel's limits allow."""
+        most = max(1, min(MAX_SEGMENTS, MAX_RUN_BYTES // size_bytes)) * size_bytes
+        if len(data) > most:
+            for at in range(0, len(data), most):
+                self._send_cut(data[at : at + most], size_bytes, destination)
+            return
+        if self.segmenting and len(data) > size_bytes:
             control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(size_bytes))]
             try:
                 self._socket.sendmsg((data,), control, 0, destination)

@@ -41,10 +41,28 @@ class FakeSocket:
             raise OSError(self.run_error, "no")
         size = struct.unpack("=H", control[0][2])[0]
         joined = b"".join(buffers)
-        assert len(joined) <= 65_507 and len(buffers) <= 64 and joined
+        if len(joined) > 65_507:
+            raise OSError(errno.EMSGSIZE, "no")
+        if len(joined) > 64 * size:
+            raise OSError(errno.EINVAL, "no")
+        assert joined
         self.calls.append(list(buffers))
         self.arrived.extend((joined[at : at + size], destination) for at in range(0, len(joined), size))
         return len(joined)
+
+
+def made(rng: random.Random) -> Datagram:
+    """A datagram, or a run that was made as one."""
+    destination = rng.choice((None, None, None, PEER))
+    if rng.random() < 0.2:
+        size = rng.choice((1, 100, 1400))
+        return Datagram(rng.randbytes(rng.randrange(size, 46 * size + 1)), destination, size)
+    return Datagram(rng.randbytes(rng.choice((0, 1, 100, 1400, 1400, 1400, 9000))), destination)
+
+
+def arriving(sent: Sequence[Datagram]) -> list[tuple[bytes, Address]]:
+    """What arrives of it, and where."""
+    return [(piece, datagram.destination or GROUP) for datagram in sent for piece in datagram.pieces]
 
 
 class SenderTests(SynchronousTestCase):
@@ -61,11 +79,10 @@ class SenderTests(SynchronousTestCase):
         """Whatever is sent arrives as it is: same datagrams, same order, same places."""
         rng = random.Random(7)
         for _ in range(200):
-            sizes = [rng.choice((0, 1, 100, 1400, 1400, 1400, 9000)) for _ in range(rng.randrange(1, 150))]
-            sent = [Datagram(rng.randbytes(size), rng.choice((None, None, None, PEER))) for size in sizes]
+            sent = [made(rng) for _ in range(rng.randrange(1, 150))]
             self.fake.arrived.clear()
             self.sender.send(sent)
-            self.assertEqual(self.fake.arrived, [(datagram.data, datagram.destination or GROUP) for datagram in sent])
+            self.assertEqual(self.fake.arrived, arriving(sent))
         self.assertEqual(self.failures, [])
 
     def test_limits(self) -> None:
@@ -83,6 +100,52 @@ class SenderTests(SynchronousTestCase):
         self.sender.send([Datagram(b"y", None)] * 3)
         self.assertEqual([len(run) for run in self.fake.calls], [1] * 6)
         self.assertFalse(self.sender.segmenting)
+
+    def test_a_run_that_was_made_as_one(self) -> None:
+        """It leaves with one system call, in its place among others, and is not joined with them."""
+        run = Datagram(b"aaabbbcc", None, 3)
+        self.sender.send([run])
+        self.sender.send([Datagram(b"xxx", None), run, Datagram(b"yyy", None), Datagram(b"zzz", None)])
+        self.assertEqual(self.fake.calls, [[run.data], [b"xxx"], [run.data], [b"yyy", b"zzz"]])
+        self.assertEqual([data for data, _ in self.fake.arrived[3:]], [b"xxx", b"aaa", b"bbb", b"cc", b"yyy", b"zzz"])
+        self.assertEqual(self.sender.runs, 3)
+
+    def test_a_made_run_beyond_the_limits(self) -> None:
+        """It leaves in as few parts as the kernel allows."""
+        for size, count, calls in ((9000, 46, 7), (100, 2 * MAX_SEGMENTS, 2), (40_000, 3, 3)):
+            self.setUp()
+            run = Datagram(random.Random(1).randbytes(size * count - 1), PEER, size)
+            self.sender.send([run])
+            self.assertEqual(self.fake.arrived, arriving([run]))
+            self.assertEqual(len(self.fake.calls), calls)
+            self.assertTrue(self.sender.segmenting)
+
+    def test_a_made_run_where_the_kernel_cannot(self) -> None:
+        """It is cut into its datagrams, which are sent one by one, once each, at its own place."""
+        for error in (errno.EINVAL, errno.EIO, errno.EOPNOTSUPP):
+            self.setUp()
+            self.fake.run_error = error
+            sent = [
+                Datagram(b"aaabbbcc", PEER, 3),
+                Datagram(b"x", None),
+                Datagram(b"dd", None, 2),
+                Datagram(b"eeefff", None, 3),
+            ]
+            self.sender.send(sent)
+            self.assertEqual(self.fake.arrived, arriving(sent))
+            self.assertEqual((self.failures, self.sender.segmenting, self.sender.runs), ([], False, 0))
+            self.fake.run_error = None
+            self.sender.send(sent[:1])
+            self.assertEqual(self.fake.calls[-3:], [[b"aaa"], [b"bbb"], [b"cc"]])
+
+    def test_a_made_run_without_room(self) -> None:
+        """Where there is no room for it, each of its datagrams counts; each sent alone has a chance of its own."""
+        self.fake.run_error = self.fake.error = errno.EAGAIN
+        self.sender.send([Datagram(b"aaabbbcc", None, 3)])
+        self.assertEqual((self.failures, self.sender.segmenting), ([(errno.EAGAIN, 3)], True))
+        self.fake.run_error = errno.EINVAL
+        self.sender.send([Datagram(b"aaabbbcc", None, 3)])
+        self.assertEqual(self.failures[1:], [(errno.EAGAIN, 1)] * 3)
 
     def test_no_room(self) -> None:
         """A run the kernel has no room for is given up as a whole; the next one is tried again."""
