@@ -36,7 +36,20 @@ from groupcomm.outputs import (
 from groupcomm.packing import pack_messages, unpack_messages
 from groupcomm.wire.codec import cluster_digest
 from groupcomm.wire.messages import Beacon, cut
-from groupcomm.wire.packets import NO_SENDER, SEALED, Header, Kind, Stamp, StampRun, Status, StatusEntry, encode
+from groupcomm.wire.packets import (
+    FIRST,
+    LAST,
+    NO_SENDER,
+    SEALED,
+    STAMPED,
+    Header,
+    Kind,
+    Stamp,
+    StampRun,
+    Status,
+    StatusEntry,
+    encode,
+)
 
 A = NodeId("a", 1)
 STRANGER = ("10.0.0.9", 999)
@@ -180,6 +193,59 @@ class AloneTests(EngineCase):
         self.turn()
         self.run_until(lambda: self.kept(FrameDelivered))
         self.assertEqual(self.kept(FrameDelivered)[0].payload, payload)
+
+    def test_the_packets_of_a_message_leave_together(self) -> None:
+        """They are one run of equal packets; only the last is shorter, or is sent by itself when it is longer."""
+        self.join()
+        mtu = self.config.mtu_bytes
+        shapes = set()
+        for size in range(5 * mtu, 6 * mtu + 10):
+            self.datagrams.clear()
+            self.engine.send(self.session, ["chat"], bytes(size), Level.AGREED, self.now)
+            self.turn()
+            data = [each for each in self.datagrams if Header(each.data).kind == Kind.DATA]
+            pieces = [piece for each in data for piece in each.pieces]
+            headers = [Header(piece) for piece in pieces]
+            first = headers[0].sequence
+            self.assertEqual([header.sequence for header in headers], list(range(first, first + len(headers))))
+            self.assertEqual([header.flags & FIRST for header in headers], [FIRST] + [0] * (len(headers) - 1))
+            self.assertEqual([header.flags & LAST for header in headers], [0] * (len(headers) - 1) + [LAST])
+            self.assertEqual([header.flags & STAMPED for header in headers], [0] * (len(headers) - 1) + [STAMPED])
+            self.assertEqual({len(piece) for piece in pieces[:-1]}, {mtu - 4})
+            self.assertLessEqual(len(pieces[-1]), mtu)
+            self.assertEqual(len(data), 1 if len(pieces[-1]) <= mtu - 4 else 2)
+            shapes.add((len(data), len(pieces)))
+            self.assertEqual(len(self.kept(FrameDelivered)), 1)
+            self.assertEqual(self.kept(FrameDelivered)[0].payload, bytes(size))
+            self.outputs.clear()
+        self.assertEqual(shapes, {(1, 6), (2, 6), (1, 7)})
+
+    def test_what_leaves_at_a_flush(self) -> None:
+        """What sessions have handed over leaves at once; what it causes here is told when the turn ends."""
+        self.join()
+        self.outputs.clear()
+        self.datagrams.clear()
+        self.engine.send(self.session, ["chat"], b"\x01x", Level.AGREED, self.now)
+        self.engine.flush(self.now)
+        self.take()
+        self.assertEqual([Header(each.data).kind for each in self.datagrams], [Kind.DATA])
+        self.assertEqual(self.outputs, [])
+        self.turn()
+        self.assertEqual([Header(each.data).kind for each in self.datagrams], [Kind.DATA])
+        self.assertEqual((len(self.kept(FrameDelivered)), len(self.kept(SendAccepted))), (1, 1))
+
+    def test_a_flush_without_a_view(self) -> None:
+        """A node that is in no view has nothing to send, and nothing gets lost."""
+        engine = self.engine = Engine(self.config, NodeId("b", 1), Random(1), self.now)
+        session = engine.open_session("ann", self.now)
+        engine.join(session, "chat", self.now)
+        engine.flush(self.now)
+        self.datagrams.clear()
+        self.take()
+        self.assertEqual(self.datagrams, [])
+        self.start()
+        self.turn()
+        self.assertEqual(len(self.kept(GroupViewDelivered)), 1)
 
     def test_a_session_that_is_closed_leaves_its_groups(self) -> None:
         """What it has sent still goes, its groups hear the reason, and its name is free afterwards."""
