@@ -424,7 +424,7 @@ class SimulatedNode:
         run, size = [data], len(data)
         while self.receive_offload and self._buffer and len(run) < MAX_SEGMENTS:
             following, also = self._buffer[0]
-            if also != source or len(following) > size or len(run[-1]) < size:
+            if also != source or not 0 < len(following) <= size or len(run[-1]) < size:
                 break
             run.append(following)
             self._buffer.popleft()

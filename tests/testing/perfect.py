@@ -115,7 +115,11 @@ class PerfectWorld:
 
 @define(eq=False)
 class PerfectEngine:
-    """One node's door to the world."""
+    """One node's door to the world.
+
+    Attributes:
+        received: what has come, each with its source in place of the destination.
+    """
 
     world: PerfectWorld
     node: NodeId
@@ -129,6 +133,7 @@ class PerfectEngine:
     stalls: list[float] = field(factory=list)
     refused: list[NodeId] = field(factory=list)
     hints: list[Address] = field(factory=list)
+    received: list[Datagram] = field(factory=list)
     busy: bool = False
 
     def start(self, now: float) -> None:
@@ -139,9 +144,11 @@ class PerfectEngine:
         self.wake = True
 
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
+        self.received.append(Datagram(data, source))
         self.world.look_for_dead()
 
     def run_received(self, data: bytes, size_bytes: int, source: Address, now: float) -> None:
+        self.received.append(Datagram(data, source, size_bytes))
         self.world.look_for_dead()
 
     def burst_ended(self, now: float) -> None: ...

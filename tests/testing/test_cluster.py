@@ -143,6 +143,25 @@ class ClusterTests(SynchronousTestCase):
         self.assertEqual(bob.messages(), [b"x"])
         self.assertAlmostEqual(self.engine("b").stalls[0], 0.5)
 
+    def test_some_kernels_join_datagrams(self) -> None:
+        """A node whose kernel does gets runs of one source and size, the last one shorter; another gets each alone."""
+        sizes = [(8, 1), (8, 1), (5, 1), (8, 1), (8, 2), (9, 2), (9, 2), (0, 2), (0, 2), (0, 1), (7, 1), (7, 1), (7, 1)]
+        sent = [(bytes([number]) * size, ("10.9.9.9", port)) for number, (size, port) in enumerate(sizes)]
+        runs = {}
+        for node in (self.a, self.b):
+            engine = self.engine(node.name)
+            engine.received.clear()
+            for data, source in sent:
+                node._datagram_arrived(data, source)
+            node._read_burst()
+            came = [(piece, run.destination) for run in engine.received for piece in run.pieces]
+            self.assertEqual(came, sent)
+            self.assertEqual(node._buffered_bytes, 0)
+            runs[node.receive_offload] = [(len(run.pieces), len(run.pieces[0])) for run in engine.received]
+        self.assertEqual(runs[False], [(1, size) for size, _ in sizes])
+        joined = [(3, 8), (1, 8), (1, 8), (2, 9), (1, 0), (1, 0), (1, 0), (3, 7)]
+        self.assertEqual(runs[True], joined)
+
     def test_clocks_are_the_nodes_own(self) -> None:
         """No two nodes share the zero of their clocks."""
         self.assertNotAlmostEqual(self.a.local_now(), self.b.local_now(), places=1)

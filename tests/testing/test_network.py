@@ -54,6 +54,21 @@ class NetworkTests(SynchronousTestCase):
         with self.assertRaises(AssertionError):
             network.send(Datagram(bytes(1401), B), A)
 
+    def test_a_run_is_its_datagrams(self) -> None:
+        """Datagrams that leave as one arrive one by one, each with a fate of its own, and each within the MTU."""
+        network = self.build()
+        network.send(Datagram(b"aaabbbcc", B, 3), A)
+        network.scheduler.run(1.0)
+        self.assertEqual(self.got, [(A, B, b"aaa"), (A, B, b"bbb"), (A, B, b"cc")])
+        self.assertEqual((network.counters["sent"], network.counters["deliver"]), (3, 3))
+        with self.assertRaises(AssertionError):
+            network.send(Datagram(bytes(2802), B, 1401), A)
+        self.got.clear()
+        network = self.build(Conditions(loss_probability=0.5))
+        network.send(Datagram(b"".join(b"%03d" % number for number in range(400)), B, 3), A)
+        network.scheduler.run(1.0)
+        self.assertTrue(150 < len(self.got) < 250, len(self.got))
+
     def test_loss_is_per_receiver(self) -> None:
         """Of many multicasts at half loss each receiver gets about half, not the same half; the sender all."""
         network = self.build(Conditions(loss_probability=0.5))
