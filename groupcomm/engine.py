@@ -67,6 +67,7 @@ from groupcomm.wire.messages import (
 from groupcomm.wire.packets import HEADER_BYTES, LAST_NUMBERED, LAST_OF_VIEW, SEALED, Header, Kind, is_data_run
 
 _CHANGE = FrameType.CHANGE
+_DATA = Kind.DATA
 _DIRECTORY = FrameType.DIRECTORY
 _GONE = FrameType.GONE
 _GROUP = FrameType.GROUP
@@ -203,7 +204,12 @@ class Engine:
         if header.kind <= LAST_NUMBERED and header.sender != view.setup.me:
             self._membership.traffic(now)
         if not view.frozen:
-            view.packet_received(header, data, now)
+            small = header.kind == _DATA and self._directories_read
+            frame = view.pass_through(header, data) if small else None
+            if frame is not None:
+                self._deliver(frame, view)
+            else:
+                view.packet_received(header, data, now)
             return
         missing = view.missing
         view.packet_received(header, data, now)
@@ -771,7 +777,9 @@ class Engine:
             if size > allowed:
                 raise MessageTooLarge(f"{size} bytes, at most {self._config.max_message_bytes} are allowed")
             self._check_room(session)
-            self._outbox.put(number, frame, frame.size)
+            view = self._view
+            if view is None or not self._directories_read or not view.send_at_once(frame, self._now):
+                self._outbox.put(number, frame, frame.size)
         self._next_ticket += 1
         return ticket
 

@@ -37,7 +37,10 @@ _LEVELS = tuple(Level)
 _TYPES = tuple(FrameType)
 
 
+_AGREED = Level.AGREED
 _CAUSAL = Level.CAUSAL
+_GROUP = FrameType.GROUP
+_AGREED_TO_GROUPS = _AGREED | _GROUP << _TYPE_SHIFT
 _RELIABLE = Level.RELIABLE
 
 
@@ -237,3 +240,33 @@ def parse_frames(stream: int, first: int, last: int, data: bytes) -> list[Frame]
         reader.end_at(at)
         frames.append(Frame(stream, first, last, kind, reader))
     return frames
+
+
+def parse_alone(stream: int, number: int, packet: bytes, at: int) -> Frame | None:
+    """The frame of a packet that has one group frame at AGREED and nothing else, from ``at`` on.
+
+    What nearly every small packet is; None if this one is not, whatever else it may be.
+    """
+    end = len(packet)
+    if at + 8 > end or packet[at] != _AGREED_TO_GROUPS:
+        return None
+    reader = Reader(packet, at + 1)
+    size = reader.number()
+    if reader.at + size != end:
+        return None
+    frame = Frame.__new__(Frame)
+    frame.group_position = reader.number()
+    frame.lamport = reader.number()
+    frame.ordered = reader.number()
+    if reader.number():
+        return None
+    frame.stream = stream
+    frame.first = frame.last = number
+    frame.level = _AGREED
+    frame.type = _GROUP
+    frame.self_discard = False
+    frame.ordinal = frame.position = 0
+    frame.past = ()
+    frame.address = None
+    frame._data, frame._start, frame._end = reader.left()
+    return frame

@@ -22,6 +22,9 @@ _DIRECTORY = FrameType.DIRECTORY
 _RELIABLE = Level.RELIABLE
 _SAFE = Level.SAFE
 
+_MOST_HEAD_BYTES = 56
+_MOST_PAST_BYTES = 12
+
 RUN_PACKETS = 46
 """Packets of the usual size that leave with one system call: what fits one IP datagram's length."""
 
@@ -181,6 +184,20 @@ class Sending:
             return self._next_parts()
         return self._pack(taken, control_only)
 
+    def alone(self, frame: Outgoing) -> PacketPlan | None:
+        """The packet of a small ordered frame that leaves ahead of nothing; None if it may not, or does not fit one."""
+        release = self._release
+        most = frame.size + _MOST_HEAD_BYTES + _MOST_PAST_BYTES * len(release.delivered)
+        if self.pending or most > self._room or not self._window.allows(slotted=False):
+            return None
+        release.lamport += 1
+        place = self.group_position, release.lamport, release.ordered, release.past(self._me)
+        data = frame.head(*place) + frame.body
+        self._slotted = False
+        flags = FIRST | LAST | self._wants_status((frame,), len(data), 1)
+        own = Frame.sent(self._me, frame, *place)
+        return PacketPlan([data], bytearray((flags,)), [frame], [own], None, False, 1)
+
     def _next_parts(self) -> PacketPlan:
         """As many packets of the frame that is being sent as may leave, and as one system call takes."""
         taken, at, room = self._current, self._at, self._room
@@ -230,7 +247,7 @@ class Sending:
         flags |= self._wants_status(frames, size, 1)
         return PacketPlan([b"".join(parts)], bytearray((flags,)), frames, own, None, self._slotted, ordered_count)
 
-    def _wants_status(self, ends: list[Outgoing], size: int, packets: int) -> int:
+    def _wants_status(self, ends: Sequence[Outgoing], size: int, packets: int) -> int:
         """Ask for a report when somebody waits for it, and four times per window, so that the window can slide."""
         size += packets * PACKET_OVERHEAD_BYTES
         self._unflagged += size

@@ -93,6 +93,12 @@ class Sequencing:
         self.waiting -= count
         self._release.place(stream, count, carrier)
 
+    def passed(self, stream: int, number: int) -> None:
+        """Packet ``number`` of the sequencer had one ordered frame, which is delivered at the place it gave itself."""
+        self._seen[stream] += 1
+        self._placed[stream] += 1
+        self._up_to[stream] = number
+
     def place_own(self, count: int, number: int) -> None:
         """The sequencer's own packet ``number`` gives its ``count`` ordered frames their places; nothing is unread."""
         self._place(self.current, count, (self.current, number))
