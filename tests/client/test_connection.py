@@ -18,7 +18,7 @@ from groupcomm.client import Connection, channel, connect
 from groupcomm.client.link import LOGIN_SECONDS
 from groupcomm.client.outbox import WAITING_BYTES
 from groupcomm.daemon import caps
-from groupcomm.daemon.records import SEND
+from groupcomm.daemon.records import DONE, EVENT, FAILED, MESSAGES, SEND, SINGLE, record
 from groupcomm.daemon.stream import StreamOwner
 from groupcomm.errors import (
     MessageTooLarge,
@@ -450,6 +450,34 @@ class ChannelTests(ConnectionTests):
         self.assertTrue(connection.closed)
         self.assertEqual(self.world.node.sessions, {})
         self.assertEqual(self.world.factory.brokers, set())
+
+    def test_a_daemon_that_breaks_the_protocol(self) -> None:
+        """What no daemon sends ends the connection, and what waits for it is told; unknown kinds are skipped."""
+        payload = pack_messages([b"x"])
+        for number, broken in enumerate(
+            (
+                record(MESSAGES, 0, b"nonsense", payload, 4),
+                record(MESSAGES, 0, b"a@n1#7.1\n\n", b"no messages", 4),
+                record(EVENT, payload=b"{"),
+                record(EVENT, payload=b'["view", 1]'),
+                record(FAILED, 99, b"BadArgument", b"for nothing"),
+                record(DONE, 99, flags=SINGLE),
+                b"\xff" * 100,
+            )
+        ):
+            connection = self.connect(f"c{number}")
+            self.world.node.sessions[f"c{number}"].hold = True
+            sent = connection.send(["chat"], b"1")
+            self.world.settle()
+            daemon = self.world.streams[-1]
+            daemon.write([record(200, 1, b"new", b"things")])
+            self.world.settle()
+            self.assertFalse(connection.closed)
+            daemon.write([broken])
+            self.world.failure(sent).trap(OutcomeUnknown)
+            self.assertTrue(connection.closed)
+            self.world.failure(connection.send(["chat"], b"2")).trap(NotConnected)
+        self.assertEqual(self.world.node.sessions, {})
 
     def test_without_a_socket(self) -> None:
         """A client that cannot connect to the channel's socket goes on over Perspective Broker."""
