@@ -11,7 +11,7 @@ import enum
 from bisect import insort
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from attrs import evolve, frozen
+from attrs import define, evolve, frozen
 
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Departure, Level, Reason, View
@@ -74,7 +74,7 @@ def group_address(session: int, client: str, groups: Sequence[str]) -> bytes:
     return varint(len(address)) + address
 
 
-@frozen
+@define(eq=False)
 class _Route:
     """To whom a GROUP frame with a certain address goes, as the groups are now.
 
