@@ -151,6 +151,8 @@ class PerfectEngine:
         self.received.append(Datagram(data, source, size_bytes))
         self.world.look_for_dead()
 
+    def flush(self, now: float) -> None: ...
+
     def burst_ended(self, now: float) -> None: ...
 
     def handle_timeout(self, now: float) -> None:
