@@ -10,8 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupcomm.limits import MIN_WINDOW_BYTES
 from groupcomm.reliability.backoff import FEEDBACK_FACTOR, backoff_seconds
 from groupcomm.reliability.counters import Counters
-from groupcomm.reliability.flow import LONG_ROUND_SECONDS, Window
-from groupcomm.reliability.rtt import INITIAL_SECONDS, LEAST_WAIT_SECONDS, MOST_WAIT_SECONDS, RoundTrip
+from groupcomm.reliability.flow import LONG_TRIP_SECONDS, Window
+from groupcomm.reliability.rtt import (
+    INITIAL_SECONDS,
+    LEAST_REPAIR_SECONDS,
+    LEAST_WAIT_SECONDS,
+    MOST_WAIT_SECONDS,
+    RoundTrip,
+)
 
 MEBIBYTE = 1024 * 1024
 
@@ -156,73 +162,71 @@ class LossTests(SynchronousTestCase):
         self.number = 0
         self.now = 10.0
 
-    def pass_round(self, seconds: float, *lost: tuple[int, int]) -> int:
-        """The window is filled, and all is received after a while, some of it at another attempt; what it changed."""
+    def pass_round(self, *lost: tuple[int, int], trip_seconds: float = 0.001) -> int:
+        """The window is filled and all of it received, some of it at another attempt; what it changed."""
         before = self.window.window_bytes
         while self.window.allows(slotted=True):
             self.number += 1
-            self.window.sent(self.number, 1024, slotted=True, asks=True, now=self.now)
-        self.now += seconds
+            self.window.sent(self.number, 1024, slotted=True, asks=True)
+        self.now += trip_seconds
         for asker, packets in lost:
-            self.window.lost(asker, packets, self.now)
-        self.window.acknowledged(self.number, self.number, self.now)
+            self.window.lost(asker, packets, self.now, trip_seconds)
+        self.window.acknowledged(self.number, self.number)
         return self.window.window_bytes - before
 
-    def test_in_long_rounds_loss_halves_the_window(self) -> None:
-        """Several requests of one round count as one loss; the window never falls below its floor."""
-        self.pass_round(2 * LONG_ROUND_SECONDS)
-        before = self.window.window_bytes
-        self.window.lost(1, 1, self.now)
-        self.window.lost(2, 5, self.now + LONG_ROUND_SECONDS)
-        self.assertEqual(self.window.window_bytes, before // 2)
-        self.window.lost(1, 1, self.now + 3 * LONG_ROUND_SECONDS)
-        self.assertEqual(self.window.window_bytes, before // 4)
+    def test_over_long_round_trips_loss_halves_the_window(self) -> None:
+        """Several requests within a round trip count as one loss; the window never falls below its floor."""
+        window, trip = self.window, 2 * LONG_TRIP_SECONDS
+        window.lost(1, 1, 10.0, trip)
+        window.lost(2, 5, 10.0 + trip / 2, trip)
+        self.assertEqual(window.window_bytes, MEBIBYTE)
+        window.lost(1, 1, 10.0 + trip * 1.01, trip)
+        self.assertEqual(window.window_bytes, MEBIBYTE // 2)
         for step in range(20):
-            self.window.lost(1, 1, self.now + 1.0 + step)
-        self.assertEqual(self.window.window_bytes, MIN_WINDOW_BYTES)
+            window.lost(1, 1, 11.0 + step, trip)
+        self.assertEqual(window.window_bytes, MIN_WINDOW_BYTES)
 
-    def test_in_long_rounds_the_window_grows_by_a_packet(self) -> None:
+    def test_over_long_round_trips_the_window_grows_by_a_packet(self) -> None:
         """From where loss has cut it, the window grows by one packet in each round."""
-        self.pass_round(0.1)
-        self.window.lost(1, 1, self.now + 1.0)
-        before = self.window.window_bytes
-        self.assertEqual([self.pass_round(0.1) for _ in range(5)], [1400] * 5)
-        self.assertEqual(self.window.window_bytes, before + 5 * 1400)
+        self.window.lost(1, 1, self.now, LONG_TRIP_SECONDS)
+        self.assertEqual(self.window.window_bytes, MEBIBYTE)
+        self.assertEqual([self.pass_round() for _ in range(5)], [1400] * 5)
 
-    def test_in_short_rounds_the_window_gives_way_in_proportion(self) -> None:
+    def test_over_short_round_trips_the_window_gives_way_in_proportion(self) -> None:
         """One packet of a hundred costs half a hundredth of the window, ten cost ten times as much."""
         for share in (100, 10, 2):
             self.setUp()
-            self.pass_round(0.001)
-            packets = self.window.packets(1024)
             before = self.window.window_bytes
-            self.pass_round(0.001, (1, packets // share))
+            self.pass_round((1, self.window.packets(1024) // share))
             expected = before * (1 - 0.5 / share) * 17 / 16
             self.assertTrue(abs(self.window.window_bytes - expected) < before * 0.1 / share, share)
 
-    def test_in_short_rounds_who_lacks_most_counts(self) -> None:
+    def test_who_lacks_most_counts(self) -> None:
         """The same packets lost by several receivers are not counted several times."""
         changes = set()
         for lost in (((1, 40),), ((1, 40), (2, 40), (3, 39)), ((1, 20), (2, 7), (1, 20))):
             self.setUp()
-            self.pass_round(0.001)
-            changes.add(self.pass_round(0.001, *lost))
+            changes.add(self.pass_round(*lost))
         self.assertEqual(len(changes), 1)
+
+    def test_losses_are_those_of_one_round(self) -> None:
+        """What was lost in one round costs nothing in the next."""
+        self.pass_round((1, 400))
+        before = self.window.window_bytes
+        self.assertEqual(self.pass_round(), before // 16)
 
     def test_steady_loss_leaves_a_window(self) -> None:
         """Where one packet of a hundred gets lost and comes back soon, the window grows all the same."""
-        window = self.window.window_bytes
+        before = self.window.window_bytes
         for _ in range(100):
-            self.pass_round(0.002, (1, self.window.packets(1024) // 100))
-        self.assertGreater(self.window.window_bytes, window)
+            self.pass_round((1, self.window.packets(1024) // 100))
+        self.assertGreater(self.window.window_bytes, before)
 
     def test_everything_lost_halves_the_window(self) -> None:
         """No round costs more than half of the window, however much was asked for."""
-        self.pass_round(0.001)
         before = self.window.window_bytes
-        self.pass_round(0.001, (1, 1_000_000))
-        self.assertGreaterEqual(self.window.window_bytes, before // 2)
-        self.assertLess(self.window.window_bytes, before // 2 + before // 8)
+        self.pass_round((1, 1_000_000))
+        self.assertTrue(before // 2 <= self.window.window_bytes < before // 2 + before // 8)
 
 
 class RoundTripTests(SynchronousTestCase):
@@ -251,6 +255,17 @@ class RoundTripTests(SynchronousTestCase):
         for _ in range(100):
             trip.sample(0.1)
         self.assertAlmostEqual(trip.seconds, 0.1, 4)
+
+    def test_a_repair_is_waited_for_less_long(self) -> None:
+        """A repair that is asked for too early costs little: its wait is SRTT + 2 RTTVAR, 2 to 250 ms."""
+        trip = RoundTrip()
+        self.assertEqual(trip.repair_seconds, 4 * INITIAL_SECONDS)
+        trip.sample(0.02)
+        self.assertAlmostEqual(trip.repair_seconds, 0.04)
+        for measured, wait in ((1e-6, LEAST_REPAIR_SECONDS), (60.0, MOST_WAIT_SECONDS)):
+            trip = RoundTrip()
+            trip.sample(measured)
+            self.assertEqual(trip.repair_seconds, wait)
 
     def test_waits_are_bounded(self) -> None:
         """No wait is shorter than 4 ms or longer than 250 ms, whatever is measured; time never goes back."""

@@ -73,9 +73,14 @@ class EndOfViewTests(FindingCase):
         self.build("r1", "r2", "s", "x")
         r1, r2, s, x = self.clients
         self.hand_over(self.nodes[0], "s")
-        self.drop = lambda header, source, receiver: (
-            source == "s" and receiver in ("r1", "r2") and header.kind <= LAST_OF_VIEW
-        )
+        of_s = self.index("s")
+
+        def drop(header: Header, source: str, receiver: str) -> bool:
+            if receiver not in ("r1", "r2") or header.kind > LAST_OF_VIEW:
+                return False
+            return source == "s" or (header.kind <= NUMBERED and header.sender == of_s)
+
+        self.drop = drop
         s.send("chat", b"lost")
         self.cluster.run(0.01)
         self.assertEqual(self.got(x), [b"lost"])
