@@ -135,15 +135,30 @@ class Stream:
         return _NEW
 
     def accept_run(self, run: PacketRun, now: float, wait_seconds: float) -> bool:
-        """Take packets in that are all higher than any known so far; if they are not, False, and nothing is done."""
-        highest, last = self.highest, run.last
-        if run.first <= highest or last > self.contiguous + self._ahead_limit:
+        """Take packets in none of which is here yet; if one is, or is too far ahead, False, and nothing is done."""
+        first, last, held = run.first, run.last, self.held
+        if first <= self.contiguous or last > self.contiguous + self._ahead_limit:
             return False
-        if run.first == highest + 1 == self.contiguous + 1:
+        if first == self.highest + 1 == self.contiguous + 1:
             self.append_run(run)
-        else:
-            self.held.update(dict.fromkeys(range(run.first, last + 1), run))
-            self.announce(last, now, wait_seconds)
+            return True
+        numbers = range(first, last + 1)
+        if first <= self.highest and not held.keys().isdisjoint(numbers):
+            return False
+        held.update(dict.fromkeys(numbers, run))
+        if self._missing and first <= self.highest:
+            for number in numbers:
+                gap = self._missing.pop(number, None)
+                if gap is not None and gap[1]:
+                    self.repairs += 1
+            if self._later and len(self._missing) < MAX_MISSING // 2:
+                self._ask_later(now)
+        if first == self.contiguous + 1:
+            while last + 1 in held:
+                last += 1
+            self.contiguous = last
+        if run.last > self.highest:
+            self.announce(run.last, now, wait_seconds)
         return True
 
     def append(self, packet: bytes) -> None:

@@ -244,16 +244,26 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(self.held(), {number: made_packet(number) for number in range(1, 34)})
 
     def test_a_run_that_is_not_all_new_is_refused(self) -> None:
-        """Where one of its packets is here, or was announced, nothing of it is taken: it must come one by one."""
+        """Where one of its packets is here, nothing of it is taken: it must come one by one."""
         self.accept(1, 10)
         self.stream.accept(20, made_packet(20), 0.0, WAIT)
         before = self.stream.contiguous, self.stream.highest, self.stream.missing_count, self.held()
-        for first, last in ((1, 10), (10, 12), (11, 12), (11, 20), (15, 25), (20, 21), (5, 30)):
+        for first, last in ((1, 10), (10, 12), (11, 20), (15, 25), (20, 21), (5, 30)):
             self.assertFalse(self.accept(first, last), (first, last))
         self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.missing_count, self.held()), before)
+
+    def test_a_run_that_was_announced(self) -> None:
+        """A run that others have reported before it came fills the gap; what was asked for counts as repaired."""
+        self.accept(1, 10)
         self.stream.announce(40, 0.0, 0.0)
-        self.assertFalse(self.accept(30, 45))
-        self.assertTrue(self.accept(41, 45))
+        self.stream.take_due(0.0, 0.1)
+        self.assertTrue(self.accept(30, 45))
+        self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.missing_count), (10, 45, 19))
+        self.assertTrue(self.accept(11, 20))
+        self.assertTrue(self.accept(21, 29))
+        self.stream.check_invariants()
+        self.assertEqual((self.stream.contiguous, self.stream.missing_count, self.stream.repairs), (45, 0, 30))
+        self.assertEqual(self.held(), {number: made_packet(number) for number in range(1, 46)})
 
     def test_a_run_too_far_ahead_is_refused(self) -> None:
         """A run may end at the limit above the contiguous part, not beyond; then nothing of it is taken."""
