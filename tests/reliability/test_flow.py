@@ -256,6 +256,15 @@ class RoundTripTests(SynchronousTestCase):
             trip.sample(0.1)
         self.assertAlmostEqual(trip.seconds, 0.1, 4)
 
+    def test_shorter_ones_are_believed_sooner(self) -> None:
+        """A time shorter than the estimate moves it by half: a longer one is mostly a host that was busy."""
+        trip = RoundTrip()
+        trip.sample(0.02)
+        trip.sample(0.004)
+        self.assertAlmostEqual(trip.seconds, 0.012)
+        trip.sample(0.02)
+        self.assertAlmostEqual(trip.seconds, 0.013)
+
     def test_a_repair_is_waited_for_less_long(self) -> None:
         """A repair that is asked for too early costs little: its wait is SRTT + 2 RTTVAR, 2 to 250 ms."""
         trip = RoundTrip()

@@ -252,18 +252,31 @@ class RunTests(SynchronousTestCase):
             self.assertFalse(self.accept(first, last), (first, last))
         self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.missing_count, self.held()), before)
 
-    def test_a_run_that_was_announced(self) -> None:
-        """A run that others have reported before it came fills the gap; what was asked for counts as repaired."""
+    def test_a_run_that_fills_a_gap(self) -> None:
+        """What was missing is no longer asked for; what was asked for counts as repaired, packet by packet."""
         self.accept(1, 10)
-        self.stream.announce(40, 0.0, 0.0)
-        self.stream.take_due(0.0, 0.1)
-        self.assertTrue(self.accept(30, 45))
-        self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.missing_count), (10, 45, 19))
+        self.accept(31, 40)
+        self.stream.announce(60, 0.0, WAIT)
+        self.assertEqual(self.stream.missing_count, 40)
+        self.stream.take_due(WAIT, 0.1)
+        self.assertTrue(self.accept(21, 30))
+        self.assertEqual((self.stream.contiguous, self.stream.missing_count, self.stream.repairs), (10, 30, 10))
         self.assertTrue(self.accept(11, 20))
-        self.assertTrue(self.accept(21, 29))
-        self.stream.check_invariants()
-        self.assertEqual((self.stream.contiguous, self.stream.missing_count, self.stream.repairs), (45, 0, 30))
-        self.assertEqual(self.held(), {number: made_packet(number) for number in range(1, 46)})
+        self.assertEqual((self.stream.contiguous, self.stream.missing_count, self.stream.repairs), (40, 20, 20))
+        self.assertTrue(self.accept(41, 65))
+        self.assertEqual((self.stream.contiguous, self.stream.highest, self.stream.due_at()), (65, 65, inf))
+        self.assertEqual(self.held(), {number: made_packet(number) for number in range(1, 66)})
+
+    def test_a_run_of_many_that_are_wanted(self) -> None:
+        """When a plan names more packets than are tracked at once, runs of them make room for the next."""
+        self.stream = Stream(0, 4 * MAX_MISSING)
+        count = MAX_MISSING + 5000
+        self.stream.want_only(list(range(1, count + 1)), 0.0)
+        for first in range(1, count + 1, 40):
+            last = min(first + 39, count)
+            self.assertTrue(self.accept(first, last))
+            self.assertEqual(self.stream.missing_count, count - last)
+        self.assertEqual(self.stream.contiguous, count)
 
     def test_a_run_too_far_ahead_is_refused(self) -> None:
         """A run may end at the limit above the contiguous part, not beyond; then nothing of it is taken."""
