@@ -18,7 +18,7 @@ from groupcomm.testing.node import SimulatedClient, SimulatedNode
 from groupcomm.testing.oracle import check
 from groupcomm.wire.codec import cluster_digest
 from groupcomm.wire.messages import Beacon, cut
-from groupcomm.wire.packets import FIRST, LAST, NO_SENDER, SEALED, Kind, Tail, encode
+from groupcomm.wire.packets import FIRST, LAST, NO_SENDER, SEALED, STAMPED, Header, Kind, Tail, encode
 
 STRANGER: Address = ("10.9.9.9", 9999)
 
@@ -130,6 +130,81 @@ class GarbageTests(AttackCase):
         before = self.counter(self.nodes[1], "sealed")
         self.talk_while(lambda: self.inject(self.nodes[1], data))
         self.assertEqual(self.counter(self.nodes[1], "sealed") - before, 50)
+
+
+class RunTests(AttackCase):
+    """Several datagrams at once, which the kernel of one of the nodes joins."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.node = next(node for node in self.nodes if node.receive_offload)
+        self.digest = self.view(self.node).setup.digest
+        members = self.view(self.node).setup.members
+        self.other = next(index for index, node in enumerate(members) if node != self.node.identity)
+
+    def inject_all(self, packets: list[bytes]) -> None:
+        for data in packets:
+            self.inject(self.node, data)
+
+    def test_each_of_a_run_is_counted(self) -> None:
+        """Empty datagrams, random bytes, sealed packets and such of another view count one by one, in any mixture."""
+        foreign = encode(Kind.DATA, 12345, 0, 1, bytes(80), flags=FIRST | LAST)
+        sealed = encode(Kind.DATA, self.digest, self.other, 1, bytes(80), flags=SEALED)
+        names = ("malformed", "foreign_view", "sealed")
+        before = [self.counter(self.node, name) for name in names]
+
+        def attack() -> None:
+            for kind in ([b""], [b"\x02" * 100], [foreign], [sealed], [foreign, sealed, b"\x02" * 100, b""]):
+                self.inject_all(kind * 5)
+
+        self.talk_while(attack, rounds=20)
+        grown = [self.counter(self.node, name) - count for name, count in zip(names, before, strict=True)]
+        self.assertEqual(grown, [20 * 20, 20 * 10, 20 * 10])
+
+    def test_a_run_far_ahead_makes_no_gaps(self) -> None:
+        """Forged packets a million numbers ahead are counted one by one and ask for nothing."""
+        nacks = self.counter(self.node, "nacks_sent")
+        forged = [
+            encode(Kind.DATA, self.digest, self.other, 1_000_000 + number, bytes(50), flags=FIRST | LAST)
+            for number in range(20)
+        ]
+        self.inject_all(forged)
+        self.cluster.run(1.0)
+        self.assertEqual(self.counter(self.node, "too_far_ahead"), 20)
+        self.assertEqual(self.counter(self.node, "nacks_sent"), nacks)
+
+    def test_runs_that_come_again(self) -> None:
+        """Everything that was ever sent, sent again at any time, counts as duplicates and is delivered once."""
+        kept: list[bytes] = []
+        self.cluster.network.watcher = lambda data, source: kept.append(data)
+        self.clients[0].send("chat", b"x" * 50_000)
+        self.cluster.run(0.1)
+        self.cluster.network.watcher = None
+        numbered = [data for data in kept if Header(data).kind == Kind.DATA]
+        self.assertGreater(len(numbered), 30)
+        got = [len(client.messages("chat")) for client in self.clients]
+        for _ in range(5):
+            self.random.shuffle(numbered)
+            self.inject_all(numbered)
+            self.cluster.run(0.01)
+        self.assertEqual([len(client.messages("chat")) for client in self.clients], got)
+        check(self.cluster.trace, settled=[node.identity for node in self.nodes])
+
+    def test_a_forged_run_of_broken_frames(self) -> None:
+        """Packets in a member's name that are no frames are dropped and counted; the node itself goes on."""
+        begin = self.view(self.node).streams[self.other].highest + 1
+        random_bodies = [self.random.randbytes(200) for _ in range(40)]
+        flags = [self.random.choice((0, 0, FIRST, LAST, FIRST | LAST, STAMPED | LAST)) for _ in random_bodies]
+        self.inject_all(
+            [
+                encode(Kind.DATA, self.digest, self.other, begin + index, body, flags=flags[index])
+                for index, body in enumerate(random_bodies)
+            ]
+        )
+        self.cluster.run(0.01)
+        self.assertEqual(self.view(self.node).streams[self.other].contiguous, begin + 39)
+        self.assertGreater(self.counter(self.node, "peer_violations"), 0)
+        self.engine(self.node).check_invariants()
 
 
 class NumberTests(AttackCase):
