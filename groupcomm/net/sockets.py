@@ -431,14 +431,15 @@ class _UnicastPort(BurstPort):
 class _MulticastReceivePort(BurstPort):
     """The socket on the group, shared by all nodes of this host.
 
-    What wakes it is answered before a look whether more has come: most often nothing has.
+    A single datagram that wakes it is answered before a look whether more has come: most often nothing has.
     """
 
     def doRead(self) -> None:
-        """Answer the first datagram, or run of them, by itself; then drain a bounded burst."""
-        for limit in (1, BURST_DATAGRAMS):
-            if not self.read_burst(limit):
-                return
+        """Answer a datagram that came alone by itself; then drain a bounded burst."""
+        first = self.read_burst(1)
+        if first == 1:
+            self._datagrams.burst_ended()
+        if self.read_burst() or first > 1:
             self._datagrams.burst_ended()
 
     def prepare(self, made: socket.socket) -> None:
