@@ -132,13 +132,23 @@ class SocketTests(TestCase):
 
     @inlineCallbacks
     def test_what_wakes_a_node_is_answered_first(self) -> Any:
-        """The first multicast, or run of them, is a burst of its own; what waits behind it makes the next."""
+        """A multicast that came alone is a burst of its own; what waits behind it makes the next."""
         (a, _), (_, at_b) = self.open(), self.open()
         done = at_b.until_count(40)
         a.send([Datagram(b"%02d" % number * (200 + number), None) for number in range(40)])
         yield done
         self.assertEqual((at_b.bursts[0], sum(at_b.bursts)), (1, 40))
         self.assertLessEqual(len(at_b.bursts), 3)
+
+    @inlineCallbacks
+    def test_a_run_is_not_answered_before_the_rest(self) -> Any:
+        """Where a run wakes a node, what waits behind it belongs to the same burst."""
+        (a, _), (_, at_b) = self.open(), self.open()
+        done = at_b.until_count(13)
+        a.send([Datagram(bytes(12_000), None, 1200), *(Datagram(bytes(size), None) for size in (1, 2, 3))])
+        yield done
+        if at_b.runs == [10]:  # a kernel that joins datagrams
+            self.assertEqual(at_b.bursts, [13])
 
     @inlineCallbacks
     def test_a_run_as_it_was_made(self) -> Any:
