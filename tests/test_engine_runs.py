@@ -13,8 +13,25 @@ from groupcomm.config import EngineConfig
 from groupcomm.engine import Engine
 from groupcomm.events import Level
 from groupcomm.identity import NodeId
+from groupcomm.membership.groups import group_address
+from groupcomm.ordering import assembly
+from groupcomm.ordering.frames import FrameType, Outgoing
 from groupcomm.outputs import Address, Datagram, FrameDelivered, Output
-from groupcomm.wire.packets import HEADER_BYTES, SEALED, Header, Kind, Nack, Range, encode, widen
+from groupcomm.packing import pack_messages
+from groupcomm.wire.packets import (
+    FIRST,
+    HEADER_BYTES,
+    LAST,
+    SEALED,
+    STAMP_POSITION,
+    STAMPED,
+    Header,
+    Kind,
+    Nack,
+    Range,
+    encode,
+    widen,
+)
 
 MTU = EngineConfig().mtu_bytes
 NAMES = ("a", "b", "c")
@@ -316,6 +333,52 @@ class SameTests(RunCase):
         self.hear(packets, Random(7))
         self.turn()
         self.assertGreater(self.frames(), 15)
+
+    def test_broken_ones_among_them(self) -> None:
+        """What is too short for the place it says it has, or a frame too large, costs nothing that follows it."""
+        view = self.world.engines["b"]._view
+        assert view is not None
+        address = group_address(1, "app", ("g",))
+        frame = Outgoing(1, 1, FrameType.GROUP, Level.FIFO, pack_messages([b"hi"]), address=address)
+        whole = frame.encode(view.position, 0, 0, ())
+        zeros = bytes(len(whole))
+        self.patch(assembly, "MAX_FRAME_BYTES", 3 * len(whole))
+        too_large = ((FIRST, zeros), *((0, zeros) for _ in range(8)), (FIRST | LAST, whole))
+        too_short = ((STAMPED, zeros[:2]), (FIRST | LAST | STAMPED, zeros[:3]), (FIRST | LAST, whole))
+        number = view.streams[0].contiguous + 1
+        for parts in (too_large, too_short[:1], too_short[1:2], too_short[2:], too_large + too_short[:1]):
+            packets = [
+                encode(Kind.DATA, view.setup.digest, 0, number + index, body, flags=flags)
+                for index, (flags, body) in enumerate(parts)
+            ]
+            number += len(packets)
+            self.single.one_by_one(packets, self.now)
+            self.joined.together(packets, self.now)
+            self.turn()
+        self.assertEqual(self.frames(), 3)
+        self.assertEqual(self.joined.engine.status(self.now).counters["peer_violations"], 5)
+
+    def test_a_frame_that_does_not_end(self) -> None:
+        """Whatever begins next ends it, also a small message that can be delivered the moment it comes."""
+        view = self.world.engines["b"]._view
+        assert view is not None
+        address, position = group_address(1, "app", ("g",)), view.position
+        bodies = [
+            Outgoing(1, 1, FrameType.GROUP, level, pack_messages([b"hi"]), address=address).encode(
+                position, 100, position, ()
+            )
+            for level in (Level.FIFO, Level.AGREED)
+        ]
+        small = STAMP_POSITION.pack(position + 1) + bodies[1]
+        parts = (FIRST, bodies[0][:9]), (FIRST | LAST | STAMPED, small), (LAST, bodies[0][9:])
+        number = view.streams[0].contiguous + 1
+        for flags, body in parts:
+            packet = encode(Kind.DATA, view.setup.digest, 0, number, body, flags=flags)
+            self.single.one_by_one([packet], self.now)
+            self.joined.engine.run_received(packet, len(packet), address_of("a"), self.now)
+            number += 1
+        self.turn()
+        self.assertEqual(self.frames(), 1)
 
     def test_repairs(self) -> None:
         """What came in runs is repaired for others as it was sent, also where only parts of the runs have come."""

@@ -273,6 +273,7 @@ class OrderedView:
             header.sequence != number & 0xFFFFFFFF
             or stream.highest != stream.contiguous
             or self._processed[sender] != stream.contiguous
+            or self._assemblies[sender].first
             or sequencing.readable
             or sequencing.taking
             or len(packet) < HEADER_BYTES + STAMP_POSITION.size
@@ -439,25 +440,24 @@ class OrderedView:
         borders = run.flags.translate(_BORDERS)
         begin, end = first - run.first, last - run.first + 1
         while begin < end:
-            at = borders.find(1, begin, end)
+            at, border = begin, borders[begin]
+            until = at + 1 if border else borders.find(1, at, end)
+            begin = until if until > 0 else end
             try:
-                if at < 0:
-                    assembly.middle(bodies[begin:end])
-                    break
-                if begin < at:
-                    assembly.middle(bodies[begin:at])
-                self._data(sender, run.first + at, run.flags[at], bodies[at])
+                if border:
+                    self._data(sender, run.first + at, run.flags[at], bodies[at])
+                else:
+                    assembly.middle(bodies[at:begin])
             except MalformedPacket:
                 self._counters.up("peer_violations")
-            if at < 0:
-                break
-            begin = at + 1
         if last == run.last:
             run.bodies = ()
 
     def _data(self, sender: int, number: int, flags: int, body: bytes) -> None:
         position = None
         if flags & STAMPED:
+            if len(body) < STAMP_POSITION.size:
+                raise MalformedPacket(f"{len(body)} bytes are no position")
             low: int = STAMP_POSITION.unpack_from(body)[0]
             position = widen(low, self._release.placed + 1)
             body = body[STAMP_POSITION.size :]
