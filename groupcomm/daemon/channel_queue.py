@@ -56,9 +56,9 @@ class ChannelQueue(Backlog):
             return
         pieces: list[bytes] = []
         for top, payload in records:
-            if not self.queued_bytes:
+            if self.queued_bytes < caps.CREDIT_STEP_BYTES:  # so much a client may keep for itself: it owes no credit
                 self._progress = self._clock.seconds()
-            elif self._over_limit():
+            if self.queued_bytes and self._over_limit():
                 self._too_slow()
                 self.close()
                 return

@@ -265,6 +265,14 @@ class QueueTests(SynchronousTestCase):
         self.push(1, 100)
         self.assertEqual((self.too_slow, self.written_bytes, self.queue.queued_bytes), (1, before, 0))
 
+    def test_patience_begins_when_credit_is_due(self) -> None:
+        """A client that has read all but what it may keep for itself is given its time when a burst comes."""
+        self.push(1, 100)
+        self.clock.advance(100 * SMALL.patience_seconds)
+        self.push(2, 30_000)
+        self.push(1, 100)
+        self.assertEqual(self.too_slow, 0)
+
     def test_hard_limit(self) -> None:
         """Nobody holds more than the hard limit and one event, however patient we are."""
         self.patch(caps, "CHANNEL_CREDIT_BYTES", 1000)
