@@ -40,15 +40,16 @@ def addressed(process: ProcessRecord, message: MessageRecord, index: int) -> boo
 
     Proved is: it is in a group of the message since a view that the sender's node had reached when the message was
     handed over, or that came before the one in which others delivered it; and it has not asked to leave. Of a private
-    message: its session is open, and its node was not asked to leave the cluster, which ends all its sessions.
+    message: its session is open. And its node was not asked to leave the cluster, which ends all its sessions.
     """
     sent = message.sent
     if message.level < Level.RELIABLE or (sent.self_discard and message.sender == process.member):
         return False
+    if process.node.leaving_index is not None and process.node.leaving_index < index:
+        return False
     if sent.recipient is not None:
         named = str(process.member) == sent.recipient and process.opened_index < message.sent_index
-        leaving = process.node.leaving_index is not None and process.node.leaving_index < index
-        return named and not leaving and not process.closed_before(index)
+        return named and not process.closed_before(index)
     for group in sent.groups:
         if group not in process.episodes:
             continue

@@ -17,7 +17,7 @@ from groupcomm.events import Level
 from groupcomm.identity import NodeId
 from groupcomm.testing.check_delivery import addressed
 from groupcomm.testing.history import History
-from groupcomm.testing.records import Delivery, GroupViewKey, MessageRecord, ProcessRecord, ViewKey
+from groupcomm.testing.records import Delivery, Episode, GroupViewKey, MessageRecord, ProcessRecord, ViewKey
 from groupcomm.testing.report import AT_THE_END
 
 
@@ -111,27 +111,40 @@ class _Obliged:
     """Somebody who must deliver a message.
 
     Attributes:
-        places: the groups and views for which the others have it as a member; empty for a proved addressee.
+        places: the groups and views for which the others have it as a member, and whether they were told of every
+            change of them (not after their signal); empty for a proved addressee.
     """
 
     process: ProcessRecord
-    places: tuple[tuple[str, GroupViewKey], ...] = ()
+    places: tuple[tuple[str, GroupViewKey, bool], ...] = ()
 
     def may_lack(self, message: MessageRecord, end: int) -> bool:
         """Whether it need not have the message at ``end``: its join met the end of the view, or it has left."""
         if self.places:
-            return all(self._never_came(group, place, end) for group, place in self.places)
+            return all(
+                self._never_came(group, place, end) or not (told or self._stays(group, place, end))
+                for group, place, told in self.places
+            )
         return any(
             episode.leave_asked_index is not None and episode.leave_asked_index <= end
             for group in message.sent.groups
             for episode in self.process.episodes.get(group, ())
         )
 
+    def _stays(self, group: str, place: GroupViewKey, end: int) -> bool:
+        """Whether neither it nor its node had asked to leave."""
+        leaving = self.process.node.leaving_index
+        if leaving is not None and leaving < end:
+            return False
+        covering = self._covering(group, place, end)
+        return not covering or covering[-1].leave_asked_index is None or covering[-1].leave_asked_index >= end
+
+    def _covering(self, group: str, place: GroupViewKey, end: int) -> list[Episode]:
+        return [one for one in self.process.episodes.get(group, ()) if one.first <= place and one.steps[0].index < end]
+
     def _never_came(self, group: str, place: GroupViewKey, end: int) -> bool:
         """Who hears nothing of a group before its first view of it is not in it yet, whatever others believe."""
-        covering = [
-            one for one in self.process.episodes.get(group, ()) if one.first <= place and one.steps[0].index < end
-        ]
+        covering = self._covering(group, place, end)
         if not covering:
             return True
         left = covering[-1].leave_asked_index
@@ -150,7 +163,7 @@ def _obliged(history: History, view: ViewKey, message: MessageRecord) -> list[_O
             processes = history.nodes[step.node].processes
             found += [_Obliged(process) for process in processes if addressed(process, message, index)]
         return found
-    places: dict[ProcessRecord, tuple[tuple[str, GroupViewKey], ...]] = {}
+    places: dict[ProcessRecord, tuple[tuple[str, GroupViewKey, bool], ...]] = {}
     for group in message.sent.groups:
         deliveries = [delivery for delivery in message.deliveries if group in delivery.group_views]
         for delivery in sorted(deliveries, key=lambda one: not one.regular):
@@ -161,7 +174,7 @@ def _obliged(history: History, view: ViewKey, message: MessageRecord) -> list[_O
             for member in place.view.members:
                 process = history.processes.get(member)
                 if process is not None and not message.discarded_by(member):
-                    places[process] = (*places.get(process, ()), (group, place.key))
+                    places[process] = (*places.get(process, ()), (group, place.key, delivery.regular))
             if delivery.regular:
                 break
     return [_Obliged(process, where) for process, where in places.items()]

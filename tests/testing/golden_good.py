@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from groupcomm.events import Level
+from groupcomm.events import Level, Reason
 from groupcomm.testing import trace as traces
 from tests.testing.golden import good
 from tests.testing.story import GROUP, Story
@@ -70,6 +70,21 @@ def who_leaves_the_cluster_is_owed_no_private_message(s: Story) -> None:
     s.crash("c")
     s.signal("ab")
     s.install("ab")
+
+
+@good("G5")
+def confirmed_without_one_whose_node_leaves(s: Story) -> None:
+    s.send("b", "n", Level.SAFE)
+    s.deliver("abc", "n")
+    s.accept("b", "n", stable=True)
+    s.add(traces.NodeLeaving(s.tick(), s.node("c")))
+    s.send("a", "m", Level.SAFE)
+    s.signal("abc")
+    s.add(traces.LeftSeen(s.tick(), s.client("c"), GROUP, Reason.NODE_LEAVE))
+    s.group_view.pop("c")
+    s.deliver("ab", "m")
+    s.accept("a", "m", stable=True)
+    s.install("abc")
 
 
 @good("S3")
