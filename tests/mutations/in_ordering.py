@@ -44,7 +44,7 @@ MUTATIONS = (
         "order-left-out-of-the-past",
         "A frame does not say how much of the total order its sender had delivered.",
         "ordering/frames.py",
-        (("varint(lamport) + varint(ordered)", "varint(lamport) + varint(0)"),),
+        (("varint(lamport), varint(ordered)", "varint(lamport), varint(0)"),),
         ("O8",),
     ),
     Mutation(
@@ -58,33 +58,33 @@ MUTATIONS = (
         "early-frame-forgotten",
         "A RELIABLE frame that was delivered ahead of a gap is delivered again when the gap is filled.",
         "ordering/assembly.py",
-        (("        self._early.add(first)\n", ""),),
+        (("        self._early.add(before)\n", ""),),
         ("D2",),
     ),
     Mutation(
         "reliable-and-fifo-in-one-packet",
         "A FIFO frame shares a packet with a RELIABLE one, which may be read ahead of a gap.",
         "ordering/sending.py",
-        (("                or (frame.level == Level.RELIABLE) != unordered\n", ""),),
+        (("                or (frame.level == _RELIABLE) != unordered\n", ""),),
         ("O2", "D5"),
     ),
     Mutation(
         "unfinished-frame-forgotten",
         "A frame that had not left whole when the view ended is not sent again.",
         "ordering/sending.py",
-        (
-            (
-                "for frame in (self._peeked[0] if self._peeked else None, self._current):",
-                "for frame in (self._peeked[0] if self._peeked else None,):",
-            ),
-        ),
+        (("for taken in (self._peeked, self._current):", "for taken in (self._peeked,):"),),
         ("L1",),
     ),
     Mutation(
         "part-larger-than-a-packet",
         "The parts of a large frame are cut without room for the header.",
         "ordering/sending.py",
-        (("cut_frame(data, self._room)", "cut_frame(data, self._room + HEADER_BYTES)"),),
+        (
+            (
+                "taken, at, room = self._current, self._at, self._room\n",
+                "taken, at, room = self._current, self._at, self._room + HEADER_BYTES\n",
+            ),
+        ),
         ("exception",),
     ),
     Mutation(
@@ -93,9 +93,10 @@ MUTATIONS = (
         "ordering/release.py",
         (
             (
-                "        def anything(_: Frame) -> bool:\n            return True\n",
-                "        def anything(frame: Frame) -> bool:\n"
-                "            return frame.level != Level.SAFE or frame.lamport <= self.lamport\n",
+                "        return frame.level == _AGREED or stable is None or self._is_safe(frame, stable)\n",
+                "        if stable is None:\n"
+                "            return frame.level != _SAFE or frame.lamport <= self.lamport\n"
+                "        return frame.level == _AGREED or self._is_safe(frame, stable)\n",
             ),
         ),
         ("S3",),
@@ -109,9 +110,9 @@ MUTATIONS = (
     ),
     Mutation(
         "discard-flag-lost",
-        "A receiver does not see that the sender discards its own copy.",
+        "A node does not see in its own copy of a frame that the sender discards it.",
         "ordering/frames.py",
-        (("self.self_discard = bool(kind & _SELF_DISCARD)", "self.self_discard = False"),),
+        (("self.self_discard = frame.self_discard", "self.self_discard = False"),),
         ("G4",),
     ),
     Mutation(
@@ -179,7 +180,10 @@ MUTATIONS = (
         "group-position-left-out",
         "A frame does not say which group change its sender had seen last.",
         "ordering/frames.py",
-        (("head = varint(group_position)", "head = varint(0)"),),
+        (
+            ("            head = varint(group_position) + head\n", "            head = varint(0) + head\n"),
+            ('b"".join((varint(group_position), varint(lamport)', 'b"".join((varint(0), varint(lamport)'),
+        ),
         ("D8", "O2"),
     ),
     Mutation(
@@ -188,8 +192,8 @@ MUTATIONS = (
         "ordering/assembly.py",
         (
             (
-                "        self._early.add(first)\n        return frames",
-                "        self._early.add(first)\n        return []",
+                "        self._early.add(before)\n        return frames",
+                "        self._early.add(before)\n        return []",
             ),
         ),
         ("L2", "D5"),
@@ -240,10 +244,10 @@ MUTATIONS = (
                 "delivered[stream] < count:\n                frame.position = -1\n                return False\n",
             ),
             (
-                "                    yield self._delivered(queue.popleft())\n",
+                "                    frames.append(self._delivered(queue.popleft()))\n",
                 "                    frame = self._delivered(queue.popleft())\n"
                 "                    if frame.level != Level.CAUSAL or frame.position == 0 or queue:\n"
-                "                        yield frame\n",
+                "                        frames.append(frame)\n",
             ),
         ),
         ("O4",),
@@ -259,7 +263,7 @@ MUTATIONS = (
                 "            one, two = frames[at - 1 : at + 1]\n"
                 "            ordered = min(one.level, two.level) >= Level.AGREED and one.stream != two.stream\n"
                 "            if ordered and two.ordered < one.position and one.type == two.type == FrameType.GROUP:\n"
-                "                if one.body[4] == two.body[4] == 1 and one.body[5] != two.body[5]:\n"
+                "                if one.body[5] == two.body[5] == 1 and one.body[6] != two.body[6]:\n"
                 "                    frames[at - 1 : at + 1] = two, one\n"
                 "        if frames:\n            self._touched.update(",
             ),

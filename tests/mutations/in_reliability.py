@@ -21,14 +21,23 @@ MUTATIONS = (
         "nack-state-not-reset",
         "A packet that has come is still asked for.",
         "reliability/stream.py",
-        (("gap = self._missing.pop(number, None)", "gap = self._missing.get(number)"),),
+        (
+            (
+                "        if self._missing:\n            gap = self._missing.pop(number, None)\n",
+                "        if self._missing:\n            gap = self._missing.get(number)\n",
+            ),
+            (
+                "            for number in numbers:\n                gap = self._missing.pop(number, None)\n",
+                "            for number in numbers:\n                gap = self._missing.get(number)\n",
+            ),
+        ),
         ("exception",),
     ),
     Mutation(
         "asked-for-once",
         "A missing packet is asked for again after an hour only.",
         "reliability/rtt.py",
-        (("return min(max(estimate, LEAST_WAIT_SECONDS), MOST_WAIT_SECONDS)", "return 3600.0"),),
+        (("return min(max(estimate, LEAST_REPAIR_SECONDS), MOST_WAIT_SECONDS)", "return 3600.0"),),
         ("L1",),
     ),
     Mutation(
@@ -73,8 +82,8 @@ MUTATIONS = (
         "reliability/flow.py",
         (
             (
-                "self._received, self._delivered = max(self._received, received), max(self._delivered, delivered)",
-                "self._delivered = max(self._delivered, delivered)",
+                "        self._received_total = _total_up_to(self._unreceived, received, before)\n",
+                "        _total_up_to(self._unreceived, received, before)\n",
             ),
         ),
         ("exception", "L1"),
@@ -102,7 +111,7 @@ MUTATIONS = (
         "no-wait-between-requests",
         "A missing packet is asked for again after a tenth of a millisecond.",
         "reliability/rtt.py",
-        (("return min(max(estimate, LEAST_WAIT_SECONDS), MOST_WAIT_SECONDS)", "return 0.0001"),),
+        (("return min(max(estimate, LEAST_REPAIR_SECONDS), MOST_WAIT_SECONDS)", "return 0.0001"),),
         ("X6",),
     ),
     Mutation(
