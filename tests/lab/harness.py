@@ -49,7 +49,12 @@ class LabError(AssertionError):
 
 
 def require_lab() -> None:
-    """Skip the test, with the reason, where there can be no lab."""
+    """Skip the test, with the reason, where there can be no lab.
+
+    A shell that starts the tests in the background lets them ignore Ctrl-C; what they start must not inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.geteuid() != 0:
         raise SkipTest("the lab needs root (network namespaces)")
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
