@@ -255,8 +255,8 @@ class Engine:
     def flush(self, now: float) -> None:
         """Let what sessions have handed over leave; ``burst_ended`` must follow in the same turn."""
         self._now = now
-        if self._view is not None:
-            self._view.send(now)
+        if self._view is not None and self._view.send(now):
+            self._membership.traffic(now)
 
     def burst_ended(self, now: float) -> None:
         """All datagrams and commands of this turn are in: what they caused leaves together."""
@@ -778,7 +778,9 @@ class Engine:
                 raise MessageTooLarge(f"{size} bytes, at most {self._config.max_message_bytes} are allowed")
             self._check_room(session)
             view = self._view
-            if view is None or not self._directories_read or not view.send_at_once(frame, self._now):
+            if view is not None and self._directories_read and view.send_at_once(frame, self._now):
+                self._membership.traffic(self._now)
+            else:
                 self._outbox.put(number, frame, frame.size)
         self._next_ticket += 1
         return ticket

@@ -14,6 +14,7 @@ from groupcomm.limits import MIN_BUDGET_BYTES
 from groupcomm.membership.gather import Gather
 from groupcomm.ordering.ordered_view import OrderedView
 from groupcomm.testing.cluster import Cluster
+from groupcomm.testing.network import Conditions
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
 from groupcomm.testing.oracle import check
 from groupcomm.wire.codec import list_digest
@@ -309,3 +310,23 @@ class SlotTests(FindingCase):
         self.assertTrue(lost)
         self.assertEqual([len(client.messages("chat")) for client in (a, b)], [2, 2])
         self.check_all(self.nodes)
+
+
+class RoundTripTests(FindingCase):
+    def test_who_only_sends_measures_too(self) -> None:
+        """A node that only sends learns when the others are farther away, whichever way its messages leave."""
+        for level in (Level.AGREED, Level.FIFO):
+            self.build("a", "b", "c")
+            a = self.nodes[0]
+            self.assertEqual(self.view(a).sequencer, self.index("a"))
+            self.cluster.network.conditions = Conditions(delay_seconds=0.005)
+            for _ in range(1500):
+                self.clients[0].send("chat", b"small", level=level)
+                a.command(lambda engine, now: engine.flush(now))
+                self.cluster.run(0.001)
+            self.assertGreater(self.trip(a, "b"), 0.003, level)
+
+    def trip(self, node: SimulatedNode, name: str) -> float:
+        """How far a node believes another to be."""
+        peers = node.engine.status(node.local_now()).peers
+        return next(peer.round_trip_seconds for peer in peers if peer.node.name == name)
