@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -50,6 +50,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
 class RoundTripTests(SynchronousTestCase):
     """What the daemon says is what the library reads."""
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(EVENTS)
     def test_every_event(self, event: Event) -> None:
         """Any event comes back as it was."""
