@@ -56,6 +56,7 @@ class RoundTripTests(SynchronousTestCase):
         """Any event comes back as it was."""
         self.assertEqual(EventReader().read(plain_event(event)), [event])
 
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(MEMBERS)
     def test_member(self, member: MemberId) -> None:
         """Any member comes back from its text, and its text is a recipient."""
