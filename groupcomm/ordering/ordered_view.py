@@ -588,6 +588,7 @@ class OrderedView:
                 self._rose.add(entry.stream)
                 if entry.stream == me:
                     self._acknowledge()
+        self._measure_tail()
         self.window.grant_bytes = max(1024, summary.room_bytes)
 
     def _acknowledge(self) -> None:

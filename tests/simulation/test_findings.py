@@ -10,7 +10,7 @@ from groupcomm.config import EngineConfig
 from groupcomm.engine import Engine
 from groupcomm.events import Level
 from groupcomm.identity import NodeId
-from groupcomm.limits import MIN_BUDGET_BYTES
+from groupcomm.limits import MIN_BUDGET_BYTES, MIN_WINDOW_BYTES
 from groupcomm.membership.gather import Gather
 from groupcomm.ordering.ordered_view import OrderedView
 from groupcomm.testing.cluster import Cluster
@@ -325,6 +325,38 @@ class RoundTripTests(FindingCase):
                 a.command(lambda engine, now: engine.flush(now))
                 self.cluster.run(0.001)
             self.assertGreater(self.trip(a, "b"), 0.003, level)
+
+    def test_a_large_view_goes_by_what_it_measures(self) -> None:
+        """Where one node sums up for all, the others wait for word as long as word takes, and the window knows it."""
+        self.build("a", "b", "c", "d", config=EngineConfig(suppression_nodes=2))
+        a = self.nodes[0]
+        self.cluster.network.conditions = Conditions(delay_seconds=0.04)
+        for _ in range(200):
+            self.clients[0].send("chat", b"small")
+            self.cluster.run(0.02)
+        self.cluster.run(1.0)
+        before = a.status().counters["tails_sent"]
+        for _ in range(10):
+            self.clients[0].send("chat", b"alone")
+            self.cluster.run(0.5)
+        self.assertLessEqual(a.status().counters["tails_sent"] - before, 10)
+        window = self.view(a).window
+        before = window.window_bytes = 4 * MIN_WINDOW_BYTES
+        lost: list[int] = []
+
+        def drop(header: Header, source: str, receiver: str) -> bool:
+            if lost or (source, receiver, header.kind) != ("a", "b", Kind.DATA):
+                return False
+            lost.append(header.sequence)
+            return True
+
+        self.drop = drop
+        for _ in range(3):
+            self.clients[0].send("chat", b"small")
+            self.cluster.run(0.02)
+        self.cluster.run(1.0)
+        self.assertTrue(lost)
+        self.assertLessEqual(window.window_bytes, before // 2)
 
     def trip(self, node: SimulatedNode, name: str) -> float:
         """How far a node believes another to be."""
