@@ -356,7 +356,7 @@ class Engine:
         """What is to be sent, in order."""
         self._collect()
         datagrams, self._datagrams = self._datagrams, []
-        self._counters.up("datagrams_sent", len(datagrams))
+        self._counters.up("datagrams_sent", sum(datagram.count for datagram in datagrams))
         return datagrams
 
     def take_outputs(self) -> list[Output]:
@@ -447,7 +447,7 @@ class Engine:
     def _send_unreliable(self, view: OrderedView) -> None:
         while self._unreliable and view.open and not view.frozen:
             frame = self._unreliable.popleft()
-            self._unreliable_bytes -= len(frame.body)
+            self._unreliable_bytes -= frame.size
             view.send_unreliable(frame)
             self._loop_back(frame, view)
             if frame.ticket:
@@ -787,10 +787,10 @@ class Engine:
 
     def _put_unreliable(self, frame: Outgoing) -> None:
         self._unreliable.append(frame)
-        self._unreliable_bytes += len(frame.body)
+        self._unreliable_bytes += frame.size
         while self._unreliable_bytes > UNRELIABLE_QUEUE_BYTES:
             dropped = self._unreliable.popleft()
-            self._unreliable_bytes -= len(dropped.body)
+            self._unreliable_bytes -= dropped.size
             self._counters.up("unreliable_dropped")
             self._outputs.append(SendAccepted(dropped.session, dropped.ticket, False))
 

@@ -32,6 +32,11 @@ class Datagram:
     segment_bytes: int = 0
 
     @property
+    def count(self) -> int:
+        """How many datagrams that is."""
+        return -(-len(self.data) // self.segment_bytes) if self.segment_bytes else 1
+
+    @property
     def pieces(self) -> list[bytes]:
         """The datagrams one by one."""
         size = self.segment_bytes

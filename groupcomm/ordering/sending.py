@@ -24,6 +24,7 @@ _SAFE = Level.SAFE
 
 _MOST_HEAD_BYTES = 56
 _MOST_PAST_BYTES = 12
+_LEAST_RUN_PACKETS = 8
 
 RUN_PACKETS = 46
 """Packets of the usual size that leave with one system call: what fits one IP datagram's length."""
@@ -203,7 +204,8 @@ class Sending:
         taken, at, room = self._current, self._at, self._room
         assert taken is not None
         frame = taken.frame
-        allowed = self._window.packets(room + PACKET_OVERHEAD_BYTES)
+        size = room + PACKET_OVERHEAD_BYTES
+        allowed = min(self._window.packets(size), max(_LEAST_RUN_PACKETS, self._window.window_bytes // 4 // size))
         until = min(at + max(1, min(allowed, RUN_PACKETS)) * room, taken.size)
         bodies = taken.cut(at, until, room)
         self._at = until

@@ -199,8 +199,8 @@ class Stream:
     def take_due(self, now: float, again_seconds: float) -> list[tuple[int, int]]:
         """The missing packets to ask for now, each with how often it was asked for before, ascending.
 
-        Each is due again after ``again_seconds``, half as much more for every time it was asked before. One call names
-        a bounded number; the others are due a moment later.
+        Each is due again after ``again_seconds``, twice as long for every time it was asked before, up to eight times.
+        One call names a bounded number; the others are due a moment later.
         """
         if now < self._due_at:
             return []
@@ -212,7 +212,7 @@ class Stream:
                 due_at = now + _BATCH_SECONDS
             elif due_at <= now:
                 due.append((number, tries))
-                due_at = now + again_seconds * (1 + min(tries, 6) / 2)
+                due_at = now + again_seconds * (1 << min(tries, 3))
                 self._missing[number] = (due_at, tries + 1)
             next_due = min(next_due, due_at)
         self._due_at = next_due

@@ -64,14 +64,14 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual((self.stream.contiguous, self.stream.repairs), (3, 1))
 
     def test_unanswered_requests_are_repeated_more_and_more_rarely(self) -> None:
-        """Each time a packet is asked for, the next time is half a period later; from the sixth on it stays."""
+        """Each time a packet is asked for, the next time is twice as far away; from the third on it stays."""
         self.accept(2)
         now, waits = WAIT, []
         for tries in range(9):
             self.assertEqual(self.stream.take_due(now, 0.1), [(1, tries)])
             waits.append(round((self.stream.due_at() - now) / 0.1, 6))
             now = self.stream.due_at()
-        self.assertEqual(waits, [1, 1.5, 2, 2.5, 3, 3.5, 4, 4, 4])
+        self.assertEqual(waits, [1, 2, 4, 8, 8, 8, 8, 8, 8])
 
     def test_duplicates_are_told(self) -> None:
         """A packet that is here, or was here and is freed, is a duplicate."""
