@@ -192,7 +192,8 @@ class Watchers:
         Args:
             names: those that are left in peace.
             quiet: how long to wait first.
-            seconds: for how long to count; up to six times, as long as the nodes are not quiet.
+            seconds: for how long to count; up to six times, as long as the nodes are not quiet, or are changing their
+                view: one that hears too late that another is cut off still tries to merge with it.
         """
         nodes = [self.cluster.node(name) for name in names]
         heartbeat = self.cluster.config.timing.heartbeat
@@ -201,7 +202,8 @@ class Watchers:
             before = dict(self.sent)
             self.cluster.run(seconds)
             facts = tuple(self._at_end(node, before, seconds) for node in nodes)
-            if all(one.datagrams_per_second <= most_idle_datagrams(len(nodes), heartbeat) for one in facts):
+            most = most_idle_datagrams(len(nodes), heartbeat)
+            if all(one.datagrams_per_second <= most and one.state == "operational" for one in facts):
                 break
         return self.so_far(facts)
 
