@@ -88,6 +88,19 @@ MUTATIONS = (
         ("exception",),
     ),
     Mutation(
+        "own-large-message-forgotten",
+        "The sender of a large RELIABLE message is left out of those who get its node's copy.",
+        "ordering/sending.py",
+        (
+            (
+                "            ends, own = [frame], [taken.own]\n",
+                "            ends, own = [frame], [taken.own]\n"
+                "            taken.own.self_discard = taken.own.self_discard or frame.level == _RELIABLE\n",
+            ),
+        ),
+        ("D8",),
+    ),
+    Mutation(
         "safe-at-its-sender-only",
         "After the signal a SAFE message that is not stable is delivered by its sender only.",
         "ordering/release.py",

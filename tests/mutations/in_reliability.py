@@ -65,6 +65,18 @@ MUTATIONS = (
         ("S1",),
     ),
     Mutation(
+        "end-proves-too-much",
+        "At the end of a view one packet more of each stream counts as stable than its plan says.",
+        "reliability/stability.py",
+        (
+            (
+                "        self.stable[stream] = max(self.stable[stream], stable)\n\n    def short_of",
+                "        self.stable[stream] = max(self.stable[stream], stable + 1)\n\n    def short_of",
+            ),
+        ),
+        ("S1",),
+    ),
+    Mutation(
         "delivered-without-one-member",
         "The slowest member does not count for what all have delivered.",
         "reliability/stability.py",
