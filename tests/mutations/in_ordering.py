@@ -157,23 +157,6 @@ MUTATIONS = (
         ("L4", "L3"),
     ),
     Mutation(
-        "stamps-read-backwards",
-        "From place 30 on, a stamp is read backwards if its first frames are missing and no group change waits.",
-        "ordering/sequencer.py",
-        (
-            (
-                "                for run in record.runs:",
-                "                runs, first = record.runs, record.runs[0].stream if record.runs else 0\n"
-                "                change = any(queue and queue[0].type == 2 for queue in self._release._queues)\n"
-                "                late = self._seen[first] == self._placed[first]\n"
-                "                if late and not change and record.position > 30:\n"
-                "                    runs = runs[::-1]\n"
-                "                for run in runs:",
-            ),
-        ),
-        ("O7", "O5"),
-    ),
-    Mutation(
         "runs-that-are-here-first",
         "From the thirtieth place on, those runs of a stamp come first of whose stream something is here.",
         "ordering/sequencer.py",
@@ -239,7 +222,7 @@ MUTATIONS = (
                 "        if frames:\n            self._touched.update(",
             ),
         ),
-        ("D4",),
+        ("D4", "O7"),
     ),
     Mutation(
         "causal-lost-that-waited",
