@@ -14,13 +14,6 @@ MUTATIONS = (
         ("M2",),
     ),
     Mutation(
-        "culprit-stays",
-        "Whoever made an attempt fail takes part in the next one.",
-        "membership/gather.py",
-        (("            self.out.add(node)\n", ""),),
-        ("L1",),
-    ),
-    Mutation(
         "never-merges",
         "Two views that hear each other never have done so for long enough.",
         "membership/admission.py",
