@@ -70,18 +70,6 @@ MUTATIONS = (
         ("SIGNAL",),
     ),
     Mutation(
-        "answer-without-ranges",
-        "An answer does not name what lies beyond a gap.",
-        "wire/messages.py",
-        (
-            (
-                "            write_ranges(writer, holding.contiguous, holding.ranges)\n",
-                "            write_ranges(writer, holding.contiguous, ())\n",
-            ),
-        ),
-        ("D5", "D8"),
-    ),
-    Mutation(
         "private-reliable-lost",
         "A private RELIABLE message from another node is lost.",
         "engine.py",
