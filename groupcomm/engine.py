@@ -73,6 +73,7 @@ _GONE = FrameType.GONE
 _GROUP = FrameType.GROUP
 _OPERATIONAL = State.OPERATIONAL
 _PRIVATE = FrameType.PRIVATE
+_RECOVER = State.RECOVER
 _STOPPED = State.STOPPED
 
 _WATCHED_NEIGHBOURS = 2
@@ -141,18 +142,24 @@ class Engine:
         self._probed: dict[NodeId, float] = {}
         self._window_bytes = MIN_WINDOW_BYTES
         self._now = now
+        self._stirred = True
 
     # ---- inputs --------------------------------------------------------------------------------------------------
 
     def start(self, now: float) -> None:
         """Begin to listen for a view, or to found one."""
-        self._now = now
+        self._begin(now)
         self._membership.start(now)
+
+    def _begin(self, now: float) -> None:
+        """Something happens that ``burst_ended`` must look into."""
+        self._now = now
+        self._stirred = True
 
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         """A datagram from ``source``, whose sender's own socket that is."""
         self._now = now
-        self._counters.up("datagrams_received")
+        self._counters["datagrams_received"] += 1
         try:
             header = Header(data)
             if header.flags & SEALED:
@@ -181,42 +188,41 @@ class Engine:
             return False
         if not view.run_received(header, data, size_bytes, now):
             return False
-        self._now = now
+        self._begin(now)
         self._counters.up("datagrams_received", -(-len(data) // size_bytes))
-        peer = self._membership.peers.at(source)
-        if peer is not None:
-            self._membership.alive(peer, now)
-        self._membership.traffic(now)
+        self._membership.packet_came(source, now, moves=True)
         return True
 
     def _view_packet(self, header: Header, data: bytes, source: Address, now: float) -> None:
-        view = self._view
-        ready_for = self._membership.ready_for
-        if ready_for is not None and header.digest == self._digest(ready_for.proposal, ready_for.members):
-            self._membership.install_ready(now)
-            view = self._view
+        view, membership = self._view, self._membership
+        if membership.state is _RECOVER:
+            ready_for = membership.ready_for
+            if ready_for is not None and header.digest == self._digest(ready_for.proposal, ready_for.members):
+                self._stirred = True
+                membership.install_ready(now)
+                view = self._view
         if view is None or header.digest != view.setup.digest:
             self._counters.up("foreign_view")
             return
-        peer = self._membership.peers.at(source)
-        if peer is not None:
-            self._membership.alive(peer, now)
-        if header.kind <= LAST_NUMBERED and header.sender != view.setup.me:
-            self._membership.traffic(now)
+        membership.packet_came(source, now, moves=header.kind <= LAST_NUMBERED and header.sender != view.setup.me)
         if not view.frozen:
             small = header.kind == _DATA and self._directories_read
             frame = view.pass_through(header, data) if small else None
             if frame is not None:
                 self._deliver(frame, view)
-            else:
-                view.packet_received(header, data, now)
+                self._stirred = self._stirred or not view.reports_later
+                return
+            self._stirred = True
+            view.packet_received(header, data, now)
             return
+        self._stirred = True
         missing = view.missing
         view.packet_received(header, data, now)
         if view.missing < missing:
             self._membership.fetched(now)
 
     def _message(self, header: Header, data: bytes, source: Address, now: float) -> None:
+        self._stirred = True
         if header.digest != self._cluster_digest:
             self._counters.up("foreign_cluster")
             return
@@ -254,29 +260,35 @@ class Engine:
 
     def flush(self, now: float) -> None:
         """Let what sessions have handed over leave; ``burst_ended`` must follow in the same turn."""
-        self._now = now
-        if self._view is not None and self._view.send(now):
+        self._begin(now)
+        if self._outbox and self._view is not None and self._view.send(now):
             self._membership.traffic(now)
 
     def burst_ended(self, now: float) -> None:
         """All datagrams and commands of this turn are in: what they caused leaves together."""
         self._now = now
-        self._work(now)
+        if self._stirred:
+            self._work(now)
+
+    @property
+    def settled(self) -> bool:
+        """Whether ``burst_ended`` has nothing to do: nothing came but small messages that are delivered already."""
+        return not self._stirred
 
     def handle_timeout(self, now: float) -> None:
         """The time of ``next_deadline`` has come."""
-        self._now = now
+        self._begin(now)
         self._membership.tick(now)
         self._work(now)
 
     def add_hint(self, address: Address, now: float) -> None:
         """Another node may be at this address."""
-        self._now = now
+        self._begin(now)
         self._membership.hint(address)
 
     def peer_refused(self, node: NodeId, now: float) -> None:
         """The process of this node is gone: its host has refused two connections."""
-        self._now = now
+        self._begin(now)
         if node in self._membership.members or self._membership.state is not _OPERATIONAL:
             self._membership.peer_refused(node, now)
             self._membership.tick(now)
@@ -284,7 +296,7 @@ class Engine:
 
     def stalled(self, seconds: float, now: float) -> None:
         """The driver did not run for ``seconds``."""
-        self._now = now
+        self._begin(now)
         self._counters.up("stalls")
         self._membership.stalled(seconds, now)
 
@@ -315,6 +327,7 @@ class Engine:
             self._leave_if_drained(now)
         for session in self._outbox.take_writable():
             self._outputs.append(SessionWritable(session))
+        self._stirred = False
 
     def _tickets(self, view: OrderedView) -> None:
         self._take_group_outputs()
@@ -356,7 +369,10 @@ class Engine:
         """What is to be sent, in order."""
         self._collect()
         datagrams, self._datagrams = self._datagrams, []
-        self._counters.up("datagrams_sent", sum(datagram.count for datagram in datagrams))
+        count = 0
+        for datagram in datagrams:
+            count += datagram.count if datagram.segment_bytes else 1
+        self._counters["datagrams_sent"] += count
         return datagrams
 
     def take_outputs(self) -> list[Output]:
@@ -616,7 +632,7 @@ class Engine:
             NameInUse: a session of that name lives, or its last leave has not its place in the order yet.
             UsageError: the name is not allowed, or the node is full.
         """
-        self._now = now
+        self._begin(now)
         checked_name(client, "a client name")
         if set(client) & set("@#"):
             raise UsageError(f"a client name may not contain @ or #: {client!r}")
@@ -632,7 +648,7 @@ class Engine:
 
     def close_session(self, session: int, reason: Reason, now: float) -> None:
         """End a session: what it has sent still goes, then its groups see it leave."""
-        self._now = now
+        self._begin(now)
         own = self._sessions.get(session)
         if own is None or own.closing:
             return
@@ -657,7 +673,7 @@ class Engine:
 
     def join(self, session: int, group: str, now: float) -> None:
         """Ask to be in a group; the first the session hears of it is its view."""
-        self._now = now
+        self._begin(now)
         own = self._session(session)
         checked_name(group, "a group name")
         if group in own.wanted:
@@ -679,7 +695,7 @@ class Engine:
 
     def leave(self, session: int, group: str, now: float) -> None:
         """Ask to be out of a group; the last the session hears of it is that it left."""
-        self._now = now
+        self._begin(now)
         own = self._session(session)
         if group not in own.wanted:
             raise NotAMember(f"{own.member} is not in {group!r}")
@@ -706,9 +722,9 @@ class Engine:
             MessageTooLarge: more than the level allows.
             UsageError: no such session, or a destination that is none.
         """
-        self._now = now
+        self._begin(now)
         own = self._session(session)
-        destination = tuple(groups)
+        destination = groups if type(groups) is tuple else tuple(groups)
         address = own.addresses.get(destination)
         if address is None:
             address = self._address(own, destination)
@@ -742,7 +758,7 @@ class Engine:
         stable: bool = False,
     ) -> int:
         """Hand over one frame for one member; returns its ticket. Raises as ``send``."""
-        self._now = now
+        self._begin(now)
         own = self._session(session)
         checked_name(client, "a client name")
         checked_name(node_name, "a node name", 64)
@@ -804,7 +820,7 @@ class Engine:
 
     def leave_cluster(self, now: float) -> None:
         """Leave: all sessions end, what was accepted is sent and delivered, then the others are told."""
-        self._now = now
+        self._begin(now)
         if self._membership.state is _STOPPED or self._leaving_until != inf:
             return
         self._leaving_until = now + self._config.timing.leave

@@ -64,6 +64,8 @@ class RecordingEngine:
     def run_received(self, data: bytes, size_bytes: int, source: Address, now: float) -> None:
         self._call(now, "run_received", data, size_bytes, source)
 
+    settled = False
+
     def flush(self, now: float) -> None:
         self._call(now, "flush")
 

@@ -341,11 +341,15 @@ class Membership:
         """Packets of the view are moving: round-trip times are worth measuring."""
         self._busy_at = now
 
-    def alive(self, peer: Peer, now: float) -> None:
-        """An authentic packet of the view came from this node."""
-        peer.heard_at = now
-        if self._unconfirmed:
-            self._unconfirmed.discard(peer.node)
+    def packet_came(self, source: Address, now: float, *, moves: bool) -> None:
+        """An authentic packet of the view came from that socket; ``moves``: as for ``traffic``."""
+        peer = self.peers.at(source)
+        if peer is not None:
+            peer.heard_at = now
+            if self._unconfirmed:
+                self._unconfirmed.discard(peer.node)
+        if moves:
+            self._busy_at = now
 
     def _watch_over(self, now: float) -> None:
         """Probe who is silent, suspect who stays silent, let in who waits, merge with whom all can hear."""

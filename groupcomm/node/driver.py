@@ -77,6 +77,10 @@ class NodeEngine(SessionEngine, Protocol):
     def burst_ended(self, now: float) -> None:
         """The burst is over: answer."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether ``burst_ended`` has nothing to do."""
+
     def flush(self, now: float) -> None:
         """Let what was handed over leave; ``burst_ended`` follows in the same turn."""
 
@@ -294,10 +298,19 @@ class NodeDriver:
         self._engine.run_received(data, size_bytes, source, now)
 
     def burst_ended(self) -> None:
-        """The burst is over: what sessions have sent meanwhile goes along with the answer."""
+        """The burst is over: what it has completed is delivered, and what that makes sessions send goes along."""
         self._burst_now = None
         if self.stopped is None:
+            self._take_outputs()
+            if self._outbox and not self._delivering:
+                self._deliver()
+        if self.stopped is None and not self._quiet():
             self._answer(self._hand_over())
+
+    def _quiet(self) -> bool:
+        """Whether neither engine, sessions nor time have anything to do at the end of a burst."""
+        due = self._timer is None or self._last_now >= self._timer_due
+        return self._engine.settled and not due and not self._unflushed
 
     def status(self) -> NodeStatus:
         """The engine's, with the counters of the rim."""
@@ -316,8 +329,9 @@ class NodeDriver:
     def _hand_over(self) -> float:
         """Give the engine what the sessions have; the time it is."""
         now = self.now()
-        for session in list(self._unflushed):
-            session.hand_over()
+        if self._unflushed:
+            for session in tuple(self._unflushed):
+                session.hand_over()
         return now
 
     def _answer(self, now: float) -> None:
@@ -337,18 +351,27 @@ class NodeDriver:
     def _put_out(self, now: float) -> None:
         """Send; a trace has it all before the first datagram leaves."""
         datagrams = self._engine.datagrams_to_send(now)
-        outputs = self._engine.take_outputs()
-        if self._recorder is not None:
-            self._recorder.happened(outputs)
+        self._take_outputs()
         if datagrams:
             self.transport.send(datagrams)
-        self._outbox += outputs
+
+    def _take_outputs(self) -> None:
+        """Keep what the engine says for the next delivery."""
+        outputs = self._engine.take_outputs()
+        if outputs:
+            if self._recorder is not None:
+                self._recorder.happened(outputs)
+            self._outbox += outputs
 
     def _settle(self, now: float) -> None:
         """Send, deliver, wait for the next deadline."""
         self._put_out(now)
-        if self._delivering:
-            return
+        if not self._delivering:
+            self._deliver()
+            self._arm()
+
+    def _deliver(self) -> None:
+        """Tell the application what has happened."""
         self._delivering = True
         try:
             while self._outbox:
@@ -360,7 +383,6 @@ class NodeDriver:
             self._fire_accepted()
         finally:
             self._delivering = False
-        self._arm()
 
     def _fire_accepted(self) -> None:
         """Tell the senders what has been accepted, unless the end of the turn does."""

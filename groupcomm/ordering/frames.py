@@ -43,6 +43,10 @@ _GROUP = FrameType.GROUP
 _AGREED_TO_GROUPS = _AGREED | _GROUP << _TYPE_SHIFT
 _RELIABLE = Level.RELIABLE
 
+_MOST_ALONE_BYTES = 32
+_MOST_ALONE_SHIFT = 56
+"""Up to where the numbers of a frame that comes alone are looked for, and how long each may be: else the long way."""
+
 
 class Outgoing:
     """A frame that waits to be sent, or is being sent.
@@ -95,8 +99,7 @@ class Outgoing:
             ordered: how many ordered frames its node has delivered.
             past: (stream, how many frames of it at FIFO or above are delivered) beyond what ``ordered`` implies.
         """
-        level, address = self.level, self.address
-        head = address
+        level, head = self.level, self.address
         if level >= _CAUSAL:
             for stream, count in reversed(past):
                 head = varint(stream) + varint(count) + head
@@ -190,9 +193,14 @@ class Frame:
         """
         if self.address is not None:
             return self.address, self._data
-        reader = Reader(self._data, self._start, self._end)
+        data, start, end = self._data, self._start, self._end
+        if start < end and data[start] < 0x80 and limit >= 0x80:  # the length is one byte: nearly always
+            at = start + 1 + data[start]
+            if at <= end:
+                return data[start:at], data[at:end]
+        reader = Reader(data, start, end)
         reader.part(reader.number(limit))
-        return self._data[self._start : reader.at], self._data[reader.at : self._end]
+        return data[start : reader.at], data[reader.at : end]
 
     @classmethod
     def sent(
@@ -248,18 +256,30 @@ def parse_alone(stream: int, number: int, packet: bytes, at: int) -> Frame | Non
     What nearly every small packet is; None if this one is not, whatever else it may be.
     """
     end = len(packet)
-    if at + 8 > end or packet[at] != _AGREED_TO_GROUPS:
+    if at >= end or packet[at] != _AGREED_TO_GROUPS:
         return None
-    reader = Reader(packet, at + 1)
-    size = reader.number()
-    if reader.at + size != end:
+    numbers: list[int] = []
+    begins, number_so_far, shift = at + 1, 0, 0
+    for at in range(begins, min(end, begins + _MOST_ALONE_BYTES)):
+        byte = packet[at]
+        if byte >= 0x80:
+            number_so_far |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > _MOST_ALONE_SHIFT:
+                return None
+            continue
+        numbers.append(number_so_far | byte << shift)
+        if len(numbers) == 1:
+            begins = at + 1
+        elif len(numbers) == 5:
+            break
+        number_so_far = shift = 0
+    if len(numbers) < 5 or begins + numbers[0] != end or numbers[4]:
         return None
     frame = Frame.__new__(Frame)
-    frame.group_position = reader.number()
-    frame.lamport = reader.number()
-    frame.ordered = reader.number()
-    if reader.number():
-        return None
+    frame.group_position = numbers[1]
+    frame.lamport = numbers[2]
+    frame.ordered = numbers[3]
     frame.stream = stream
     frame.first = frame.last = number
     frame.level = _AGREED
@@ -268,5 +288,5 @@ def parse_alone(stream: int, number: int, packet: bytes, at: int) -> Frame | Non
     frame.ordinal = frame.position = 0
     frame.past = ()
     frame.address = None
-    frame._data, frame._start, frame._end = reader.left()
+    frame._data, frame._start, frame._end = packet, at + 1, end
     return frame

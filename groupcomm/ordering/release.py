@@ -101,29 +101,30 @@ class Release:
         """Whether no frame waits, and none has a place that is not here."""
         return not (self._busy or self._early or self._runs)
 
-    def pass_through(self, frame: Frame) -> bool:
-        """Deliver at once a frame that is AGREED, names no past, and has the next place, given by its own last packet.
-
-        The same as ``add``, ``place`` and ``take``; False, and nothing is done, if it must go that way.
-        """
-        stream, ordered = frame.stream, self.ordered
-        if (
+    def passes(self, frame: Frame) -> bool:
+        """Whether nothing is before a frame that is AGREED, names no past, and would have the next place."""
+        ordered = self.ordered
+        return self.open and not (
             self._busy
             or self._early
             or self._runs
-            or self._past[stream]
+            or self._past[frame.stream]
             or frame.group_position > ordered
             or frame.ordered > ordered
-            or not self.open
-        ):
-            return False
+        )
+
+    def pass_through(self, frame: Frame) -> None:
+        """Deliver at once a frame that ``passes``, at the next place, given by its own last packet.
+
+        The same as ``add``, ``place`` and ``take``.
+        """
+        stream, ordered = frame.stream, self.ordered
         self.ordered = self.placed = frame.position = ordered + 1
         self.delivered[stream] = frame.ordinal = self._implied[stream] = ordinal = self.delivered[stream] + 1
         self._packets[stream][ordinal] = frame.last
         self._cover[stream] = max(self._cover[stream], frame.last)
         if frame.lamport > self.lamport:
             self.lamport = frame.lamport
-        return True
 
     def past(self, me: int) -> list[tuple[int, int]]:
         """What a frame of node ``me`` at CAUSAL or above must name beyond ``ordered``: what moved since its last."""

@@ -185,19 +185,22 @@ class Sending:
             return self._next_parts()
         return self._pack(taken, control_only)
 
-    def alone(self, frame: Outgoing) -> PacketPlan | None:
-        """The packet of a small ordered frame that leaves ahead of nothing; None if it may not, or does not fit one."""
+    def alone(self, frame: Outgoing) -> tuple[bytes, int, Frame] | None:
+        """A small ordered frame that leaves ahead of nothing, if it may and fits one packet.
+
+        Returns:
+            The packet's body without the place, its flags, and this node's own copy of the frame.
+        """
         release = self._release
-        most = frame.size + _MOST_HEAD_BYTES + _MOST_PAST_BYTES * len(release.delivered)
-        if self.pending or most > self._room or not self._window.allows(slotted=False):
+        most = len(frame.address) + len(frame.body) + _MOST_HEAD_BYTES + _MOST_PAST_BYTES * len(release.delivered)
+        if most > self._room or self.pending or not self._window.allows(slotted=False):
             return None
         release.lamport += 1
         place = self.group_position, release.lamport, release.ordered, release.past(self._me)
         data = frame.head(*place) + frame.body
         self._slotted = False
         flags = FIRST | LAST | self._wants_status((frame,), len(data), 1)
-        own = Frame.sent(self._me, frame, *place)
-        return PacketPlan([data], bytearray((flags,)), [frame], [own], None, False, 1)
+        return data, flags, Frame.sent(self._me, frame, *place)
 
     def _next_parts(self) -> PacketPlan:
         """As many packets of the frame that is being sent as may leave, and as one system call takes."""

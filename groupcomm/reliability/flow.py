@@ -145,9 +145,9 @@ class Window:
 
     def allows(self, *, slotted: bool) -> bool:
         """Whether one more packet may leave."""
-        if self.outstanding_bytes >= self.window_bytes:
+        if self._total - self._received_total >= self.window_bytes:
             return False
-        return slotted or self.undelivered_bytes < self.grant_bytes
+        return slotted or self._total_granted - self._delivered_total < self.grant_bytes
 
     def packets(self, size: int) -> int:
         """How many packets of ``size`` bytes may leave, whatever the grant says."""

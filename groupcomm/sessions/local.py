@@ -311,7 +311,8 @@ class LocalSession:
             self._check_destination(destination)
         except (UsageError, NotConnected) as error:
             return fail(error)
-        return self._add(destination, bytes(data), Level(level), stable, self_discard)
+        level = level if type(level) is Level else Level(level)
+        return self._add(destination, bytes(data), level, stable, self_discard)
 
     def send_many(
         self,

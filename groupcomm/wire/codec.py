@@ -22,6 +22,8 @@ def varint(number: int) -> bytes:
     """``number`` (0 to 2**64 - 1) in base 128, least significant group first, as protocol buffers write it."""
     if number < 0x80:
         return _ONE_BYTE[number]
+    if number < 0x4000:
+        return bytes((number & 0x7F | 0x80, number >> 7))
     parts = bytearray()
     while number > 0x7F:
         parts.append(number & 0x7F | 0x80)
