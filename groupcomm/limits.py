@@ -28,7 +28,7 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_FRAME_BYTES: Final = MAX_MESSAGE_BYTES + 8192
 """A message with its destinations, lengths and dependencies: what a receiver reassembles at most."""
 
-LARGE_FRAME_BYTES: Final = 1024 * 1024
+LARGE_FRAME_BYTES: Final = 2 * 1024 * 1024
 """From here on a frame asks the sequencer for a slot before it leaves (its bytes count against the slot)."""
 
 COALESCED_FRAME_BYTES: Final = 60 * 1024

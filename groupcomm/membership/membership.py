@@ -45,6 +45,7 @@ from groupcomm.wire.messages import (
 
 _CHANGE_TICK_SECONDS = 0.005
 _CALM_TICK_SECONDS = 0.05
+_IDLE_TICK_SECONDS = 0.1
 _RTT_PROBE_SECONDS = 0.2
 _RTT_PROBES = 4
 _BUSY_SECONDS = 0.5
@@ -224,7 +225,16 @@ class Membership:
             self._go_on_recovering(now)
         calm = self.state in (State.SEEKING, State.OPERATIONAL) and not self._unconfirmed
         slower = self._timing.heartbeat / self._config.timing.heartbeat
-        self._next_tick = now + slower * (_CALM_TICK_SECONDS if calm else _CHANGE_TICK_SECONDS)
+        self._next_tick = now + slower * (self._calm_tick_seconds(now) if calm else _CHANGE_TICK_SECONDS)
+
+    def _calm_tick_seconds(self, now: float) -> float:
+        """When to look again: rarely while everybody was heard lately and nothing has to be measured."""
+        long_ago = now - 2 * self._timing.heartbeat
+        if self.state is not State.OPERATIONAL or self._busy_at >= long_ago:
+            return _CALM_TICK_SECONDS
+        peers = map(self.peers.get, self.members)
+        heard = all(peer is None or peer.node == self._me or peer.heard_at >= long_ago for peer in peers)
+        return _IDLE_TICK_SECONDS if heard else _CALM_TICK_SECONDS
 
     def _pace(self, now: float) -> None:
         """Hold to the times among as many nodes as there are."""

@@ -77,10 +77,14 @@ class _Taken:
 
     def cut(self, start: int, end: int, room: int) -> list[bytes]:
         """Its bytes from ``start`` to ``end`` in parts of ``room`` bytes; only the last of the frame is shorter."""
-        skip, data = len(self.head), self.frame.body
-        if start < skip:
-            skip, data = 0, self.head + data[: max(0, end - skip)]
-        return [data[at : at + room] for at in range(start - skip, end - skip, room)]
+        head, data = self.head, self.frame.body
+        at, end = start - len(head), end - len(head)
+        bodies = []
+        while at < 0 and at < end:  # the head is in the first packets, nearly always in the first alone
+            bodies.append((head[at:] + data[: max(0, at + room)])[:room])
+            at += room
+        bodies += [data[begin : begin + room] for begin in range(at, end, room)]
+        return bodies
 
 
 class Sending:

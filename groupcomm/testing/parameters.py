@@ -46,7 +46,7 @@ class Parameters:
         buffer_bytes: of every socket.
         turn_seconds: what one turn of a node takes at least.
         slow_nodes: how many nodes are slow receivers: their turns take many times as long.
-        giants: messages of more than a mebibyte, which need a slot, all at about one time.
+        giants: messages of more than two mebibytes, which need a slot, all at about one time.
         dominant: whether one client after the other sends most of what is ordered: each is given the sequencer's role.
         ambushes: how many nodes end, stop or vanish at a named step of a view change.
         core: how many nodes are healed in the end; the others stay cut off from them. 0: all that live.

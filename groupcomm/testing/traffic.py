@@ -102,7 +102,7 @@ def draw_giants(seed: str, parameters: Parameters, names: Sequence[str]) -> list
     steps = []
     at = TROUBLE_SECONDS + stream.random() * 0.5
     for number in range(parameters.giants):
-        size, level = stream.randint(1_050_000, 1_600_000), stream.choice((Level.RELIABLE, Level.FIFO, Level.AGREED))
+        size, level = stream.randint(2_100_000, 2_600_000), stream.choice((Level.RELIABLE, Level.FIFO, Level.AGREED))
         name, slot = stream.choice(names), stream.randrange(parameters.clients)
         steps.append(Step(at, "send", (name, slot, f"giant{number}", size, level, GROUPS[:1], False, False)))
         at += stream.random() * 0.02

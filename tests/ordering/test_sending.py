@@ -324,7 +324,7 @@ class WindowTests(SendingCase):
         self.assertEqual([each.body for each in self.read(plans)], [large])
 
     def test_where_large_begins(self) -> None:
-        """A frame is large from 1 MiB on, or from half of the grant where that is less."""
+        """A frame is large from 2 MiB on, or from half of the grant where that is less."""
         for grant, large in ((64 * MEBIBYTE, LARGE_FRAME_BYTES), (256 * 1024, 128 * 1024)):
             for size, asks in ((large - 1, False), (large, True)):
                 self.outbox = Outbox(64 * MEBIBYTE)

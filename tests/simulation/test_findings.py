@@ -280,12 +280,12 @@ class SlotTests(FindingCase):
             return False
 
         self.drop = drop
-        b.send("chat", bytes(2_000_000), level=Level.FIFO)
+        b.send("chat", bytes(2_200_000), level=Level.FIFO)
         self.cluster.run(2.0)
         self.assertTrue(lost)
         self.assertEqual(len(d.messages("chat")), 1)
         self.hand_over(self.nodes[0], "d")
-        a.send("chat", bytes(2_000_001), level=Level.FIFO)
+        a.send("chat", bytes(2_200_001), level=Level.FIFO)
         self.cluster.run(5.0)
         self.assertEqual(len(d.messages("chat")), 2)
         self.check_all(self.nodes)
