@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 from random import Random
-from typing import TypeVar
 
 from attrs import frozen
 
@@ -18,23 +17,27 @@ from groupcomm.config import EngineConfig
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Level
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_NACK_RANGES, MAX_RANGES, PACKET_OVERHEAD_BYTES
+from groupcomm.limits import MAX_RANGES, PACKET_OVERHEAD_BYTES
 from groupcomm.ordering.assembly import Assembly
+from groupcomm.ordering.closing import Closing
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing, parse_alone
 from groupcomm.ordering.release import Release
 from groupcomm.ordering.sending import PacketPlan, Sending
 from groupcomm.ordering.sequencer import OwnStamp, Sequencing
 from groupcomm.ordering.slots import Slots
-from groupcomm.reliability.backoff import backoff_seconds
+from groupcomm.ordering.unreliable import Unreliable
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.flow import Window
 from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.repair import RepairQueue
+from groupcomm.reliability.reports import Out, Reports
+from groupcomm.reliability.requests import Requests
 from groupcomm.reliability.rtt import RoundTrip
 from groupcomm.reliability.stability import Stability
-from groupcomm.reliability.stream import Accepted, PacketRun, Stream, join_ranges
+from groupcomm.reliability.stream import Accepted, PacketRun, Stream
+from groupcomm.reliability.tail import TailSender
 from groupcomm.wire.codec import Reader
-from groupcomm.wire.messages import Holding, Segment, ViewPlan
+from groupcomm.wire.messages import Holding, ViewPlan
 from groupcomm.wire.packets import (
     FIRST,
     HEADER_BYTES,
@@ -54,9 +57,7 @@ from groupcomm.wire.packets import (
     Stamp,
     StampRun,
     Status,
-    StatusEntry,
     Summary,
-    SummaryEntry,
     Tail,
     Take,
     encode,
@@ -84,14 +85,8 @@ _TAKE = Kind.TAKE
 _UNRELIABLE = Kind.UNRELIABLE
 _LEAST = Level.UNRELIABLE
 
-_REORDER_SECONDS = 0.0005
-_LOSSY_SECONDS = 10.0
-_LEAST_REPEAT_SECONDS = 0.0015
-_MOST_REPEATS = 2
-_LEAST_TAIL_SECONDS = 0.005
 _HANDOVER_SECONDS = 1.0
 _HANDOVER_SHARE = 2 / 3
-_REPORTING_NODES = 16
 _STAMP_RUNS = 64
 _EMPTY_DIRECTORY = b"\0"
 _ONE_PLACED_FRAME = FIRST | LAST | STAMPED
@@ -99,9 +94,6 @@ _PLACED_AT = HEADER_BYTES + STAMP_POSITION.size
 """Where the frame begins in a packet whose sender gives it its place."""
 _BORDERS = bytes(bool(flags & (FIRST | LAST | STAMPED)) for flags in range(256))
 """Which flags say that a packet is not one in the middle of a frame."""
-_LARGEST_HEAD_BYTES = HEADER_BYTES + 12
-_LARGEST_ENTRY_BYTES = 22
-_Entry = TypeVar("_Entry", StatusEntry, SummaryEntry)
 _KINDS_OF_VIEW = frozenset(kind for kind in Kind if kind <= LAST_OF_VIEW)
 
 
@@ -157,25 +149,18 @@ class OrderedView:
         self.setup = setup
         self._config = config
         self._timing = config.timing
-        self._outbox = outbox
         self._rtts = round_trips
-        self._random = random
         self._counters = counters
         grant = config.budget_bytes // 2 // size
         self.window = Window(grant, setup.window_bytes, first)
         self._rooms = [grant] * size
-        self._summed = size > config.suppression_nodes
-        self._collector = size - 1
-        self._collects = self._summed and setup.me == self._collector
-        slower = max(1.0, size / _REPORTING_NODES) if self._summed else 1.0
-        self._status_seconds = self._timing.status * slower
-        self._prompt_seconds = self._timing.prompt * slower
-        self._rarely = self._timing.for_nodes(size).heartbeat
         self._ahead_limit = 2 * (config.budget_bytes // 2) // PACKET_OVERHEAD_BYTES
         self.streams = [Stream(first, self._ahead_limit) for _ in range(size)]
         self._own = self.streams[setup.me]
+        self.out: Out = []
+        self._open_reports(config, random)
+        self._closing = Closing(setup.me, self.streams)
         self._assemblies = [Assembly(index) for index in range(size)]
-        self._stability = Stability(size, first, rows=not self._summed or self._collects)
         self._release = Release(size, first)
         self._release.open = not setup.speakers
         self._sequencing = Sequencing(size, setup.sequencer, self._release)
@@ -190,44 +175,50 @@ class OrderedView:
         self._ordered_bytes = [0] * size
         self._handover_at = now + _HANDOVER_SECONDS
         self.directories = {index: _EMPTY_DIRECTORY for index in range(size) if index not in setup.speakers}
-        self.out: list[tuple[bytes, int | None, int]] = []
         self.accepted: list[tuple[int, int, bool]] = []
         self._awaiting: list[tuple[int, int, int]] = []
-        self._wanted: dict[int, int] = {}
-        self._reported = [(first, first)] * size
-        self._touched: set[int] = set()
         self._more = False
-        self._first_tail_wait = self._repeat_wait = self._farthest_seconds = 0.0
-        self._measure_tail()
-        self._moved: set[int] = set()
         self._rose: set[int] = set()
-        self._gapped: set[int] = set()
         self._stamped: list[StampRun] = []
-        self._prompt = False
-        self._unstable: set[int] = set()
-        self._again_at = inf
-        self._again_wait = 0.0
-        self._to_tell: set[int] = set()
-        self._awaited: dict[int, int] = {}
-        self._summary_at = inf
-        self._last_summary_at = -inf
-        self._status_at = inf
-        self._last_status_at = -inf
-        self._full_wanted = False
-        self._tail_at = inf
-        self._tail_wait = 0.0
-        self._repeat_at = inf
-        self._repeats = 0
-        self._lossy_until = -inf
         self._ask_at = inf
         self._ask_wait = 0.0
-        self._unreliable_sent = 0
-        self._unreliable_seen: list[tuple[int, int]] = [(0, 0)] * size
+        self._unreliable = Unreliable(setup.me, setup.digest, size)
         self.unreliable: list[Frame] = []
         self.frozen = False
-        self._plan: ViewPlan | None = None
-        self._planned: list[tuple[int, frozenset[int]]] = []
-        self._providers: list[int | None] = []
+
+    def _open_reports(self, config: EngineConfig, random: Random) -> None:
+        """What this node says of what it has, what it lacks, and how far its own stream goes."""
+        me, digest, size = self.setup.me, self.setup.digest, len(self.streams)
+        summed = size > config.suppression_nodes
+        self._stability = Stability(size, self._own.contiguous, rows=not summed or me == size - 1)
+        self._reports = Reports(
+            me,
+            digest,
+            config,
+            self.streams,
+            self._stability,
+            self._rooms,
+            self._counters,
+            self.out,
+            self._delivered_through,
+            self._own_rose,
+        )
+        self._touched = self._reports.touched
+        self._requests = Requests(
+            me, digest, config, self.streams, self._stability, self._rtts, random, self._counters, self.out
+        )
+        self._tail = TailSender(
+            me,
+            digest,
+            self._own,
+            self._stability,
+            self._rtts,
+            self._counters,
+            self.out,
+            least_wait=self._reports.status_seconds / 2 if summed else 0.0,
+            rarely=self._timing.for_nodes(size).heartbeat,
+            names_short=not summed,
+        )
 
     # ---- what comes in -------------------------------------------------------------------------------------------
 
@@ -244,7 +235,7 @@ class OrderedView:
             self._counters.up("unknown_kind")
             return
         if sender == self.setup.me:
-            if kind <= _GRANT and self.frozen and self._plan is None:
+            if kind <= _GRANT and self.frozen and self._closing.plan is None:
                 self._counters.up("own_packets_heard")
             return
         if kind <= _GRANT:
@@ -260,7 +251,11 @@ class OrderedView:
         elif kind == _SUMMARY:
             self._summary_came(sender, Summary.decode(Reader(packet, HEADER_BYTES)))
         elif kind == _UNRELIABLE:
-            self._unreliable_came(sender, header.sequence, packet)
+            frame = self._unreliable.came(sender, header.sequence, packet)
+            if frame is None:
+                self._counters.up("duplicates")
+            else:
+                self.unreliable.append(frame)
 
     def pass_through(self, header: Header, packet: bytes) -> Frame | None:
         """The frame of a small packet that can be delivered the moment it comes: what nearly every one is at low rates.
@@ -301,21 +296,21 @@ class OrderedView:
         sender = header.sender
         stream = self.streams[sender]
         number = widen(header.sequence, stream.contiguous)
-        if self.frozen and not self._is_planned(sender, number):
+        if self.frozen and not self._closing.names(sender, number):
             self._counters.up("frozen_dropped")
             return
-        wait = self._reorder_wait(sender) if number > stream.highest + 1 else 0.0
+        wait = self._requests.wait_seconds(sender) if number > stream.highest + 1 else 0.0
         accepted = stream.accept(number, packet, now, wait)
         if accepted is not _NEW:
             self._counters.up("duplicates" if accepted is _DUPLICATE else "too_far_ahead")
             return
         if stream.highest != stream.contiguous:
-            self._look_for_gaps(sender)
+            self._requests.look_at(sender)
         if self.frozen:
             return
         self._touched.add(sender)
         if header.flags & WANTS_STATUS and header.kind in (_DATA, _STAMP):
-            self._report_soon(sender, number)
+            self._reports.wanted(sender, number)
         if self._processed[sender] < stream.contiguous:
             self._advance(sender)
             if self._stamped:
@@ -364,28 +359,18 @@ class OrderedView:
         kinds = set(run.flags)
         if run.first > stream.contiguous + 1 and any(flag & UNORDERED for flag in kinds):
             return False
-        if not stream.accept_run(run, now, self._reorder_wait(sender)):
+        if not stream.accept_run(run, now, self._requests.wait_seconds(sender)):
             return False
-        self._look_for_gaps(sender)
+        self._requests.look_at(sender)
         self._touched.add(sender)
         for flag in kinds:
             if flag & WANTS_STATUS:
-                self._report_soon(sender, run.first + run.flags.rfind(flag))
+                self._reports.wanted(sender, run.first + run.flags.rfind(flag))
         if self._processed[sender] < stream.contiguous:
             self._advance(sender)
             if self._stamped:
                 self._look_for_stamped(now)
         return True
-
-    def _report_soon(self, sender: int, number: int) -> None:
-        """Somebody waits for word that all have this packet."""
-        self._wanted[sender] = max(self._wanted.get(sender, 0), number)
-        if self._collects:
-            self._awaited[sender] = max(self._awaited.get(sender, 0), number)
-
-    def _look_for_gaps(self, index: int) -> None:
-        if self.streams[index].due_at() != inf:
-            self._gapped.add(index)
 
     def _look_for_stamped(self, now: float) -> None:
         """The sequencer has what it places: what of it is not here is missing."""
@@ -393,15 +378,9 @@ class OrderedView:
             if run.stream < len(self.streams) and run.stream != self.setup.me:
                 stream = self.streams[run.stream]
                 if run.up_to > stream.highest:
-                    stream.announce(run.up_to, now, self._reorder_wait(run.stream) * 2)
-                    self._look_for_gaps(run.stream)
+                    wait = self._requests.wait_seconds(run.stream) * 2
+                    self._requests.announced(run.stream, run.up_to, now, wait)
         self._stamped.clear()
-
-    def _reorder_wait(self, sender: int) -> float:
-        size = len(self.streams)
-        if size > self._config.suppression_nodes:
-            return backoff_seconds(self._random, self._rtts[sender].or_initial, size)
-        return _REORDER_SECONDS
 
     def _take_early(self, sender: int, number: int) -> None:
         try:
@@ -525,8 +504,8 @@ class OrderedView:
             return
         lost = self._repairs.ask(asker, nack.stream, nack.ranges, stream.held.__contains__, now, rtt)
         if nack.stream == self.setup.me and not self.frozen:
-            self.window.lost(asker, lost, now, self._farthest_seconds)
-            self._lossy_until = now + _LOSSY_SECONDS
+            self.window.lost(asker, lost, now, self._tail.farthest_seconds)
+            self._tail.lost(now)
 
     def _status_came(self, sender: int, flags: int, status: Status, now: float) -> None:
         me = self.setup.me
@@ -538,49 +517,24 @@ class OrderedView:
                 raise MalformedPacket("a status about packets never sent")
             if self._stability.report(sender, entry):
                 self._rose.add(entry.stream)
-                self._tell(entry.stream, now)
-            elif self._collects and self._stability.covers(entry):
-                self._tell(entry.stream, now)
-            stream = self.streams[entry.stream]
-            if entry.received > stream.highest:
-                stream.announce(entry.received, now, self._reorder_wait(entry.stream) * 2)
-                self._look_for_gaps(entry.stream)
+                self._reports.tell(entry.stream, now)
+            elif self._reports.collects and self._stability.covers(entry):
+                self._reports.tell(entry.stream, now)
+            if entry.received > self.streams[entry.stream].highest:
+                wait = self._requests.wait_seconds(entry.stream) * 2
+                self._requests.announced(entry.stream, entry.received, now, wait)
         if flags & WANTS_STATUS:
-            self._full_wanted = True
-        self._measure_tail()
+            self._reports.full_wanted = True
+        self._tail.measure()
         if status.room_bytes != self._rooms[sender]:
             self._rooms[sender] = status.room_bytes
             self.window.grant_bytes = max(1024, min(self._rooms))
         if before != (self._stability.stable[me], self._stability.delivered[me]):
             self._acknowledge()
 
-    def _measure_tail(self) -> None:
-        """How long after the last packet the others are told how far this node's stream goes."""
-        self._farthest_seconds = max(rtt.seconds for rtt in self._rtts)
-        farthest = max(
-            rtt.or_initial for index, rtt in enumerate(self._rtts) if index != self.setup.me or len(self._rtts) == 1
-        )
-        self._first_tail_wait = max(_LEAST_TAIL_SECONDS, 2 * farthest)
-        self._repeat_wait = max(_LEAST_REPEAT_SECONDS, farthest)
-        if self._summed:
-            self._first_tail_wait = max(self._first_tail_wait, self._status_seconds / 2)
-
-    def _tell(self, stream: int, now: float) -> None:
-        """The collector's: what all have of this stream goes into the next summary, soon if somebody waits for it."""
-        if not self._collects:
-            return
-        self._to_tell.add(stream)
-        awaited = self._awaited.get(stream)
-        due = now + self._status_seconds / 2
-        if awaited is not None and self._stability.stable[stream] >= awaited:
-            due = max(now, self._last_summary_at + self._prompt_seconds)
-            if self._stability.delivered[stream] >= awaited:
-                del self._awaited[stream]
-        self._summary_at = min(self._summary_at, due)
-
     def _summary_came(self, sender: int, summary: Summary) -> None:
         """What the reports of all nodes together say."""
-        if sender != self._collector or not self._summed:
+        if sender != self._reports.collector or not self._reports.summed:
             raise MalformedPacket("a summary of one who sums nothing up")
         me = self.setup.me
         for entry in summary.entries:
@@ -590,7 +544,7 @@ class OrderedView:
                 self._rose.add(entry.stream)
                 if entry.stream == me:
                     self._acknowledge()
-        self._measure_tail()
+        self._tail.measure()
         self.window.grant_bytes = max(1024, summary.room_bytes)
 
     def _acknowledge(self) -> None:
@@ -608,31 +562,9 @@ class OrderedView:
         if tail.highest > stream.contiguous + (1 << 31):
             raise MalformedPacket("a tail too far ahead")
         if tail.highest > stream.contiguous:
-            stream.announce(tail.highest, now, 0.0)
-            self._look_for_gaps(sender)
+            self._requests.announced(sender, tail.highest, now, 0.0)
         if tail.wanted >> self.setup.me & 1:
-            self._full_wanted = True
-
-    def _unreliable_came(self, sender: int, sequence: int, packet: bytes) -> None:
-        highest, seen = self._unreliable_seen[sender]
-        number = widen(sequence, highest)
-        if number > highest:
-            shift = min(number - highest, 1024)
-            seen = (seen << shift | 1) & (1 << 1024) - 1
-            highest = number
-        elif highest - number >= 1024 or seen >> (highest - number) & 1:
-            self._counters.up("duplicates")
-            return
-        else:
-            seen |= 1 << (highest - number)
-        self._unreliable_seen[sender] = highest, seen
-        reader = Reader(packet, HEADER_BYTES)
-        kind = reader.u8()
-        frame = Frame(sender, 0, 0, kind, Reader(reader.raw(reader.number(len(packet)))))
-        reader.finish()
-        if frame.level != _LEAST:
-            raise MalformedPacket("a reliable frame outside the stream")
-        self.unreliable.append(frame)
+            self._reports.full_wanted = True
 
     # ---- what goes out -------------------------------------------------------------------------------------------
 
@@ -701,25 +633,8 @@ class OrderedView:
             return False
         if orders:
             self._order(now)
-        self._sent(now)
+        self._tail.sent(now)
         return True
-
-    def _sent(self, now: float) -> None:
-        """Something of this node's stream has left: see to it that its end is known."""
-        self._tail_wait = self._first_tail_wait
-        self._tail_at = now + self._tail_wait
-        if now < self._lossy_until:
-            self._repeat_at = now + self._repeat_wait
-            self._repeats = 0
-
-    def _repeat_last(self, now: float) -> None:
-        """Nothing followed the last packet, and packets get lost here: nobody would miss it. Send it again."""
-        self._repeats += 1
-        self._repeat_at = now + 2 * self._repeat_wait if self._repeats < _MOST_REPEATS else inf
-        packet = self._own.packet(self._own.contiguous)
-        if packet is not None:
-            self.out.append((packet, None, 0))
-            self._counters.up("packets_repeated")
 
     def send_at_once(self, frame: Outgoing, now: float) -> bool:
         """Send a small AGREED frame that nothing is before: what nearly every send is at low rates.
@@ -746,7 +661,7 @@ class OrderedView:
         data, flags, own = alone
         if own.past or not release.passes(own):
             self._emit_data(PacketPlan([data], bytearray((flags,)), [frame], [own], None, False, 1))
-            self._sent(now)
+            self._tail.sent(now)
             return True
         body = STAMP_POSITION.pack(release.placed + 1 & 0xFFFFFFFF) + data
         number = own.first = own.last = self._emit(_DATA, body, flags | STAMPED)
@@ -760,7 +675,7 @@ class OrderedView:
         self._counters["frames_sent"] += 1
         if frame.ticket:
             self.accepted.append((frame.session, frame.ticket, True))
-        self._sent(now)
+        self._tail.sent(now)
         return True
 
     def _emit_data(self, plan: PacketPlan) -> None:
@@ -813,7 +728,7 @@ class OrderedView:
         stream.append_run(PacketRun(first, flags, (), data, size))
         self._touched.add(me)
         if flags[-1] & WANTS_STATUS:
-            self._report_soon(me, stream.contiguous)
+            self._reports.wanted(me, stream.contiguous)
         self.out.append((data, None, size))
         self._counters.up("packets_sent", len(bodies))
 
@@ -825,7 +740,7 @@ class OrderedView:
         stream.append(packet)
         self._touched.add(me)
         if flags & WANTS_STATUS:
-            self._report_soon(me, number)
+            self._reports.wanted(me, number)
         self.out.append((packet, None, 0))
         self._counters["packets_sent"] += 1
         if kind != _DATA:
@@ -902,28 +817,20 @@ class OrderedView:
 
     def send_unreliable(self, frame: Outgoing) -> None:
         """Multicast a frame that is not numbered, not repaired and not ordered."""
-        self._unreliable_sent += 1
-        body = frame.encode(0, 0, 0, ())
-        packet = encode(_UNRELIABLE, self.setup.digest, self.setup.me, self._unreliable_sent, body)
-        self.out.append((packet, None, 0))
+        self.out.append((self._unreliable.packet(frame), None, 0))
 
     def maintain(self, now: float) -> bool:
         """Reports, requests and repairs that are due; True if by them more may be delivered."""
         if now >= self._repairs.due_at():
             self._repair(now)
-        if self._gapped:
-            self._request(now)
+        self._requests.send(now)
         if self.frozen:
             return False
-        self._report(now)
-        if now >= self._repeat_at:
-            self._repeat_last(now)
-        if now >= self._tail_at:
-            self._send_tail(now)
-        if now >= self._again_at:
-            self._report_again(now)
-        if now >= self._summary_at:
-            self._send_summary(now)
+        self._reports.report(now)
+        if self._rose:
+            self._free()
+        self._tail.maintain(now)
+        self._reports.repeat(now)
         if self._ask_at != inf or self._lacks_word:
             self._ask_for_word(now)
         more, self._more = self._more, False
@@ -932,15 +839,16 @@ class OrderedView:
     def _ask_for_word(self, now: float) -> None:
         """Ask for reports as long as something waits for them that nobody else may know of."""
         if self._lacks_word and self._ask_at == inf:
-            self._ask_wait = max(2 * self._prompt_seconds, *(rtt.wait_seconds for rtt in self._rtts))
+            self._ask_wait = max(2 * self._reports.prompt_seconds, *(rtt.wait_seconds for rtt in self._rtts))
             self._ask_at = now + self._ask_wait
         if now >= self._ask_at:
-            self._ask_wait = min(2 * self._ask_wait, self._rarely)
+            self._ask_wait = min(2 * self._ask_wait, self._timing.for_nodes(len(self.streams)).heartbeat)
             self._ask_at = now + self._ask_wait if self._lacks_word else inf
-            if self._lacks_word and self._summed:
-                self._report_again(now)
+            if self._lacks_word and self._reports.summed:
+                self._reports.send_again(now)
             elif self._lacks_word:
-                self._send_status(now, full=True, flags=WANTS_STATUS)
+                self._reports.send(now, full=True, flags=WANTS_STATUS)
+                self._free()
 
     @property
     def _lacks_word(self) -> bool:
@@ -963,79 +871,17 @@ class OrderedView:
     def _size_of(self, stream: int, number: int) -> int:
         return len(self.streams[stream].packet(number) or b"")
 
-    def _request(self, now: float) -> None:
-        for index in sorted(self._gapped):
-            stream = self.streams[index]
-            if now < stream.due_at():
-                if stream.due_at() == inf:
-                    self._gapped.discard(index)
-                continue
-            wait = self._rtts[index].repair_seconds
-            for target, numbers in sorted(self._targets(index, stream.take_due(now, wait)).items()):
-                everyone = len(self.streams) > self._config.suppression_nodes and not self.frozen
-                ranges = join_ranges(numbers)
-                for at in range(0, len(ranges), MAX_NACK_RANGES):
-                    body = Nack(index, target, ranges[at : at + MAX_NACK_RANGES]).encode()
-                    packet = encode(_NACK, self.setup.digest, self.setup.me, 0, body)
-                    self.out.append((packet, None if everyone and target == index else target, 0))
-                    stream.requests += 1
-                    self._counters.up("nacks_sent")
-
-    def _targets(self, index: int, due: list[tuple[int, int]]) -> dict[int, list[int]]:
-        """Whom to ask for which packets: the sender first, after two unanswered requests somebody else who has them."""
-        targets: dict[int, list[int]] = {}
-        for number, tries in due:
-            target = index
-            if self._plan is not None:
-                target = self._planned_holder(index, number, tries)
-            elif tries >= 2 and tries % 2 == 0:
-                holders = [
-                    node for node in self._stability.holders(index, number) if node not in (self.setup.me, index)
-                ]
-                if holders:
-                    target = holders[(number // 16 + index + tries) % len(holders)]
-            if target != self.setup.me:
-                targets.setdefault(target, []).append(number)
-        return targets
-
-    def _report(self, now: float) -> None:
-        """Send a status if somebody waits for it, or something moved and its time has come."""
-        for index in sorted(self._touched):
-            received, delivered = self.streams[index].contiguous, self._delivered_through(index)
-            reported = self._reported[index]
-            if (received, delivered) == reported:
-                continue
-            self._moved.add(index)
-            if self._wanted and self._wanted.get(index, -1) > reported[1]:
-                self._prompt = True
-            self._report_own(StatusEntry(index, received, delivered), now)
-        self._touched.clear()
-        if (self._prompt and self._moved) or self._full_wanted:
-            due = self._last_status_at + self._prompt_seconds
-            if now >= due:
-                self._send_status(now, full=self._full_wanted)
-                return
-            self._status_at = min(self._status_at, due)
-        elif self._moved and self._status_at == inf:
-            self._status_at = now + self._status_seconds
-        if now >= self._status_at:
-            self._send_status(now, full=False)
-        if self._rose:
-            self._free()
-
     @property
     def reports_later(self) -> bool:
         """Whether a report is due at a time that is known, so that what comes now need not be looked at before."""
-        return self._status_at != inf and not (self._wanted or self._prompt or self._full_wanted)
+        return self._reports.is_timed
 
-    def _report_own(self, entry: StatusEntry, now: float) -> None:
-        """What this node has counts like what the others report."""
-        if self._stability.report(self.setup.me, entry):
-            self._rose.add(entry.stream)
-            self._more = True
-            self._tell(entry.stream, now)
-            if entry.stream == self.setup.me:
-                self._acknowledge()
+    def _own_rose(self, stream: int) -> None:
+        """What all have of that stream has grown by what this node has."""
+        self._rose.add(stream)
+        self._more = True
+        if stream == self.setup.me:
+            self._acknowledge()
 
     def _delivered_through(self, index: int) -> int:
         waiting = self._release.waiting_from(index)
@@ -1043,66 +889,6 @@ class OrderedView:
         if first and (waiting is None or first < waiting):
             waiting = first
         return self._processed[index] if waiting is None else min(waiting - 1, self._processed[index])
-
-    def _send_status(self, now: float, *, full: bool, flags: int = 0) -> None:
-        entries = []
-        for index in range(len(self.streams)) if full else sorted(self._moved | self._touched):
-            received, delivered = self.streams[index].contiguous, self._delivered_through(index)
-            if full or (received, delivered) != self._reported[index]:
-                entries.append(StatusEntry(index, received, delivered))
-                self._reported[index] = received, delivered
-                if self._wanted.get(index, inf) <= delivered:
-                    del self._wanted[index]
-                self._report_own(entries[-1], now)
-        self._moved.clear()
-        self._prompt = False
-        self._status_at = inf
-        self._full_wanted = False
-        self._last_status_at = now
-        if self._summed:
-            self._unstable.update(entry.stream for entry in entries)
-            self._again_wait = 2 * self._status_seconds
-            self._again_at = now + self._again_wait
-        if len(self.streams) > 1 and not self._collects:
-            self._put_status(entries, flags)
-        self._free()
-
-    def _put_status(self, entries: list[StatusEntry], flags: int = 0) -> None:
-        """To all; in a large view to the one who sums up."""
-        room = self._config.budget_bytes // 2 // len(self.streams)
-        for part in _in_packets(entries, self._config.mtu_bytes):
-            body = Status(room, tuple(part)).encode()
-            packet = encode(_STATUS, self.setup.digest, self.setup.me, 0, body, flags=flags)
-            self.out.append((packet, self._collector if self._summed else None, 0))
-            self._counters.up("statuses_sent")
-
-    def _report_again(self, now: float) -> None:
-        """In a large view: repeat what no summary has covered; the report, or the summary, may be lost."""
-        stability, entries = self._stability, []
-        for index in sorted(self._unstable):
-            entry = StatusEntry(index, *self._reported[index])
-            if stability.covers(entry):
-                self._unstable.discard(index)
-            else:
-                entries.append(entry)
-        self._again_at = inf
-        if entries:
-            self._again_wait = min(2 * self._again_wait, max(self._rarely, 2 * self._status_seconds))
-            self._again_at = now + self._again_wait
-            if not self._collects:
-                self._put_status(entries)
-
-    def _send_summary(self, now: float) -> None:
-        """The collector's: what all nodes together have."""
-        stable, delivered = self._stability.stable, self._stability.delivered
-        entries = [SummaryEntry(index, stable[index], delivered[index]) for index in sorted(self._to_tell)]
-        self._to_tell.clear()
-        self._summary_at = inf
-        self._last_summary_at = now
-        for part in _in_packets(entries, self._config.mtu_bytes):
-            body = Summary(min(self._rooms), tuple(part)).encode()
-            self.out.append((encode(_SUMMARY, self.setup.digest, self.setup.me, 0, body), None, 0))
-            self._counters.up("summaries_sent")
 
     def _free(self) -> None:
         for index in sorted(self._rose):
@@ -1115,27 +901,12 @@ class OrderedView:
             if stable == self._stability.stable[index]:
                 self._rose.discard(index)
 
-    def _send_tail(self, now: float) -> None:
-        me, highest = self.setup.me, self.highest_sent
-        short = self._stability.short_of(me, highest) & ~(1 << me)
-        if not short:
-            self._tail_at = inf
-            return
-        self._tail_wait = min(2 * self._tail_wait, self._rarely)
-        self._tail_at = now + self._tail_wait
-        packet = encode(_TAIL, self.setup.digest, me, 0, Tail(highest, 0 if self._summed else short).encode())
-        self.out.append((packet, short.bit_length() - 1 if not short & (short - 1) else None, 0))
-        self._counters.up("tails_sent")
-
     def next_deadline(self) -> float:
         """When ``maintain`` has something to do; infinite if never."""
-        deadline = min((self.streams[index].due_at() for index in self._gapped), default=inf)
-        deadline = min(deadline, self._repairs.due_at())
+        deadline = min(self._requests.due_at(), self._repairs.due_at())
         if self.frozen:
             return deadline
-        return min(
-            deadline, self._status_at, self._tail_at, self._repeat_at, self._ask_at, self._again_at, self._summary_at
-        )
+        return min(deadline, self._reports.due_at(), self._tail.due_at(), self._ask_at)
 
     # ---- the end of the view -------------------------------------------------------------------------------------
 
@@ -1144,8 +915,9 @@ class OrderedView:
         if not self.frozen:
             self.frozen = True
             self.sending.take_back()
-        self._plan = None
-        self._planned = []
+        self._requests.to_all = False
+        self._requests.holder = None
+        self._closing.forget()
 
     def holdings(self) -> tuple[Holding, ...]:
         """What this node holds of each stream; promised: it stays held until the next view is installed."""
@@ -1166,55 +938,27 @@ class OrderedView:
             providers: for each participant of the change its index in this view; None for strangers.
             now: the time.
         """
-        if len(plan.streams) != len(self.streams):
-            raise MalformedPacket("a plan for another number of streams")
-        for stream, part in zip(self.streams, plan.streams, strict=True):
-            if max(part.end, part.ranges[-1].last if part.ranges else 0) > stream.contiguous + self._ahead_limit:
-                raise MalformedPacket("a plan too far ahead")
-        self._plan = plan
-        self._providers = providers
-        self._planned = [
-            (stream.end, frozenset(number for item in stream.ranges for number in range(item.first, item.last + 1)))
-            for stream in plan.streams
-        ]
+        self._closing.apply(plan, providers, self._ahead_limit)
+        self._requests.holder = self._closing.holder
         self.want(now)
 
     def want(self, now: float) -> int:
         """Ask for what the plan names and is not here; returns how many packets that is."""
-        missing = 0
-        for stream, (end, beyond) in zip(self.streams, self._planned, strict=True):
-            lacks = [number for number in range(stream.contiguous + 1, end + 1) if number not in stream.held]
-            lacks += sorted(number for number in beyond if number > stream.contiguous and number not in stream.held)
-            missing += len(lacks)
-            stream.want_only(lacks, now)
-        self._gapped.update(range(len(self.streams)))
+        missing = self._closing.want(now)
+        self._requests.look_at_all()
         return missing
 
     @property
     def missing(self) -> int:
         """How many packets of the plan are not here."""
-        return sum(stream.missing_count for stream in self.streams) if self._plan is not None else 0
-
-    def _is_planned(self, sender: int, number: int) -> bool:
-        if not self._planned:
-            return False
-        end, beyond = self._planned[sender]
-        return number <= end or number in beyond
-
-    def _planned_holder(self, index: int, number: int, tries: int) -> int:
-        assert self._plan is not None
-        segment = _segment_of(self._plan.streams[index].segments, number)
-        if segment is None:
-            return self.setup.me
-        provider = self._providers[segment.second if tries % 2 else segment.holder]
-        return self.setup.me if provider is None else provider
+        return self._closing.missing
 
     def finish(self) -> list[Frame | None]:
         """The rest of the view by the plan, None for the transitional signal; nothing can be asked of it afterwards."""
-        assert self._plan is not None and not self.missing
-        for index, plan in enumerate(self._plan.streams):
+        assert self._closing.plan is not None and not self.missing
+        for index, plan in enumerate(self._closing.plan.streams):
             stream = self.streams[index]
-            for number in [number for number in stream.held if not self._is_planned(index, number)]:
+            for number in [number for number in stream.held if not self._closing.names(index, number)]:
                 del stream.held[number]
             self._advance(index, plan.end)
             for item in plan.ranges:
@@ -1241,16 +985,3 @@ class OrderedView:
             assert self._processed[index] <= stream.contiguous
             assert self._stability.received_by(self.setup.me, index) <= stream.contiguous
         self._release.check_invariants()
-
-
-def _in_packets(entries: list[_Entry], mtu_bytes: int) -> list[list[_Entry]]:
-    """Entries in as many lists as have room in a packet each."""
-    count = (mtu_bytes - _LARGEST_HEAD_BYTES) // _LARGEST_ENTRY_BYTES
-    return [entries[at : at + count] for at in range(0, max(1, len(entries)), count)]
-
-
-def _segment_of(segments: tuple[Segment, ...], number: int) -> Segment | None:
-    for segment in segments:
-        if segment.first <= number <= segment.last:
-            return segment
-    return None

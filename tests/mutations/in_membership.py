@@ -82,6 +82,7 @@ MUTATIONS = (
                 "        elif now >= self._beacon_at:",
             ),
             ("        if now >= self._beacon_at + self._timing.heartbeat:", "        if now >= self._beacon_at:"),
+            ("_IDLE_TICK_SECONDS = 0.1", "_IDLE_TICK_SECONDS = _CALM_TICK_SECONDS"),
         ),
         ("L6",),
     ),

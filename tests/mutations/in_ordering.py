@@ -141,8 +141,8 @@ MUTATIONS = (
         "ordering/ordered_view.py",
         (
             (
-                "        frames = list(self._release.finish(self._stability.stable))\n",
-                "        frames = list(self._release.finish(self._stability.stable))\n"
+                "        frames = [*self._passed, *self._release.finish(self._stability.stable)]\n",
+                "        frames = [*self._passed, *self._release.finish(self._stability.stable)]\n"
                 "        at = frames.index(None) + 1\n"
                 "        frames[at:] = sorted(frames[at:], key=lambda frame: frame.stream != self.setup.me)\n",
             ),
