@@ -356,12 +356,11 @@ class NodeDriver:
             self.transport.send(datagrams)
 
     def _take_outputs(self) -> None:
-        """Keep what the engine says for the next delivery."""
+        """Keep what the engine says for the next delivery; a trace has it, and all before, when this returns."""
         outputs = self._engine.take_outputs()
-        if outputs:
-            if self._recorder is not None:
-                self._recorder.happened(outputs)
-            self._outbox += outputs
+        if self._recorder is not None:
+            self._recorder.happened(outputs)
+        self._outbox += outputs
 
     def _settle(self, now: float) -> None:
         """Send, deliver, wait for the next deadline."""
