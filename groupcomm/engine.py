@@ -22,6 +22,7 @@ from groupcomm.limits import (
     MAX_GROUPS_PER_SESSION,
     MAX_SESSIONS,
     MIN_WINDOW_BYTES,
+    PAYLOAD_HEAD_BYTES,
     UNRELIABLE_QUEUE_BYTES,
 )
 from groupcomm.membership.groups import Change, ChangeBody, Groups, group_address
@@ -789,7 +790,7 @@ class Engine:
                 )
             self._put_unreliable(frame)
         else:
-            allowed = self._config.max_message_bytes + 16
+            allowed = self._config.max_message_bytes + PAYLOAD_HEAD_BYTES
             if size > allowed:
                 raise MessageTooLarge(f"{size} bytes, at most {self._config.max_message_bytes} are allowed")
             self._check_room(session)

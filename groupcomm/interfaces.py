@@ -64,7 +64,7 @@ class IGroup(Interface):
             Waiting for it is the back-pressure.
 
         Raises:
-            MessageTooLarge, NotAMember, NotConnected, OutcomeUnknown, SendIncomplete: through the Deferred.
+            MessageTooLarge, NotAMember, NotConnected, OutcomeUnknown, QueueFull, SendIncomplete: through the Deferred.
         """
 
     def send_many(
@@ -76,8 +76,16 @@ class IGroup(Interface):
     ) -> Deferred[None]:
         """Send several messages to the group, one after the other: the fast way for many small ones.
 
+        Args:
+            messages: together at most 4 MiB (``limits.MAX_BATCH_BYTES``), each counted with 64 bytes more; a single one
+                may be as large as any.
+            level: as for ``send``.
+            stable: as for ``send``.
+            self_discard: as for ``send``.
+
         Returns:
-            Fires when all of them are accepted (``stable``: delivered everywhere); fails as ``send``.
+            Fires when all of them are accepted (``stable``: delivered everywhere); fails as ``send``. If one is no
+            message or too large, or all together are too much (``QueueFull``), none is sent.
         """
 
     def leave() -> Deferred[None]:

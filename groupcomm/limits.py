@@ -28,6 +28,9 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024 * 1024
 MAX_FRAME_BYTES: Final = MAX_MESSAGE_BYTES + 8192
 """A message with its destinations, lengths and dependencies: what a receiver reassembles at most."""
 
+PAYLOAD_HEAD_BYTES: Final = 16
+"""What stands before the largest message in a payload: its length, with room to spare."""
+
 LARGE_FRAME_BYTES: Final = 2 * 1024 * 1024
 """From here on a frame asks the sequencer for a slot before it leaves (its bytes count against the slot)."""
 
@@ -57,6 +60,10 @@ MIN_WINDOW_BYTES: Final = 64 * 1024
 
 SESSION_QUEUE_BYTES: Final = 4 * 1024 * 1024
 """What one session may have accepted and not yet sent: at the limit its producer is paused, never its neighbours."""
+
+MAX_BATCH_BYTES: Final = SESSION_QUEUE_BYTES
+"""The messages of one call of ``send_many``, each counted with 64 bytes more: what a session may have waiting. More is
+refused to the caller, who makes several calls; a single message may be as large as any."""
 
 CLIENT_QUEUE_BYTES: Final = 8 * 1024 * 1024
 """Undelivered events of one client, in bytes; at the limit the client is disconnected as too slow."""

@@ -20,7 +20,13 @@ from groupcomm.errors import (
 )
 from groupcomm.events import Left, Level, Message, Reason
 from groupcomm.identity import GroupViewId, MemberId, ViewId
-from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_FRAME_MESSAGES, MAX_MESSAGE_BYTES, SESSION_QUEUE_BYTES
+from groupcomm.limits import (
+    COALESCED_FRAME_BYTES,
+    MAX_FRAME_MESSAGES,
+    MAX_MESSAGE_BYTES,
+    PAYLOAD_HEAD_BYTES,
+    SESSION_QUEUE_BYTES,
+)
 from groupcomm.outputs import Datagram, FrameDelivered, GroupLeft, GroupViewDelivered, SendAccepted, SessionWritable
 from groupcomm.packing import pack_messages, unpack_messages
 from tests.node_double import NodeBench, RecordingHandler, view_of
@@ -423,10 +429,26 @@ class SendPayloadTests(SessionTestCase):
 
     def test_refused(self) -> None:
         """Groups that are none are refused through the Deferred."""
-        for groups in (tuple(f"g{number}" for number in range(65)), ("g" * 256,)):
+        for groups in (tuple(f"g{number}" for number in range(65)), ("g" * 256,), ()):
             self.failureResultOf(self.session.send_payload(groups, pack_messages([b"a"]), Level.AGREED), UsageError)
         self.bench.clock.turn()
         self.assertEqual(self.engine.calls, [])
+
+    def test_size(self) -> None:
+        """The largest message with its length is sent; what is larger is refused, whatever is in it."""
+        self.successResultOf(self.settled(self.send(bytes(MAX_MESSAGE_BYTES))))
+        self.engine.calls.clear()
+        for groups in (("g",), ("", "bob", "n2")):
+            large = bytes(MAX_MESSAGE_BYTES + PAYLOAD_HEAD_BYTES + 1)
+            self.failureResultOf(self.session.send_payload(groups, large, Level.AGREED), MessageTooLarge)
+        self.assertEqual(self.session.waiting_bytes, 0)
+        self.bench.clock.turn()
+        self.assertEqual(self.engine.calls, [])
+
+    def settled(self, result: Deferred[None]) -> Deferred[None]:
+        """The same at the end of the turn."""
+        self.bench.clock.turn()
+        return result
 
     def test_bounded(self) -> None:
         """Payloads wait for room like messages, within the same bound."""

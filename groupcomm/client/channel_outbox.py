@@ -14,9 +14,8 @@ from typing import Any, Final
 from attrs import define
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 
-from groupcomm.client.outbox import WAITING_BYTES, Destination
+from groupcomm.client.outbox import Destination, Sender
 from groupcomm.daemon import caps
 from groupcomm.daemon.caps import LARGE_RECORD_BYTES
 from groupcomm.daemon.records import (
@@ -31,11 +30,11 @@ from groupcomm.daemon.records import (
     STABLE,
     RecordError,
 )
-from groupcomm.errors import GroupcommError, MessageTooLarge, NotConnected, OutcomeUnknown, QueueFull
+from groupcomm.errors import GroupcommError, NotConnected, OutcomeUnknown
 from groupcomm.events import Level
-from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_FRAME_MESSAGES, MAX_MESSAGE_BYTES
+from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_FRAME_MESSAGES
 from groupcomm.packing import pack_messages
-from groupcomm.sessions import all_of
+from groupcomm.sessions import WAITING_MESSAGE_BYTES, all_of, fire
 from groupcomm.wire.codec import varint
 
 _LENGTH_BYTES: Final = 4
@@ -43,9 +42,6 @@ _LENGTH_BYTES: Final = 4
 
 _HEAD_BYTES: Final = 16
 """What a frame takes beside its messages, at most."""
-
-_MESSAGE_BYTES: Final = 64
-"""What a waiting message counts beside its data."""
 
 _HEAD_OF_ONE: Final = pack_messages([b""])[:-1]
 """How a payload of one message begins: with its size it is whole."""
@@ -90,11 +86,11 @@ class _Request:
         return (pack_messages(messages),) if messages else ()
 
 
-class ChannelOutbox:
+class ChannelOutbox(Sender):
     """The requests of one channel.
 
     Invariants: requests are made in the order of asking; unanswered are at most ``CHANNEL_WINDOW_BYTES``, or one
-    request; at most ``WAITING_BYTES`` and one message wait.
+    request; at most ``WAITING_BYTES`` and one message, or one call's messages, wait.
     """
 
     def __init__(self, reactor: IReactorTime, write: Callable[[list[bytes]], None]) -> None:
@@ -104,24 +100,23 @@ class ChannelOutbox:
             reactor: tells the end of a turn.
             write: writes pieces of records to the daemon.
         """
+        super().__init__()
         self._reactor = reactor
         self._write = write
         self._waiting: deque[_Request] = deque()
-        self._waiting_bytes = 0
         self._in_order: deque[_Request] = deque()
         self._single: dict[int, _Request] = {}
         self._unanswered_bytes = 0
         self._number = 0
         self._collecting = False
         self._heads: dict[Destination, bytes] = {}
-        self._closed: GroupcommError | None = None
 
     def send(
         self, destination: Destination, data: bytes, level: Level, *, stable: bool, self_discard: bool
     ) -> Deferred[None]:
         """Send one message; fires when the daemon's node has accepted it (``stable``: delivered everywhere)."""
         size = len(data)
-        refusal = self._refusal(size)
+        refusal = self._refusal()
         if refusal is not None:
             return fail(refusal)
         flags = level | (STABLE if stable else 0) | (SELF_DISCARD if self_discard else 0)
@@ -144,12 +139,12 @@ class ChannelOutbox:
             request.results.append(result)
             request.payload_bytes += size + _LENGTH_BYTES
             request.room -= size + _LENGTH_BYTES
-            request.waiting_bytes += size + _MESSAGE_BYTES
-            self._waiting_bytes += size + _MESSAGE_BYTES
+            request.waiting_bytes += size + WAITING_MESSAGE_BYTES
+            self._waiting_bytes += size + WAITING_MESSAGE_BYTES
             return result
         request = self._new_frame(flags, head, [data], size + _LENGTH_BYTES, result)
-        request.waiting_bytes = size + _MESSAGE_BYTES
-        self._waiting_bytes += size + _MESSAGE_BYTES
+        request.waiting_bytes = size + WAITING_MESSAGE_BYTES
+        self._waiting_bytes += size + WAITING_MESSAGE_BYTES
         self._added()
         return result
 
@@ -162,12 +157,12 @@ class ChannelOutbox:
         stable: bool,
         self_discard: bool,
     ) -> Deferred[None]:
-        """Send several, next to each other; fires once for all."""
-        if not messages:
-            return succeed(None)
-        refusal = self._refusal(max(map(len, messages)))
+        """Send several, next to each other, all or none; fires once for all."""
+        refusal = self._refusal()
         if refusal is not None:
             return fail(refusal)
+        if not messages:
+            return succeed(None)
         flags = level | (STABLE if stable else 0) | (SELF_DISCARD if self_discard else 0)
         head = self._heads.get(destination)
         if head is None:
@@ -176,11 +171,11 @@ class ChannelOutbox:
         for share, size in _shares(messages, COALESCED_FRAME_BYTES if level else 0):
             result: Deferred[None] = Deferred()
             request = self._new_frame(flags, head, share, size + len(share) * _LENGTH_BYTES, result)
-            request.waiting_bytes = size + len(share) * _MESSAGE_BYTES
+            request.waiting_bytes = size + len(share) * WAITING_MESSAGE_BYTES
             self._waiting_bytes += request.waiting_bytes
             results.append(result)
         self._added()
-        return results[0] if len(results) == 1 else all_of(results)
+        return all_of(results)
 
     def call(self, method: str, *args: object) -> Deferred[object]:
         """Join, leave or log out, behind the sends before it; a logout is not answered."""
@@ -219,7 +214,7 @@ class ChannelOutbox:
                 raise RecordError(f"an answer to request {number}, which is not open")
             self._in_order.remove(request)
         self._unanswered_bytes -= request.size
-        _fire(request.results, error)
+        fire(request.results, error)
         if self._waiting and not self._collecting:
             self._make_requests()
 
@@ -233,9 +228,9 @@ class ChannelOutbox:
         self._single.clear()
         for request in under_way:
             lost = OutcomeUnknown if request.kind == SEND else NotConnected
-            _fire(request.results, lost("the connection to the daemon was lost"))
+            fire(request.results, lost("the connection to the daemon was lost"))
         for request in waiting:
-            _fire(request.results, NotConnected(str(error)))
+            fire(request.results, NotConnected(str(error)))
 
     def check_invariants(self) -> None:
         """Raise ``AssertionError`` if the counts are wrong."""
@@ -243,16 +238,6 @@ class ChannelOutbox:
         under_way = [*self._in_order, *self._single.values()]
         assert self._unanswered_bytes == sum(request.size for request in under_way)
         assert self._unanswered_bytes <= caps.CHANNEL_WINDOW_BYTES or len(under_way) == 1
-
-    def _refusal(self, size: int) -> GroupcommError | None:
-        """Why a message of that size cannot be sent now."""
-        if self._closed is not None:
-            return NotConnected(str(self._closed))
-        if size > MAX_MESSAGE_BYTES:
-            return MessageTooLarge(f"a message may have {MAX_MESSAGE_BYTES} bytes, not {size}")
-        if self._waiting_bytes >= WAITING_BYTES:
-            return QueueFull(f"{self._waiting_bytes} bytes wait to be sent: wait for earlier sends first")
-        return None
 
     def _head(self, destination: Destination) -> bytes:
         if len(self._heads) >= _REMEMBERED_HEADS:
@@ -330,13 +315,3 @@ def _shares(messages: Sequence[bytes], limit_bytes: int) -> list[tuple[list[byte
         size += len(data)
     shares.append((share, size))
     return shares
-
-
-def _fire(results: Sequence[Deferred[None]], error: GroupcommError | None) -> None:
-    for result in results:
-        if result.called:
-            continue
-        if error is None:
-            result.callback(None)
-        else:
-            result.errback(Failure(error))

@@ -25,7 +25,8 @@ from groupcomm.events import Left, Level, Message, Reason, Undeliverable
 from groupcomm.handles import EventRouter, GroupHandle
 from groupcomm.identity import MemberId, checked_name
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
-from groupcomm.limits import MAX_DESTINATION_GROUPS
+from groupcomm.limits import MAX_BATCH_BYTES, MAX_MESSAGE_BYTES
+from groupcomm.sessions import checked_batch, checked_groups, checked_message
 
 CLOSE_SECONDS = 5.0
 """How long a daemon may take to let a client go before the connection is cut."""
@@ -184,12 +185,12 @@ class Connection:
         """
         try:
             destination = self._destination(groups)
-            payload = data if type(data) is bytes else _checked_data(data)
+            message = checked_message(data, MAX_MESSAGE_BYTES)
         except UsageError as error:
             return fail(error)
         if type(level) is not Level:
             level = Level(level)
-        return self._outbox.send(destination, payload, level, stable=stable, self_discard=self_discard)
+        return self._outbox.send(destination, message, level, stable=stable, self_discard=self_discard)
 
     def send_many(
         self,
@@ -200,25 +201,37 @@ class Connection:
         stable: bool = False,
         self_discard: bool = False,
     ) -> Deferred[None]:
-        """Send several messages to several groups, one after the other; the result is as for ``send``."""
+        """Send several messages to several groups, one after the other.
+
+        Args:
+            groups: as for ``send``.
+            messages: together at most 4 MiB (``MAX_BATCH_BYTES``), each counted with 64 bytes more; or one.
+            level: as for ``send``.
+            stable: as for ``send``.
+            self_discard: as for ``send``.
+
+        Returns:
+            As for ``send``, when it is so for all of them; if one of them is no message, or all together are too much,
+            none is sent.
+        """
         try:
             destination = self._destination(groups)
-            payloads = [data if type(data) is bytes else _checked_data(data) for data in messages]
+            batch, _ = checked_batch(messages, MAX_MESSAGE_BYTES, MAX_BATCH_BYTES)
         except UsageError as error:
             return fail(error)
-        return self._outbox.send_many(destination, payloads, Level(level), stable=stable, self_discard=self_discard)
+        return self._outbox.send_many(destination, batch, Level(level), stable=stable, self_discard=self_discard)
 
     def send_private(
         self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
     ) -> Deferred[None]:
         """Send to one member; if it is gone, an ``Undeliverable`` event follows among the private messages."""
         try:
-            payload = _checked_data(data)
+            message = checked_message(data, MAX_MESSAGE_BYTES)
             if "@" not in str(recipient):
                 raise UsageError(f"a recipient is client@node, not {str(recipient)!r}")
         except UsageError as error:
             return fail(error)
-        return self._outbox.send(str(recipient), payload, Level(level), stable=stable, self_discard=False)
+        return self._outbox.send(str(recipient), message, Level(level), stable=stable, self_discard=False)
 
     def private_messages(self) -> AsyncIterator[Message | Undeliverable]:
         """What is sent to this session alone, and what of its own private messages found nobody."""
@@ -304,25 +317,13 @@ class Connection:
 
     def _destination(self, groups: Sequence[str]) -> tuple[str, ...]:
         """The groups of a message, checked; those of the last one are not checked again."""
-        if groups == self._checked and self._checked:
-            return self._checked
-        destination = (groups,) if isinstance(groups, str) else tuple(groups)
-        if not 0 < len(destination) <= MAX_DESTINATION_GROUPS:
-            raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(destination)}")
-        for group in destination:
-            checked_name(group, "a group name")
-        self._checked = destination
-        return destination
+        if not groups or groups != self._checked:
+            self._checked = checked_groups(groups)
+        return self._checked
 
     def _check_open(self) -> None:
         if self._closed:
             raise NotConnected(f"the connection to the daemon is closed: {self._reason.label}")
-
-
-def _checked_data(data: bytes) -> bytes:
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise UsageError(f"a message is bytes, not {type(data).__name__}")
-    return bytes(data)
 
 
 def _checked_status(answer: object) -> dict[str, object]:

@@ -7,6 +7,7 @@ senders wait with it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
@@ -17,10 +18,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from groupcomm.daemon.caps import MAX_INLINE_BYTES, MAX_MESSAGES_PER_CALL
-from groupcomm.errors import GroupcommError, MessageTooLarge, NotConnected, OutcomeUnknown, QueueFull
+from groupcomm.errors import GroupcommError, NotConnected, OutcomeUnknown, QueueFull
 from groupcomm.events import Level
 from groupcomm.limits import MAX_MESSAGE_BYTES, SESSION_QUEUE_BYTES
-from groupcomm.sessions import all_of
+from groupcomm.sessions import all_of, fire
 
 IN_FLIGHT_BYTES: Final = 1024 * 1024
 """Called and not answered, at most (one larger message goes alone)."""
@@ -65,13 +66,70 @@ class _Calling:
     result: Deferred[object] = field(factory=Deferred)
 
 
-class Sender(Protocol):
-    """What carries the sends, joins and leaves of a connection."""
+class Sender(ABC):
+    """What carries the sends, joins and leaves of a connection. What it is given to send is checked already."""
+
+    def __init__(self) -> None:
+        self._waiting_bytes = 0
+        self._closed: GroupcommError | None = None
+
+    @abstractmethod
+    def send(
+        self, destination: Destination, data: bytes, level: Level, *, stable: bool, self_discard: bool
+    ) -> Deferred[None]:
+        """Send one message; fires when the daemon's node has accepted it (``stable``: delivered everywhere)."""
+
+    @abstractmethod
+    def send_many(
+        self,
+        destination: tuple[str, ...],
+        messages: Sequence[bytes],
+        level: Level,
+        *,
+        stable: bool,
+        self_discard: bool,
+    ) -> Deferred[None]:
+        """Send several, next to each other, all or none; fires once for all."""
+
+    @abstractmethod
+    def call(self, method: str, *args: object) -> Deferred[object]:
+        """Join, leave or log out, behind the sends before it."""
+
+    @abstractmethod
+    def close(self, error: GroupcommError) -> None:
+        """The connection is gone: what waits fails with ``error``, and so does what comes."""
+
+    def _refusal(self) -> GroupcommError | None:
+        """Why nothing can be sent now."""
+        if self._closed is not None:
+            return NotConnected(str(self._closed))
+        if self._waiting_bytes >= WAITING_BYTES:
+            return QueueFull(f"{self._waiting_bytes} bytes wait to be sent: wait for earlier sends first")
+        return None
+
+
+class Outbox(Sender):
+    """The calls of one connection that has no data channel.
+
+    Invariants: calls are made in the order of asking; at most ``IN_FLIGHT_BYTES`` or one message are unanswered, and at
+    most ``WAITING_BYTES`` and one message, or one call's messages, wait.
+    """
+
+    def __init__(self, reactor: IReactorTime, caller: Caller) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._caller = caller
+        self._waiting: deque[_Sending | _Calling] = deque()
+        self._in_flight_bytes = 0
+        self._scheduled = False
+        self._uploading = False
 
     def send(
         self, destination: Destination, data: bytes, level: Level, *, stable: bool, self_discard: bool
     ) -> Deferred[None]:
         """Send one message; fires when the daemon's node has accepted it (``stable``: delivered everywhere)."""
+        refusal = self._refusal()
+        return self._add(destination, data, level, stable, self_discard) if refusal is None else fail(refusal)
 
     def send_many(
         self,
@@ -82,43 +140,19 @@ class Sender(Protocol):
         stable: bool,
         self_discard: bool,
     ) -> Deferred[None]:
-        """Send several, next to each other; fires once for all."""
+        """Send several, next to each other, all or none; fires once for all."""
+        refusal = self._refusal()
+        if refusal is not None:
+            return fail(refusal)
+        if not messages:
+            return succeed(None)
+        return all_of([self._add(destination, data, level, stable, self_discard) for data in messages])
 
-    def call(self, method: str, *args: object) -> Deferred[object]:
-        """Join, leave or log out, behind the sends before it."""
-
-    def close(self, error: GroupcommError) -> None:
-        """The connection is gone: what waits fails with ``error``, and so does what comes."""
-
-
-class Outbox:
-    """The calls of one connection that has no data channel.
-
-    Invariants: calls are made in the order of asking; at most ``IN_FLIGHT_BYTES`` or one message are unanswered, and at
-    most ``WAITING_BYTES`` and one message wait.
-    """
-
-    def __init__(self, reactor: IReactorTime, caller: Caller) -> None:
-        self._reactor = reactor
-        self._caller = caller
-        self._waiting: deque[_Sending | _Calling] = deque()
-        self._waiting_bytes = 0
-        self._in_flight_bytes = 0
-        self._scheduled = False
-        self._uploading = False
-        self._closed: GroupcommError | None = None
-
-    def send(
-        self, destination: Destination, data: bytes, level: Level, *, stable: bool, self_discard: bool
+    def _add(
+        self, destination: Destination, data: bytes, level: Level, stable: bool, self_discard: bool
     ) -> Deferred[None]:
-        """Send one message; fires when the daemon's node has accepted it (``stable``: delivered everywhere)."""
-        if self._closed is not None:
-            return fail(NotConnected(str(self._closed)))
-        if len(data) > MAX_MESSAGE_BYTES:
-            return fail(MessageTooLarge(f"a message may have {MAX_MESSAGE_BYTES} bytes, not {len(data)}"))
+        """Let it wait, in the call of those before it if it is like them."""
         size = len(data) + _MESSAGE_BYTES
-        if self._waiting_bytes >= WAITING_BYTES:
-            return fail(QueueFull(f"{self._waiting_bytes} bytes wait to be sent: wait for earlier sends first"))
         name = level.name.lower()
         options = (name, stable) if isinstance(destination, str) else (name, stable, self_discard)
         sending = self._waiting[-1] if self._waiting else None
@@ -140,19 +174,6 @@ class Outbox:
         self._schedule()
         return result
 
-    def send_many(
-        self,
-        destination: tuple[str, ...],
-        messages: Sequence[bytes],
-        level: Level,
-        *,
-        stable: bool,
-        self_discard: bool,
-    ) -> Deferred[None]:
-        """Send several, next to each other; fires once for all."""
-        sending = [self.send(destination, data, level, stable=stable, self_discard=self_discard) for data in messages]
-        return all_of(sending) if sending else succeed(None)
-
     def call(self, method: str, *args: object) -> Deferred[object]:
         """Any other call, behind the sends before it."""
         if self._closed is not None:
@@ -168,9 +189,7 @@ class Outbox:
         waiting, self._waiting = self._waiting, deque()
         self._waiting_bytes = 0
         for item in waiting:
-            for result in item.results if isinstance(item, _Sending) else (item.result,):
-                if not result.called:
-                    result.errback(NotConnected(str(error)))
+            fire(item.results if isinstance(item, _Sending) else [item.result], NotConnected(str(error)))
 
     def check_invariants(self) -> None:
         """Raise ``AssertionError`` if the counts are wrong."""
@@ -236,16 +255,6 @@ class Outbox:
 
     def _answered(self, result: object, sending: _Sending) -> None:
         self._in_flight_bytes -= sending.size_bytes
-        self._fire(sending.results, result)
+        fire(sending.results, result if isinstance(result, Failure) else None)
         if self._closed is None:
             self._make_calls()
-
-    @staticmethod
-    def _fire(results: Sequence[Deferred[None]], result: object) -> None:
-        for waiter in results:
-            if waiter.called:
-                continue
-            if isinstance(result, Failure):
-                waiter.errback(result)
-            else:
-                waiter.callback(None)

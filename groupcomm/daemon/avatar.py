@@ -39,7 +39,6 @@ from groupcomm.daemon.vocabulary import checked_level, member_text
 from groupcomm.events import Left, Level, Reason, View
 from groupcomm.identity import MemberId
 from groupcomm.limits import MAX_GROUPS_PER_SESSION
-from groupcomm.sessions import all_of
 
 if TYPE_CHECKING:
     from groupcomm.daemon.broker import BudgetedBroker
@@ -65,6 +64,17 @@ class NodeSession(Protocol):
         self, groups: Sequence[str], data: bytes, level: Level, *, stable: bool = False, self_discard: bool = False
     ) -> Deferred[None]:
         """Send one message; fires when the node has accepted it, or with ``stable`` when all have it."""
+
+    def send_many(
+        self,
+        groups: Sequence[str],
+        messages: Sequence[bytes],
+        level: Level,
+        *,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Send several messages; fires once for all."""
 
     def send_private(self, recipient: str, data: bytes, level: Level, *, stable: bool = False) -> Deferred[None]:
         """Send to one member."""
@@ -355,8 +365,9 @@ class ClientAvatar(DeclaredMethods):
         session = self._messaging_session()
 
         def call() -> Deferred[None]:
-            sending = [session.send(groups, data, level, stable=stable, self_discard=self_discard) for data in messages]
-            return sending[0] if len(sending) == 1 else all_of(sending)
+            if len(messages) == 1:  # which may share a frame with those of other calls
+                return session.send(groups, messages[0], level, stable=stable, self_discard=self_discard)
+            return session.send_many(groups, messages, level, stable=stable, self_discard=self_discard)
 
         return self._pending(call, sum(map(len, messages)) + len(messages) * MESSAGE_BYTES).addCallback(self._hold)
 

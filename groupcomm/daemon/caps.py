@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from groupcomm.limits import CLIENT_QUEUE_BYTES, CLIENT_QUEUE_EVENTS, MAX_MESSAGE_BYTES, SESSION_QUEUE_BYTES
+from groupcomm.limits import (
+    CLIENT_QUEUE_BYTES,
+    CLIENT_QUEUE_EVENTS,
+    MAX_MESSAGE_BYTES,
+    PAYLOAD_HEAD_BYTES,
+    SESSION_QUEUE_BYTES,
+)
 
 LOGIN_SECONDS: Final = 5.0
 """A connection that has not logged in by then is closed: an idle stranger holds nothing."""
@@ -125,7 +131,7 @@ MAX_STRANGER_CHANNELS: Final = MAX_UNAUTHENTICATED
 MAX_HEAD_BYTES: Final = 8192
 """The head of one record of a client: all names of a destination fit twice. Larger ends the connection."""
 
-MAX_PAYLOAD_BYTES: Final = MAX_MESSAGE_BYTES + 16
+MAX_PAYLOAD_BYTES: Final = MAX_MESSAGE_BYTES + PAYLOAD_HEAD_BYTES
 """The payload of one record: the largest message with its length. Larger ends the connection."""
 
 READ_BYTES: Final = 256 * 1024

@@ -1,5 +1,6 @@
 """Sessions of an engine: what a daemon's client and an embedded application have in common."""
 
+from groupcomm.sessions.checks import WAITING_MESSAGE_BYTES, checked_batch, checked_groups, checked_message
 from groupcomm.sessions.local import (
     LocalSession,
     SessionEngine,
@@ -7,11 +8,12 @@ from groupcomm.sessions.local import (
     SessionHost,
     SessionLimits,
     SessionRecorder,
-    all_of,
 )
+from groupcomm.sessions.results import all_of, fire
 from groupcomm.sessions.table import SessionTable
 
 __all__ = [
+    "WAITING_MESSAGE_BYTES",
     "LocalSession",
     "SessionEngine",
     "SessionHandler",
@@ -20,4 +22,8 @@ __all__ = [
     "SessionRecorder",
     "SessionTable",
     "all_of",
+    "checked_batch",
+    "checked_groups",
+    "checked_message",
+    "fire",
 ]

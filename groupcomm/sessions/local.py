@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias
 
 from attrs import define, field, frozen
-from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from groupcomm.batches import SessionEvent
 from groupcomm.errors import (
@@ -32,8 +31,10 @@ from groupcomm.errors import (
 )
 from groupcomm.events import Left, Level, Reason
 from groupcomm.identity import MemberId, checked_name, checked_node_name
-from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_DESTINATION_GROUPS, SESSION_QUEUE_BYTES
+from groupcomm.limits import COALESCED_FRAME_BYTES, PAYLOAD_HEAD_BYTES, SESSION_QUEUE_BYTES
 from groupcomm.packing import pack_messages, unpack_messages
+from groupcomm.sessions.checks import WAITING_MESSAGE_BYTES, checked_batch, checked_groups, checked_message
+from groupcomm.sessions.results import all_of, fire
 
 _UNRELIABLE = Level.UNRELIABLE
 
@@ -43,8 +44,8 @@ EAGER_BYTES: Final = 8 * COALESCED_FRAME_BYTES
 _LENGTH_BYTES: Final = 5
 """The most that a message adds to a payload besides its bytes: count, size and its part of the number of runs."""
 
-_MESSAGE_BYTES: Final = 64
-_BYTES: Final = (bytes, bytearray, memoryview)
+_PRIVATE: Final = ("",)
+"""How the destination of a private frame begins."""
 
 
 class SessionHandler(Protocol):
@@ -106,7 +107,8 @@ class SessionLimits:
     Attributes:
         max_message_bytes: the largest message.
         max_unreliable_bytes: unreliable messages share a frame up to this size, so that it surely fits one packet.
-        waiting_bytes: what may wait here when the engine's queue is full; one message always may.
+        waiting_bytes: what may wait here when the engine's queue is full, and what the messages of one call may be
+            together; one message always may.
     """
 
     max_message_bytes: int
@@ -240,7 +242,7 @@ class LocalSession:
         self._groups: set[str] = set()
         self._joining: dict[str, Deferred[None]] = {}
         self._leaving: dict[str, list[Deferred[None]]] = {}
-        self._last_destination: tuple[str, ...] | None = None
+        self._last_destination: _Destination = ()
         self._events: list[SessionEvent] = []
         self._completions: list[Callable[[], None]] = []
 
@@ -305,14 +307,14 @@ class LocalSession:
             UsageError: through the Deferred; ``MessageTooLarge`` and ``QueueFull`` among them.
             NotConnected: the session is closed.
         """
-        destination = tuple(groups)
         try:
-            self._check_message(data)
-            self._check_destination(destination)
+            self._check_open()
+            destination = self._checked_groups(groups)
+            message = checked_message(data, self._limits.max_message_bytes)
         except (UsageError, NotConnected) as error:
             return fail(error)
         level = level if type(level) is Level else Level(level)
-        return self._add(destination, bytes(data), level, stable, self_discard)
+        return self._add(destination, message, level, stable, self_discard)
 
     def send_many(
         self,
@@ -325,41 +327,39 @@ class LocalSession:
     ) -> Deferred[None]:
         """Send several messages, next to each other in this session's order; the rest is as for ``send``.
 
+        Args:
+            groups: as for ``send``.
+            messages: together at most ``limits.waiting_bytes``, each counted with 64 bytes more; or one.
+            level: as for ``send``.
+            stable: as for ``send``.
+            self_discard: as for ``send``.
+
         Returns:
             Fires when all are accepted (``stable``: delivered everywhere), or fails with what befell the first that
             was not; if one of them is no message, or all together are too much, none is sent.
         """
-        destination = tuple(groups)
+        limits = self._limits
         try:
             self._check_open()
-            self._check_destination(destination)
-            if not messages:
+            destination = self._checked_groups(groups)
+            batch, size = checked_batch(messages, limits.max_message_bytes, limits.waiting_bytes)
+            if not batch:
                 return succeed(None)
-            if any(type(data) is not bytes for data in messages):
-                for data in messages:
-                    self._check_message(data)
-                messages = list(map(bytes, messages))
-            if max(map(len, messages)) > self._limits.max_message_bytes:
-                self._check_message(max(messages, key=len))
-            size = sum(map(len, messages)) + len(messages) * _MESSAGE_BYTES
-            if self._overflows(size):
-                self.hand_over()
-                if self._overflows(size):
-                    raise QueueFull(f"{self._waiting_bytes} bytes of this session wait: wait for earlier sends first")
+            self._make_room(size)
         except (UsageError, NotConnected) as error:
             return fail(error)
         level = Level(level)
         limit = self._payload_limit(destination, level)
         results = []
-        for share in _shares(messages, limit):
+        for share in _shares(batch, limit):
             result: Deferred[None] = Deferred()
             frame = _Sending(destination, level, self_discard, stable, 0, share, results=[result])
-            frame.size_bytes = sum(map(len, share)) + len(share) * _MESSAGE_BYTES
+            frame.size_bytes = sum(map(len, share)) + len(share) * WAITING_MESSAGE_BYTES
             self._waiting.append(frame)
             self._waiting_bytes += frame.size_bytes
             results.append(result)
         self._host.schedule_flush(self)
-        return results[0] if len(results) == 1 else all_of(results)
+        return all_of(results)
 
     def send_payload(
         self,
@@ -376,24 +376,23 @@ class LocalSession:
 
         Args:
             destination: group names; or for a private frame, after an empty string, client and node name.
-            payload: at most the largest message with its length.
+            payload: at most the largest message with its length; larger fails with ``MessageTooLarge``.
             level: the service level.
             stable: as for ``send``.
             self_discard: as for ``send``.
         """
+        size = len(payload) + WAITING_MESSAGE_BYTES
         try:
             self._check_open()
-            if destination[0]:
-                self._check_destination(destination)
+            if destination[:1] != _PRIVATE:
+                self._checked_groups(destination)
+            if len(payload) > self._limits.max_message_bytes + PAYLOAD_HEAD_BYTES:
+                raise MessageTooLarge(
+                    f"a message may have {self._limits.max_message_bytes} bytes, not {len(payload)} with its length"
+                )
+            self._make_room(size)
         except (UsageError, NotConnected) as error:
             return fail(error)
-        size = len(payload) + _MESSAGE_BYTES
-        if self._overflows(size):
-            self.hand_over()
-            if self._overflows(size):
-                return fail(
-                    QueueFull(f"{self._waiting_bytes} bytes of this session wait: wait for earlier sends first")
-                )
         result: Deferred[None] = Deferred()
         frame = _Sending(destination, level, self_discard, stable, 0, payload=payload, results=[result])
         frame.size_bytes = size
@@ -411,7 +410,8 @@ class LocalSession:
     ) -> Deferred[None]:
         """Send one message to one member, ``client@node``."""
         try:
-            self._check_message(data)
+            self._check_open()
+            message = checked_message(data, self._limits.max_message_bytes)
             client, at, node = str(recipient).rpartition("@")
             if not at:
                 raise UsageError(f"a recipient is client@node, not {recipient!r}")
@@ -419,7 +419,7 @@ class LocalSession:
             checked_node_name(node)
         except (UsageError, NotConnected) as error:
             return fail(error)
-        return self._add(("", client, node), bytes(data), Level(level), stable, False)
+        return self._add((*_PRIVATE, client, node), message, Level(level), stable, False)
 
     def close(self, reason: Reason = Reason.DISCONNECT) -> Deferred[None]:
         """End the session; its groups see it leave with that reason. What still waits here is not sent."""
@@ -488,7 +488,7 @@ class LocalSession:
         results = self._tickets.pop(ticket, None)
         if results is not None:
             self._completions.append(
-                lambda: _fire(
+                lambda: fire(
                     results,
                     None
                     if complete
@@ -509,7 +509,7 @@ class LocalSession:
         self._groups.add(group)
         done = self._joining.pop(group, None)
         if done is not None:
-            self._completions.append(lambda: _fire([done], None))
+            self._completions.append(lambda: fire([done], None))
 
     def left(self, group: str, reason: Reason) -> None:
         """This session is out of that group."""
@@ -517,9 +517,9 @@ class LocalSession:
         self._events.append(Left(group, reason))
         leaving = self._leaving.pop(group, [])
         joining = self._joining.pop(group, None)
-        self._completions.append(lambda: _fire(leaving, None))
+        self._completions.append(lambda: fire(leaving, None))
         if joining is not None:
-            self._completions.append(lambda: _fire([joining], NotAMember(f"the join was ended: {reason.label}")))
+            self._completions.append(lambda: fire([joining], NotAMember(f"the join was ended: {reason.label}")))
 
     def deliver(self) -> None:
         """Give the handler what has come, then tell those who wait for it."""
@@ -552,37 +552,28 @@ class LocalSession:
         if self._node_leaves:
             raise NotConnected("the node is leaving the cluster")
 
-    def _check_destination(self, destination: tuple[str, ...]) -> None:
-        """Raise if these cannot be the groups of a message."""
-        if destination == self._last_destination:
-            return
-        if not 0 < len(destination) <= MAX_DESTINATION_GROUPS:
-            raise UsageError(f"a message goes to 1 to {MAX_DESTINATION_GROUPS} groups, not {len(destination)}")
-        for group in destination:
-            checked_name(group, "a group name")
-        self._last_destination = destination
+    def _checked_groups(self, groups: Sequence[str]) -> _Destination:
+        """The groups of a message, checked; those of the last one are not checked again."""
+        if not groups or groups != self._last_destination:
+            self._last_destination = checked_groups(groups)
+        return self._last_destination
 
-    def _check_message(self, data: bytes) -> None:
-        """Raise if this message cannot be sent."""
-        self._check_open()
-        if not isinstance(data, _BYTES):
-            raise UsageError(f"a message is bytes, not {type(data).__name__}")
-        if len(data) > self._limits.max_message_bytes:
-            raise MessageTooLarge(
-                f"a message of {len(data)} bytes is larger than {self._limits.max_message_bytes} bytes"
-            )
+    def _make_room(self, size_bytes: int) -> None:
+        """See to it that so much more may wait; raise ``QueueFull`` if it may not."""
+        if self._overflows(size_bytes):
+            self.hand_over()
+            if self._overflows(size_bytes):
+                raise QueueFull(f"{self._waiting_bytes} bytes of this session wait: wait for earlier sends first")
 
     def _add(
         self, destination: _Destination, data: bytes, level: Level, stable: bool, self_discard: bool
     ) -> Deferred[None]:
         """Add a message to the frame that is being collected, or begin another."""
-        size = len(data) + _MESSAGE_BYTES
-        if self._overflows(size):
-            self.hand_over()
-            if self._overflows(size):
-                return fail(
-                    QueueFull(f"{self._waiting_bytes} bytes of this session wait: wait for earlier sends first")
-                )
+        size = len(data) + WAITING_MESSAGE_BYTES
+        try:
+            self._make_room(size)
+        except QueueFull as error:
+            return fail(error)
         result: Deferred[None] = Deferred()
         payload_bytes = len(data) + _LENGTH_BYTES
         frame = self._waiting[-1] if self._waiting else None
@@ -607,7 +598,7 @@ class LocalSession:
         return result
 
     def _overflows(self, size_bytes: int) -> bool:
-        """Whether so much more is too much; one message always may wait."""
+        """Whether so much more is too much; one message, or one batch, always may wait where nothing else does."""
         return 0 < self._waiting_bytes > self._limits.waiting_bytes - size_bytes
 
     def _payload_limit(self, destination: _Destination, level: Level) -> int:
@@ -683,13 +674,13 @@ class LocalSession:
         self._host.forget(self)
         self._events.extend(Left(group, reason) for group in sorted(self._groups))
         leaving = [result for results in self._leaving.values() for result in results]
-        self._completions.append(lambda: _fire(leaving, None))
+        self._completions.append(lambda: fire(leaving, None))
         unsent = [result for item in self._waiting if isinstance(item, _Sending) for result in item.results] + list(
             self._joining.values()
         )
-        self._completions.append(lambda: _fire(unsent, NotConnected("the session was closed")))
+        self._completions.append(lambda: fire(unsent, NotConnected("the session was closed")))
         unknown = [result for results in self._tickets.values() for result in results]
-        self._completions.append(lambda: _fire(unknown, OutcomeUnknown("the session was closed before it was stable")))
+        self._completions.append(lambda: fire(unknown, OutcomeUnknown("the session was closed before it was stable")))
         self._groups.clear()
         self._leaving.clear()
         self._joining.clear()
@@ -714,26 +705,3 @@ def _shares(messages: Sequence[bytes], limit_bytes: int) -> list[list[bytes]]:
         shares[-1].append(data)
         room -= size
     return shares
-
-
-def all_of(sending: Sequence[Deferred[None]]) -> Deferred[None]:
-    """Fires when all have fired; fails with the first failure, once all have ended."""
-
-    def ended(results: Sequence[tuple[bool, object]]) -> None:
-        for success, result in results:
-            if not success and isinstance(result, Failure):
-                result.raiseException()
-
-    ends: Deferred[list[tuple[bool, None]]] = DeferredList(sending, consumeErrors=True)
-    return ends.addCallback(ended)
-
-
-def _fire(results: Sequence[Deferred[None]], error: Exception | None) -> None:
-    """Fire all of them, alike."""
-    for result in results:
-        if result.called:
-            continue
-        if error is None:
-            result.callback(None)
-        else:
-            result.errback(error)

@@ -74,6 +74,20 @@ class MemorySession:
         self.node.deliver(self, tuple(groups), data, level, self_discard)
         return self._accepted()
 
+    def send_many(
+        self,
+        groups: Sequence[str],
+        messages: Sequence[bytes],
+        level: Level,
+        *,
+        stable: bool = False,
+        self_discard: bool = False,
+    ) -> Deferred[None]:
+        """Like a node's: one frame, one answer."""
+        self.sent += [(tuple(groups), data, level, stable, self_discard) for data in messages]
+        self.node.deliver_batch(self, tuple(groups), level, pack_messages(messages), self_discard)
+        return self._accepted()
+
     def send_private(self, recipient: str, data: bytes, level: Level, *, stable: bool = False) -> Deferred[None]:
         self.sent.append((recipient, data, level, stable, False))
         for session in self.node.sessions.values():
