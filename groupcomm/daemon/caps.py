@@ -131,6 +131,17 @@ MAX_STRANGER_CHANNELS: Final = MAX_UNAUTHENTICATED
 MAX_HEAD_BYTES: Final = 8192
 """The head of one record of a client: all names of a destination fit twice. Larger ends the connection."""
 
+DESTINATIONS_BYTES: Final = 128 * 1024
+"""What one channel may keep of the destinations it has read, so that a head that comes again is not read again: four
+hundred with one usual name, ten of the longest. When it would be more all are forgotten, which costs time only. It is
+counted in bytes because 4,096 clients may do their worst: half a GiB, while 400 heads of 4 KiB for each would be 16."""
+
+DESTINATION_BYTES: Final = 256
+"""What a destination that is kept counts beside its head, which is held twice, as bytes and as names."""
+
+DESTINATION_NAME_BYTES: Final = 64
+"""What each name of it counts beside its text."""
+
 MAX_PAYLOAD_BYTES: Final = MAX_MESSAGE_BYTES + PAYLOAD_HEAD_BYTES
 """The payload of one record: the largest message with its length. Larger ends the connection."""
 

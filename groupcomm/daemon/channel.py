@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from groupcomm.daemon.avatar import NodeSession
 
 _LEVELS: Final = tuple(Level)
-_REMEMBERED_DESTINATIONS: Final = 256
 
 
 class ChannelClient(Protocol):
@@ -141,6 +140,7 @@ class ServerChannel:
         self._last_number = 0
         self._unanswered = 0
         self._destinations: dict[tuple[int, bytes], tuple[str, ...]] = {}
+        self._destinations_bytes = 0
         self._answers: list[bytes] = []
         self._answers_size = 0
         self._done_number = 0
@@ -207,6 +207,11 @@ class ServerChannel:
         """Bytes of events that the client has given no credit for."""
         return self._queue.queued_bytes
 
+    @property
+    def remembered_bytes(self) -> int:
+        """What the destinations that are kept count."""
+        return self._destinations_bytes
+
     def push(self, events: Sequence[SessionEvent]) -> None:
         """Events of the session, in their order."""
         self._queue.push(self._hall.encoder.encode(events))
@@ -239,6 +244,8 @@ class ServerChannel:
         """Raise ``AssertionError`` if the counts are wrong."""
         self._queue.check_invariants()
         assert 0 <= self._answers_size <= self._unanswered
+        remembered = sum(_remembered_bytes(head, names) for (_, head), names in self._destinations.items())
+        assert remembered == self._destinations_bytes <= caps.DESTINATIONS_BYTES
         assert self._answers_size or not (self._answers or self._done_number)
 
     # Requests.
@@ -277,8 +284,11 @@ class ServerChannel:
             destination = ("", client, node)
         else:
             destination = group_names(head.split(b"\n"))
-        if len(self._destinations) >= _REMEMBERED_DESTINATIONS:
+        size = _remembered_bytes(head, destination)
+        if self._destinations_bytes + size > caps.DESTINATIONS_BYTES:
             self._destinations.clear()
+            self._destinations_bytes = 0
+        self._destinations_bytes += size
         self._destinations[(private, head)] = destination
         return destination
 
@@ -441,3 +451,8 @@ class ServerChannel:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _remembered_bytes(head: bytes, destination: tuple[str, ...]) -> int:
+    """What a destination that is kept counts: its head, its names, and what holds them."""
+    return 2 * len(head) + len(destination) * caps.DESTINATION_NAME_BYTES + caps.DESTINATION_BYTES
