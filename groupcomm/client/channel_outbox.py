@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from attrs import define
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorTime
 
 from groupcomm.client.outbox import Destination, Sender
@@ -34,7 +34,7 @@ from groupcomm.errors import GroupcommError, NotConnected, OutcomeUnknown
 from groupcomm.events import Level
 from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_FRAME_MESSAGES
 from groupcomm.packing import pack_messages
-from groupcomm.sessions import WAITING_MESSAGE_BYTES, all_of, fire
+from groupcomm.sessions import WAITING_MESSAGE_BYTES, fire
 from groupcomm.wire.codec import varint
 
 _LENGTH_BYTES: Final = 4
@@ -148,21 +148,9 @@ class ChannelOutbox(Sender):
         self._added()
         return result
 
-    def send_many(
-        self,
-        destination: tuple[str, ...],
-        messages: Sequence[bytes],
-        level: Level,
-        *,
-        stable: bool,
-        self_discard: bool,
-    ) -> Deferred[None]:
-        """Send several, next to each other, all or none; fires once for all."""
-        refusal = self._refusal()
-        if refusal is not None:
-            return fail(refusal)
-        if not messages:
-            return succeed(None)
+    def _add_many(
+        self, destination: tuple[str, ...], messages: Sequence[bytes], level: Level, stable: bool, self_discard: bool
+    ) -> list[Deferred[None]]:
         flags = level | (STABLE if stable else 0) | (SELF_DISCARD if self_discard else 0)
         head = self._heads.get(destination)
         if head is None:
@@ -175,7 +163,7 @@ class ChannelOutbox(Sender):
             self._waiting_bytes += request.waiting_bytes
             results.append(result)
         self._added()
-        return all_of(results)
+        return results
 
     def call(self, method: str, *args: object) -> Deferred[object]:
         """Join, leave or log out, behind the sends before it; a logout is not answered."""

@@ -79,7 +79,6 @@ class Sender(ABC):
     ) -> Deferred[None]:
         """Send one message; fires when the daemon's node has accepted it (``stable``: delivered everywhere)."""
 
-    @abstractmethod
     def send_many(
         self,
         destination: tuple[str, ...],
@@ -90,6 +89,18 @@ class Sender(ABC):
         self_discard: bool,
     ) -> Deferred[None]:
         """Send several, next to each other, all or none; fires once for all."""
+        refusal = self._refusal()
+        if refusal is not None:
+            return fail(refusal)
+        if not messages:
+            return succeed(None)
+        return all_of(self._add_many(destination, messages, level, stable, self_discard))
+
+    @abstractmethod
+    def _add_many(
+        self, destination: tuple[str, ...], messages: Sequence[bytes], level: Level, stable: bool, self_discard: bool
+    ) -> list[Deferred[None]]:
+        """Let them wait; the results are theirs, in as many parts as they go in."""
 
     @abstractmethod
     def call(self, method: str, *args: object) -> Deferred[object]:
@@ -131,22 +142,10 @@ class Outbox(Sender):
         refusal = self._refusal()
         return self._add(destination, data, level, stable, self_discard) if refusal is None else fail(refusal)
 
-    def send_many(
-        self,
-        destination: tuple[str, ...],
-        messages: Sequence[bytes],
-        level: Level,
-        *,
-        stable: bool,
-        self_discard: bool,
-    ) -> Deferred[None]:
-        """Send several, next to each other, all or none; fires once for all."""
-        refusal = self._refusal()
-        if refusal is not None:
-            return fail(refusal)
-        if not messages:
-            return succeed(None)
-        return all_of([self._add(destination, data, level, stable, self_discard) for data in messages])
+    def _add_many(
+        self, destination: tuple[str, ...], messages: Sequence[bytes], level: Level, stable: bool, self_discard: bool
+    ) -> list[Deferred[None]]:
+        return [self._add(destination, data, level, stable, self_discard) for data in messages]
 
     def _add(
         self, destination: Destination, data: bytes, level: Level, stable: bool, self_discard: bool

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.spread import pb
@@ -37,64 +37,14 @@ from groupcomm.daemon.schema import (
 from groupcomm.daemon.uploads import Uploads
 from groupcomm.daemon.vocabulary import checked_level, member_text
 from groupcomm.events import Left, Level, Reason, View
-from groupcomm.identity import MemberId
 from groupcomm.limits import MAX_GROUPS_PER_SESSION
+from groupcomm.sessions import LocalSession
 
 if TYPE_CHECKING:
     from groupcomm.daemon.broker import BudgetedBroker
     from groupcomm.daemon.channel import ServerChannel
     from groupcomm.daemon.connection import ServerBroker
     from groupcomm.daemon.realm import Realm
-
-
-class NodeSession(Protocol):
-    """What an avatar needs of its session at the node."""
-
-    @property
-    def member(self) -> MemberId:
-        """Who the session is."""
-
-    def join(self, group: str) -> Deferred[None]:
-        """Join; fires when the join has its place in the order."""
-
-    def leave(self, group: str) -> Deferred[None]:
-        """Leave; fires when the leave has its place in the order."""
-
-    def send(
-        self, groups: Sequence[str], data: bytes, level: Level, *, stable: bool = False, self_discard: bool = False
-    ) -> Deferred[None]:
-        """Send one message; fires when the node has accepted it, or with ``stable`` when all have it."""
-
-    def send_many(
-        self,
-        groups: Sequence[str],
-        messages: Sequence[bytes],
-        level: Level,
-        *,
-        stable: bool = False,
-        self_discard: bool = False,
-    ) -> Deferred[None]:
-        """Send several messages; fires once for all."""
-
-    def send_private(self, recipient: str, data: bytes, level: Level, *, stable: bool = False) -> Deferred[None]:
-        """Send to one member."""
-
-    def send_payload(
-        self,
-        destination: tuple[str, ...],
-        payload: bytes,
-        level: Level,
-        *,
-        stable: bool = False,
-        self_discard: bool = False,
-    ) -> Deferred[None]:
-        """Send messages that are packed already; they leave with ``flush``, or at the end of the turn."""
-
-    def flush(self) -> None:
-        """Let what was sent by ``send_payload`` leave."""
-
-    def close(self, reason: Reason) -> Deferred[None]:
-        """End the session; its groups see it leave with that reason, and it gets ``Left`` of each."""
 
 
 MESSAGE_BYTES: Final = 128
@@ -126,7 +76,7 @@ class ClientAvatar(DeclaredMethods):
         self._broker = broker
         self._mind = mind
         self._clock = realm.clock
-        self._session: NodeSession | None = None
+        self._session: LocalSession | None = None
         self._uploads = Uploads(realm.clock, realm.upload_budget)
         self.limits = limits
         self._delivery = Delivery(realm.clock, self._hand_over, self._too_slow, self._answer_held, limits)
@@ -140,7 +90,7 @@ class ClientAvatar(DeclaredMethods):
         self._pending_calls = 0
         self._pending_bytes = 0
 
-    def opened(self, session: NodeSession) -> None:
+    def opened(self, session: LocalSession) -> None:
         """The node has opened the session."""
         self._session = session
 
@@ -210,7 +160,7 @@ class ClientAvatar(DeclaredMethods):
         if self._channel is not None:
             self._channel.abort()
 
-    def _take_session(self) -> NodeSession | None:
+    def _take_session(self) -> LocalSession | None:
         """The session, if it is not over; from now on it is, and calls that wait fail."""
         session, self._session = self._session, None
         if session is not None:
@@ -269,7 +219,7 @@ class ClientAvatar(DeclaredMethods):
         self._kept = []
         return offer
 
-    def channel_opened(self, channel: ServerChannel) -> NodeSession | None:
+    def channel_opened(self, channel: ServerChannel) -> LocalSession | None:
         """The ticket was shown: from now on all events go there, first those that have come since it was issued."""
         self._channel = channel
         kept, self._kept = self._kept, None
@@ -319,12 +269,12 @@ class ClientAvatar(DeclaredMethods):
         """The same as for any declared method; here because ``IPerspective`` wants it."""
         return self.remoteMessageReceived(broker, message, args, kw)
 
-    def _open_session(self) -> NodeSession:
+    def _open_session(self) -> LocalSession:
         if self._session is None:
             raise SessionClosed("this session is over: log in again")
         return self._session
 
-    def _messaging_session(self) -> NodeSession:
+    def _messaging_session(self) -> LocalSession:
         """The session, for a call that could go over the channel as well."""
         session = self._open_session()
         if self._channel is not None:
@@ -333,7 +283,7 @@ class ClientAvatar(DeclaredMethods):
         self._withdraw_offer()
         return session
 
-    def _may_join(self) -> NodeSession:
+    def _may_join(self) -> LocalSession:
         session = self._open_session()
         if len(self._groups) >= MAX_GROUPS_PER_SESSION:
             raise LimitReached(f"a session may be in {MAX_GROUPS_PER_SESSION} groups: leave one first")

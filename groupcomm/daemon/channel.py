@@ -7,7 +7,7 @@ request is answered. Nothing here looks at a single message. The records are in 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -47,9 +47,7 @@ from groupcomm.daemon.uploads import UploadBudget
 from groupcomm.errors import GroupcommError, MalformedPacket, UsageError
 from groupcomm.events import Level
 from groupcomm.packing import read_runs
-
-if TYPE_CHECKING:
-    from groupcomm.daemon.avatar import NodeSession
+from groupcomm.sessions import LocalSession
 
 _LEVELS: Final = tuple(Level)
 
@@ -65,7 +63,7 @@ class ChannelClient(Protocol):
     def groups_joined(self) -> Set[str]:
         """The groups it is in, now and later."""
 
-    def channel_opened(self, channel: ServerChannel) -> NodeSession | None:
+    def channel_opened(self, channel: ServerChannel) -> LocalSession | None:
         """Its channel is there, for its session and its events from now on; None if the session is over."""
 
     def channel_lost(self) -> None:
@@ -132,7 +130,7 @@ class ServerChannel:
         self._stream: RecordStream
         self._deadline: IDelayedCall | None = None
         self._client: ChannelClient | None = None
-        self._session: NodeSession | None = None
+        self._session: LocalSession | None = None
         self._queue: ChannelQueue
         self._lost = False
         self._groups: Set[str] = frozenset()

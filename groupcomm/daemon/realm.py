@@ -18,7 +18,7 @@ from zope.interface import Interface, implementer
 
 from groupcomm._version import __version__
 from groupcomm.daemon import caps
-from groupcomm.daemon.avatar import ClientAvatar, NodeSession
+from groupcomm.daemon.avatar import ClientAvatar
 from groupcomm.daemon.channel_doors import ChannelDoors
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.encoder import EventEncoder
@@ -30,13 +30,13 @@ from groupcomm.daemon.vocabulary import members_text
 from groupcomm.status import GroupStatus, NodeStatus
 
 if TYPE_CHECKING:
-    from groupcomm.sessions import SessionHandler
+    from groupcomm.sessions import LocalSession, SessionHandler
 
 
 class ServedNode(Protocol):
     """What the realm needs of its node."""
 
-    def open_session(self, client_name: str, handler: SessionHandler) -> NodeSession:
+    def open_session(self, client_name: str, handler: SessionHandler) -> LocalSession:
         """Open a session; raises ``NameInUse`` and other ``UsageError``s."""
 
     def status(self) -> NodeStatus:

@@ -6,6 +6,7 @@ A node is an ``IConnection`` by a session of its own. Everything that must stop 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
@@ -24,6 +25,8 @@ from groupcomm.node.embedded import LocalConnection
 from groupcomm.outputs import Address, Stopped
 from groupcomm.sessions import LocalSession, SessionHandler
 from groupcomm.status import NodeStatus
+
+_Result = TypeVar("_Result")
 
 
 @implementer(IConnection)
@@ -135,11 +138,7 @@ class Node(Service):
         Returns:
             Fires with the handle when the join has its place in the order.
         """
-        try:
-            connection = self._own(client_name)
-        except (NotConnected, UsageError) as error:
-            return fail(error)
-        return connection.join(group, listener)
+        return self._with_own(lambda own: own.join(group, listener), client_name)
 
     def send(
         self,
@@ -151,11 +150,7 @@ class Node(Service):
         self_discard: bool = False,
     ) -> Deferred[None]:
         """Send one message to several groups with the node's own session."""
-        try:
-            connection = self._own()
-        except (NotConnected, UsageError) as error:
-            return fail(error)
-        return connection.send(groups, data, level=level, stable=stable, self_discard=self_discard)
+        return self._with_own(lambda own: own.send(groups, data, level=level, stable=stable, self_discard=self_discard))
 
     def send_many(
         self,
@@ -167,21 +162,15 @@ class Node(Service):
         self_discard: bool = False,
     ) -> Deferred[None]:
         """Send several messages to several groups with the node's own session."""
-        try:
-            connection = self._own()
-        except (NotConnected, UsageError) as error:
-            return fail(error)
-        return connection.send_many(groups, messages, level=level, stable=stable, self_discard=self_discard)
+        return self._with_own(
+            lambda own: own.send_many(groups, messages, level=level, stable=stable, self_discard=self_discard)
+        )
 
     def send_private(
         self, recipient: MemberId | str, data: bytes, *, level: Level = Level.AGREED, stable: bool = False
     ) -> Deferred[None]:
         """Send to one member with the node's own session."""
-        try:
-            connection = self._own()
-        except (NotConnected, UsageError) as error:
-            return fail(error)
-        return connection.send_private(recipient, data, level=level, stable=stable)
+        return self._with_own(lambda own: own.send_private(recipient, data, level=level, stable=stable))
 
     def private_messages(self) -> AsyncIterator[Message | Undeliverable]:
         """Private messages and ``Undeliverable`` events of the node's own session."""
@@ -202,6 +191,16 @@ class Node(Service):
             connection = self.connect(name)
             self._connections[name] = connection
         return connection
+
+    def _with_own(
+        self, call: Callable[[LocalConnection], Deferred[_Result]], client_name: str | None = None
+    ) -> Deferred[_Result]:
+        """Do it with the session kept under that name; fails if there can be none."""
+        try:
+            own = self._own(client_name)
+        except (NotConnected, UsageError) as error:
+            return fail(error)
+        return call(own)
 
     def _running(self) -> NodeDriver:
         """The run under way."""

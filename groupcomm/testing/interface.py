@@ -8,18 +8,18 @@ Decides nothing. What each method does is said at ``groupcomm.engine.Engine``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from groupcomm.config import EngineConfig
-from groupcomm.events import Level, Reason
 from groupcomm.identity import MemberId, NodeId
 from groupcomm.outputs import Address, Datagram, Output
+from groupcomm.sessions import SessionEngine
 from groupcomm.status import NodeStatus
 
 
-class EngineInterface(Protocol):
-    """What the cluster needs of an engine: the whole public face of ``groupcomm.engine.Engine``."""
+class EngineInterface(SessionEngine, Protocol):
+    """What the cluster needs of an engine: the whole public face of ``groupcomm.engine.Engine``, sessions' included."""
 
     def start(self, now: float) -> None: ...
     def datagram_received(self, data: bytes, source: Address, now: float) -> None: ...
@@ -31,32 +31,6 @@ class EngineInterface(Protocol):
     def peer_refused(self, node: NodeId, now: float) -> None: ...
     def stalled(self, seconds: float, now: float) -> None: ...
     def open_session(self, client: str, now: float) -> int: ...
-    def close_session(self, session: int, reason: Reason, now: float) -> None: ...
-    def join(self, session: int, group: str, now: float) -> None: ...
-    def leave(self, session: int, group: str, now: float) -> None: ...
-    def send(
-        self,
-        session: int,
-        groups: Sequence[str],
-        payload: bytes,
-        level: Level,
-        now: float,
-        *,
-        self_discard: bool = False,
-        stable: bool = False,
-    ) -> int: ...
-    def send_private(
-        self,
-        session: int,
-        client: str,
-        node_name: str,
-        payload: bytes,
-        level: Level,
-        now: float,
-        *,
-        stable: bool = False,
-    ) -> int: ...
-    def queued_bytes(self, session: int) -> int: ...
     def member(self, session: int) -> MemberId: ...
     def leave_cluster(self, now: float) -> None: ...
     def datagrams_to_send(self, now: float) -> list[Datagram]: ...
