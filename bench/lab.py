@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import select
-import shutil
 import signal
-import string
 import subprocess
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final
 
+from tests.lab.hosts import Hosts
+
 ROOT: Final = Path(__file__).parents[1]
-SCRIPT: Final = ROOT / "tests" / "lab" / "lab"
-END_SECONDS: Final = 5.0
 
 Json = dict[str, Any]
 
@@ -33,44 +28,15 @@ class BenchError(Exception):
     """Something that is measured, or measures, did not do what it should."""
 
 
-class Lab:
+class Lab(Hosts["Process"]):
     """Hosts 1 to ``size``. A context manager: after it no host, process or file is left."""
 
+    fault = BenchError
+    purpose = "bench"
+
     def __init__(self, size: int) -> None:
-        self.size = size
+        super().__init__(size)
         self.hosts = range(1, size + 1)
-        self.prefix = "b" + "".join(random.choices(string.ascii_lowercase, k=2))
-        self._processes: list[Process] = []
-
-    def __enter__(self) -> Lab:
-        self.directory = Path(tempfile.mkdtemp(prefix=f"groupcomm-bench-{self.prefix}-"))
-        try:
-            self.run("up", str(self.size))
-        except BaseException:
-            self._remove()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            self.end_processes()
-        finally:
-            self._remove()
-
-    def run(self, *arguments: str) -> str:
-        """One command of the lab script; its output."""
-        done = subprocess.run(
-            [str(SCRIPT), *arguments],
-            env={**os.environ, "LAB_PREFIX": self.prefix},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise BenchError(f"lab {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout
 
     def drops(self) -> int:
         """Packets the kernel had no room for since the lab is up."""
@@ -78,20 +44,15 @@ class Lab:
 
     def socket_drops(self) -> int:
         """Datagrams that the hosts' UDP sockets had no room for since the lab is up; a protocol repairs them."""
-        return sum({process.host: process.socket_drops() for process in self._processes if process.running}.values())
+        return sum({process.host: process.socket_drops() for process in self.processes if process.running}.values())
 
     def packets_sent(self) -> int:
         """Packets that the hosts have put on their links since the lab is up."""
-        return sum({process.host: process.packets_sent() for process in self._processes if process.running}.values())
+        return sum({process.host: process.packets_sent() for process in self.processes if process.running}.values())
 
     def cpu_seconds(self) -> float:
         """What all running processes have used of the processors."""
-        return sum(process.cpu_seconds() for process in self._processes if process.running)
-
-    def loss(self, percent: float) -> None:
-        """Drop that share of what each host receives."""
-        for host in self.hosts:
-            self.run("loss", str(host), f"{percent:g}")
+        return sum(process.cpu_seconds() for process in self.processes if process.running)
 
     def offload(self, *, on: bool) -> None:
         """Let the links pass segmentation-offloaded bursts whole, or have them cut."""
@@ -106,22 +67,8 @@ class Lab:
     ) -> Process:
         """Start a process on a host."""
         process = Process(self, host, name, command, environment or {})
-        self._processes.append(process)
+        self.processes.append(process)
         return process
-
-    def end_processes(self) -> None:
-        """End every process that was started, the last first."""
-        processes, self._processes = self._processes[::-1], []
-        for process in processes:
-            process.ask_to_end()
-        limit = time.monotonic() + END_SECONDS
-        for process in processes:
-            process.end(limit)
-
-    def _remove(self) -> None:
-        with suppress(BenchError):
-            self.run("down")
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Process:
@@ -137,7 +84,7 @@ class Process:
         with self._errors.open("wb") as errors:
             self.child = subprocess.Popen(
                 # Should the benchmark be killed, its processes end with it.
-                ["setpriv", "--pdeathsig", "TERM", "ip", "netns", "exec", f"{lab.prefix}{host}", *command],
+                ["setpriv", "--pdeathsig", "TERM", *lab.on(host, *command)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -209,7 +210,7 @@ class Stage:
                 console.print(f"{process.name}: {line}", markup=False, soft_wrap=True)
 
 
-class Process:
+class Process(ABC):
     """One child process, its output in a file. Ended by us, never by the terminal's Ctrl-C."""
 
     def __init__(self, name: str, stage: Stage) -> None:
@@ -220,9 +221,9 @@ class Process:
         self.errors = stage.directory / f"{name}.err"
         self._child: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
         """What to run."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start it in a session of its own."""

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import shutil
 import signal
-import string
 import subprocess
 import sys
-import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,10 +27,9 @@ from typing import Any, Final, TypeVar
 from twisted.trial.unittest import SkipTest
 
 from tests.lab import verdict
+from tests.lab.hosts import END_SECONDS, Hosts
 
-SCRIPT: Final = Path(__file__).with_name("lab")
 TOOLS: Final = ("ip", "nft", "tc", "ethtool")
-END_SECONDS: Final = 5.0
 TRACE_BYTES: Final = 16 * 1024 * 1024
 """How much of one daemon's run is judged unless told: the oracle takes its time for more."""
 POLL_SECONDS: Final = 0.01
@@ -86,26 +83,18 @@ def wait_until(
         time.sleep(every)
 
 
-class Lab:
+class Lab(Hosts["Process"]):
     """Hosts 1 to ``size`` and all that was started on them. A context manager; leaving it leaves nothing behind."""
+
+    fault = LabError
+    purpose = "lab"
 
     def __init__(self, size: int, *, trace_bytes: int = TRACE_BYTES) -> None:
         require_lab()
-        self.size = size
+        super().__init__(size)
         self.trace_bytes = trace_bytes
-        self.prefix = "l" + "".join(random.choices(string.ascii_lowercase, k=2))
         self.cluster = f"lab-{self.prefix}-{os.getpid()}"
-        self.processes: list[Process] = []
         self._judged = False
-
-    def __enter__(self) -> Lab:
-        self.directory = Path(tempfile.mkdtemp(prefix=f"groupcomm-lab-{self.prefix}-"))
-        try:
-            self.run("up", str(self.size))
-        except BaseException:
-            self._remove()
-            raise
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -116,22 +105,7 @@ class Lab:
             elif not self._judged:
                 self.judge()
         finally:
-            self._end_all()
-
-    def _end_all(self) -> None:
-        try:
-            for process in reversed(self.processes):
-                process.ask_to_end()
-            limit = time.monotonic() + END_SECONDS
-            for process in reversed(self.processes):
-                process.end(limit)
-        finally:
-            self._remove()
-
-    def _remove(self) -> None:
-        with suppress(LabError):
-            self.run("down")
-        shutil.rmtree(self.directory, ignore_errors=True)
+            super().__exit__(kind, error, traceback)
 
     def _report(self) -> None:
         for process in self.processes:
@@ -170,25 +144,11 @@ class Lab:
 
     # The lab script.
 
-    def run(self, *arguments: str) -> str:
-        """One command of the lab script; its output."""
-        done = subprocess.run(
-            [str(SCRIPT), *arguments],
-            env={**os.environ, "LAB_PREFIX": self.prefix},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise LabError(f"lab {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout
-
     def loss(self, percent: float, hosts: Sequence[int] | None = None) -> None:
         """Drop that share of the packets each host receives; segmentation offload off, so that each packet counts."""
         if percent:
             self.run("offload", "off")
-        for host in hosts or range(1, self.size + 1):
-            self.run("loss", str(host), f"{percent:g}")
+        super().loss(percent, hosts)
 
     def split(self, *parts: Sequence[int]) -> None:
         """Partition the hosts."""
@@ -197,10 +157,6 @@ class Lab:
     def heal(self) -> None:
         """End every partition."""
         self.run("heal")
-
-    def on(self, host: int, *command: str) -> list[str]:
-        """The command line that runs ``command`` on ``host``, without a process in between."""
-        return ["ip", "netns", "exec", f"{self.prefix}{host}", *command]
 
     # What runs in it.
 
@@ -249,7 +205,7 @@ def settle(members: Sequence[Member], quiet_seconds: float = 0.7, limit_seconds:
         time.sleep(0.05)
 
 
-class Process:
+class Process(ABC):
     """One process on a host: output and errors in files, commands by its standard input."""
 
     def __init__(self, lab: Lab, host: int, name: str) -> None:
@@ -260,9 +216,9 @@ class Process:
         self.errors = lab.directory / f"{name}.err"
         self.child: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
         """What to run on the host."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """The environment to run it in."""
