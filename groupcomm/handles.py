@@ -27,6 +27,7 @@ from groupcomm.limits import CLIENT_QUEUE_BYTES, CLIENT_QUEUE_EVENTS
 from groupcomm.packing import pack_messages
 
 E = TypeVar("E", bound=Event)
+_Told = TypeVar("_Told")
 
 _EVENT_BYTES = 128
 _MEMBER_BYTES = 64
@@ -211,7 +212,7 @@ class GroupHandle:
             payload = pack_messages([event.data])
             self.batch_received(MessageBatch(event.groups, event.sender, event.level, event.view, payload))
         elif self._listener is not None:
-            self._tell(self._listener, event)
+            self._tell(self._listener.event_received, event)
         elif not self._queue.put(event):
             self._overflow()
 
@@ -220,10 +221,7 @@ class GroupHandle:
         if self._ended:
             return
         if self._take_batch is not None:
-            try:
-                self._take_batch(batch)
-            except Exception:
-                self._log.failure("a listener of group {group} failed", group=self.name)
+            self._tell(self._take_batch, batch)
             return
         for message in batch:
             self.event_received(message)
@@ -239,16 +237,16 @@ class GroupHandle:
         """Give the last event."""
         self._ended = True
         if self._listener is not None:
-            self._tell(self._listener, last)
+            self._tell(self._listener.event_received, last)
             self._queue.finish()
         else:
             self._queue.finish(last)
 
-    def _tell(self, listener: IGroupEvents, event: Event) -> None:
+    def _tell(self, take: Callable[[_Told], None], told: _Told) -> None:
         """Call the listener; what it raises is its own trouble."""
         try:
-            listener.event_received(event)
-        except Exception:
+            take(told)
+        except Exception:  # it is the application's code: whatever it raises, the others get their events
             self._log.failure("a listener of group {group} failed", group=self.name)
 
 

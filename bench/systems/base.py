@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import TracebackType
 from typing import ClassVar
@@ -15,7 +16,7 @@ DRAIN_SECONDS = 8.0
 """How long what was sent may still be under way, beside twice the time it was sent in."""
 
 
-class System:
+class System(ABC):
     """One system in one setting.
 
     Attributes:
@@ -35,13 +36,13 @@ class System:
         """Start what runs on the hosts beside the workers, by host, and return when workers can connect."""
         return {}
 
+    @abstractmethod
     def start_worker(self, lab: Lab, host: int) -> Process:
         """Start the worker on a host."""
-        raise NotImplementedError
 
+    @abstractmethod
     def version(self) -> str:
         """What is measured, for the report."""
-        raise NotImplementedError
 
 
 class Deployment:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final
 
-from bench.lab import BenchError, Lab, Process
+from bench.lab import Lab, Process
 from bench.systems.base import START_SECONDS, System
+from bench.waiting import wait_for
 
 NATS_CONFIG: Final = Path(__file__).parents[1] / "peers" / "nats.conf"
 
@@ -29,11 +29,7 @@ class Nats(System):
     def start_nodes(self, lab: Lab) -> Mapping[int, Process]:
         """Start the server."""
         server = lab.start(1, "nats-server", ["nats-server", "-c", str(NATS_CONFIG)])
-        limit = time.monotonic() + START_SECONDS
-        while "Server is ready" not in server.log():
-            if time.monotonic() > limit or not server.running:
-                raise BenchError(f"nats-server does not start:\n{server.log()}")
-            time.sleep(0.02)
+        wait_for(server, lab.directory, lambda: "Server is ready" in server.log(), START_SECONDS, "start")
         return {}
 
     def start_worker(self, lab: Lab, host: int) -> Process:

@@ -9,14 +9,15 @@ own, in the mount namespace that ``ip netns exec`` makes for it and that its cli
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Final
 
 from bench.lab import BenchError, Lab, Process
 from bench.systems.base import START_SECONDS, System
+from bench.waiting import wait_for
 
 PEERS: Final = Path(__file__).parents[1] / "peers"
 READY: Final = "Completed service synchronization, ready to provide service"
@@ -25,6 +26,10 @@ FAST_TIMERS: Final = "token: 130\n  token_coefficient: 0\n  consensus: 160\n  jo
 """With the four retransmits of a token that are the default, token_retransmit is its least, 30 ms."""
 
 _OWN_MOUNTS: Final = 'mount -t tmpfs none /run && mount -t tmpfs none /dev/shm && exec corosync -f -c "$0"'
+
+
+def _is_ready(node: Process) -> bool:
+    return READY in node.log()
 
 
 class Corosync(System):
@@ -47,12 +52,8 @@ class Corosync(System):
         if compiled.returncode:
             raise BenchError(f"cpg_worker.c: {compiled.stderr}")
         self._nodes = {host: self._start(lab, host) for host in lab.hosts}
-        limit = time.monotonic() + START_SECONDS
         for node in self._nodes.values():
-            while READY not in node.log():
-                if time.monotonic() > limit or not node.running:
-                    raise BenchError(f"{node.name} does not start:\n{node.log()}")
-                time.sleep(0.02)
+            wait_for(node, lab.directory, partial(_is_ready, node), START_SECONDS, "start")
         return self._nodes
 
     def _start(self, lab: Lab, host: int) -> Process:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import twisted
-from bench.lab import BenchError, Lab, Process
+from bench.lab import Lab, Process
 from bench.systems.base import START_SECONDS, System
+from bench.waiting import wait_for
 
 
 class Floor(System):
@@ -31,12 +31,8 @@ class Floor(System):
         relays = {
             host: self._start(lab, host, "relay", lab.address(host), self._socket(lab, host)) for host in lab.hosts
         }
-        limit = time.monotonic() + START_SECONDS
         for host, relay in relays.items():
-            while not Path(self._socket(lab, host)).is_socket():
-                if time.monotonic() > limit or not relay.running:
-                    raise BenchError(f"{relay.name} does not listen:\n{relay.log()}")
-                time.sleep(0.02)
+            wait_for(relay, lab.directory, Path(self._socket(lab, host)).is_socket, START_SECONDS, "listen")
         return relays
 
     def start_worker(self, lab: Lab, host: int) -> Process:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Mapping
 from typing import ClassVar
 
-from bench.lab import BenchError, Lab, Process
+from bench.lab import Lab, Process
 from bench.systems.base import START_SECONDS, System
+from bench.waiting import wait_for
 from groupcomm import __version__
 
 _TWISTD = "from twisted.scripts.twistd import run; run()"
@@ -61,12 +61,8 @@ class Daemons(_Groupcomm):
         for host in lab.hosts:
             (lab.directory / f"control-{host}").unlink(missing_ok=True)
         daemons = {host: self._start_daemon(lab, host) for host in lab.hosts}
-        limit = time.monotonic() + START_SECONDS
         for host, daemon in daemons.items():
-            while not (lab.directory / f"control-{host}").is_socket():
-                if time.monotonic() > limit or not daemon.running:
-                    raise BenchError(f"{daemon.name} does not listen:\n{daemon.log()}")
-                time.sleep(0.02)
+            wait_for(daemon, lab.directory, (lab.directory / f"control-{host}").is_socket, START_SECONDS, "listen")
         return daemons
 
     def _start_daemon(self, lab: Lab, host: int) -> Process:

@@ -289,7 +289,10 @@ class NodeSockets:
 
 
 class _NodeDatagrams(DatagramProtocol):
-    """Hands datagrams on; an error of the receiver never reaches the reactor."""
+    """Hands datagrams on; an error of the receiver, whichever, never reaches the reactor.
+
+    It would end this socket for good: a crafted packet that found a fault of ours could silence the whole cluster.
+    """
 
     noisy = False
 
