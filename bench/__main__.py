@@ -33,7 +33,11 @@ def options() -> argparse.Namespace:
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     every = tuple(systems("many"))
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=tuple(PARTS), help="the parts to measure")
+    unasked = tuple(name for name, part in PARTS.items() if part.unasked)
+    asked = ", ".join(name for name in PARTS if name not in unasked)
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=unasked, help=f"the parts to measure (all but {asked})"
+    )
     parser.add_argument("--systems", nargs="+", choices=every, default=every, help="the systems to measure")
     parser.add_argument(
         "--sizes", nargs="+", type=int, default=(64, 1024, 8192, 65536, 1 << 20), help="bytes a message"
@@ -47,6 +51,9 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--repeat", type=int, default=5, help="how often each is measured; medians are reported")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each flood and series lasts")
+    parser.add_argument("--tcp", nargs="+", default=("cubic",), help="congestion controls of TCP, for fairness")
+    parser.add_argument("--fairness-seconds", type=float, default=60.0, help="how long TCP is beside a flood")
+    parser.add_argument("--flood-seconds", type=float, default=600.0, help="how long memory is watched in a flood")
     parser.add_argument("--api", choices=("many", "send"), default="many", help="how groupcomm is sent with")
     parser.add_argument("--output", type=Path, help="a directory for the table, the figures and the plots")
     parser.add_argument("--append", action="store_true", help="add to the results of the same commit in --output")
@@ -65,6 +72,9 @@ def measure(chosen: argparse.Namespace) -> Iterator[Record]:
         probers=tuple(chosen.probers),
         losses=tuple(chosen.losses),
         nodes=tuple(chosen.nodes),
+        tcp=tuple(chosen.tcp),
+        fairness_seconds=chosen.fairness_seconds,
+        flood_seconds=chosen.flood_seconds,
     )
     with Lab(HOSTS) as lab:
         for _ in range(chosen.repeat):

@@ -58,6 +58,10 @@ class Lab(Hosts["Process"]):
         """Let the links pass segmentation-offloaded bursts whole, or have them cut."""
         self.run("offload", "on" if on else "off")
 
+    def rate(self, host: int, rate: str, direction: str) -> None:
+        """Limit what a host sends (``out``) or receives (``in``), as tc writes it; ``0``: do not."""
+        self.run("rate", str(host), rate, direction)
+
     def address(self, host: int) -> str:
         """A host's IPv4 address."""
         return f"10.77.{host // 250}.{host % 250}"
@@ -131,6 +135,10 @@ class Process:
         """What it has used of the processors, all threads, in user space and in the kernel."""
         fields = self._proc("stat").rpartition(") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_bytes(self) -> int:
+        """What it has of the machine's memory."""
+        return int(self._proc("statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def socket_drops(self) -> int:
         """Datagrams that the UDP sockets of its host had no room for."""

@@ -65,9 +65,9 @@ def throughput(deployment: Deployment, part: str, case: Json, seconds: float) ->
         cpu = lab.cpu_seconds() - cpu
         rates = [answer["messages"] / ((answer["last"] - answer["told"]) / 1e9) for answer in answers.values()]
         most = max(1, *(answer["messages"] for answer in answers.values()))
-        return {"rate": min(rates), "cpu": cpu * 1e6 / most}, _wrong(answers)
+        return {"rate": min(rates), "cpu": cpu * 1e6 / most}, first_complaint(answers)
 
-    return _record(deployment, part, case, measured)
+    return record_of(deployment, part, case, measured)
 
 
 def latency(deployment: Deployment, part: str, case: Json, seconds: float) -> Record:
@@ -86,12 +86,12 @@ def latency(deployment: Deployment, part: str, case: Json, seconds: float) -> Re
             return {}, f"only {len(samples)} latencies came in time"
         figures = {"p50": percentile(samples, 50), "p99": percentile(samples, 99), "p999": percentile(samples, 99.9)}
         figures["cpu"] = cpu * 1e6 / (case["rate"] * seconds)
-        return figures, _wrong(answers)
+        return figures, first_complaint(answers)
 
-    return _record(deployment, part, case, measured)
+    return record_of(deployment, part, case, measured)
 
 
-def _record(
+def record_of(
     deployment: Deployment, part: str, case: Json, measured: Callable[[Lab], tuple[dict[str, float], str]]
 ) -> Record:
     """What was measured and what the kernel dropped meanwhile; a failure is a record too."""
@@ -117,6 +117,6 @@ def idle(deployment: Deployment, part: str, seconds: float) -> Record:
     return Record(part, deployment.system.name, {}, figures)
 
 
-def _wrong(answers: dict[int, Json]) -> str:
+def first_complaint(answers: dict[int, Json]) -> str:
     """The first complaint of a receiver."""
     return next((f"host {host}: {answer['wrong']}" for host, answer in answers.items() if answer["wrong"]), "")

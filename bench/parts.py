@@ -9,6 +9,8 @@ from attrs import frozen
 
 from bench.lab import BenchError, Json, Lab
 from bench.measure import Record, idle, latency, throughput
+from bench.memory import flood
+from bench.sharing import LINKS, fairness
 from bench.systems.base import Deployment, System
 
 GROUPCOMM = ("embedded", "daemon")
@@ -36,6 +38,9 @@ class Plan:
         probers: the hosts that send probes, one after the other.
         losses: the shares of packets that are dropped, in per cent.
         nodes: the sizes of the cluster, for growth.
+        tcp: the congestion controls of TCP that a flood shares a link with.
+        fairness_seconds: how long a flood and a TCP connection share a link.
+        flood_seconds: how long the flood lasts that memory is watched in.
     """
 
     seconds: float
@@ -45,6 +50,9 @@ class Plan:
     probers: tuple[int, ...]
     losses: tuple[float, ...]
     nodes: tuple[int, ...]
+    tcp: tuple[str, ...]
+    fairness_seconds: float
+    flood_seconds: float
 
 
 @frozen
@@ -55,11 +63,13 @@ class Part:
         name: what the command line and the results call it.
         systems: the names of the systems it can measure.
         measure: makes its measurements of one system.
+        unasked: whether it is measured if nothing is said of parts; not if it takes as long as all the others.
     """
 
     name: str
     systems: tuple[str, ...]
     measure: Callable[[Lab, System, Plan], Iterator[Record]]
+    unasked: bool = True
 
 
 def _throughput(lab: Lab, system: System, plan: Plan) -> Iterator[Record]:
@@ -187,6 +197,26 @@ def _growth(_: Lab, system: System, plan: Plan) -> Iterator[Record]:
             yield throughput(deployment, "growth", {"nodes": nodes, "size": LOSS_SIZE, "senders": 1}, plan.seconds)
 
 
+def _fairness(lab: Lab, system: System, plan: Plan) -> Iterator[Record]:
+    """What a TCP connection keeps of a link; offload off, so that a queue takes and drops packets one by one."""
+    lab.offload(on=False)
+    try:
+        with Deployment(lab, system) as deployment:
+            for control in plan.tcp:
+                for link in LINKS:
+                    case: Json = {"link": link, "tcp": control, "size": LOSS_SIZE}
+                    yield fairness(deployment, "fairness", case, plan.fairness_seconds)
+    finally:
+        lab.offload(on=True)
+
+
+def _flood(lab: Lab, system: System, plan: Plan) -> Iterator[Record]:
+    """What the memory of each process does while all hosts send."""
+    with Deployment(lab, system) as deployment:
+        case: Json = {"size": LOSS_SIZE, "senders": lab.size, "seconds": plan.flood_seconds}
+        yield from flood(deployment, "flood", case, plan.flood_seconds)
+
+
 PARTS = {
     part.name: part
     for part in (
@@ -197,6 +227,8 @@ PARTS = {
         Part("views", GROUPCOMM + COROSYNC + FAST_COROSYNC, _views),
         Part("idle", GROUPCOMM + COROSYNC, _idle),
         Part("growth", ("embedded",), _growth),
+        Part("fairness", GROUPCOMM, _fairness, unasked=False),
+        Part("flood", GROUPCOMM, _flood, unasked=False),
     )
 }
 """All of them, in the order in which they are measured."""

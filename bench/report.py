@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from bench import plots
 from bench.measure import Record
 from bench.parts import FLOORS, GROUPCOMM
 from bench.results import Run, Senders, best_corosync, size_text
+from bench.sharing import LINK_MBIT
 
 LATENCY_HEAD = (
     "",
@@ -28,7 +30,7 @@ def line(record: Record) -> str:
     shown = {name: value for name, value in record.figures.items() if value or not name.endswith("drops")}
     figures = "  ".join(f"{name} {_number(value)}" for name, value in shown.items())
     wrong = record.wrong.partition("\n")[0]
-    return f"{record.part:<11}{record.system:<19}{case:<44}{figures}  {wrong}".rstrip()
+    return f"{record.part:<11}{record.system:<19}{case:<43} {figures}  {wrong}".rstrip()
 
 
 def write(run: Run, directory: Path) -> None:
@@ -50,6 +52,8 @@ def tables(run: Run) -> str:
     blocks += _views(run)
     blocks += _idle(run)
     blocks += _growth(run)
+    blocks += _fairness(run)
+    blocks += _flood(run)
     blocks += _faults(run)
     return "\n\n".join(blocks) + "\n"
 
@@ -192,6 +196,39 @@ def _growth(run: Run) -> Iterator[str]:
         delays = [value for other, value in p50.items() if dict(other)["nodes"] == nodes]
         rows.append([str(nodes), _number(rate), " / ".join(_number(value) for value in delays)])
     yield table(["nodes", "messages/s", "p50"], rows)
+
+
+def _fairness(run: Run) -> Iterator[str]:
+    cases: dict[tuple[str, str, str], list[Record]] = {}
+    for record in run.records:
+        if record.part == "fairness" and record.figures and not record.wrong:
+            cases.setdefault((record.system, record.case["link"], record.case["tcp"]), []).append(record)
+    if not cases:
+        return
+    yield f"## Beside TCP on a link of {LINK_MBIT} Mbit/s, offload off: Mbit/s of payload at the receivers"
+    rows = []
+    for case, records in cases.items():
+        shares = [record.figures["share"] for record in records]
+        middle = [_number(median(record.figures[name] for record in records)) for name in ("flood", "tcp")]
+        every = ", ".join(f"{share:.0%}" for share in shares)
+        rows.append([*case, *middle, f"{median(shares):.0%} ({every})"])
+    yield table(
+        ["", "the link", "TCP's control", "the flood, 1 KiB", "TCP", "TCP's share of the link (each run)"], rows
+    )
+
+
+def _flood(run: Run) -> Iterator[str]:
+    found = {name: run.figures("flood", name) for name in ("rate", "memory", "growth")}
+    if not found["rate"]:
+        return
+    yield "## Memory in a long flood of all hosts, 1 KiB: MB of the largest process, growth after a fifth of the time"
+    rows = []
+    for system, cases in found["rate"].items():
+        for case in cases:
+            shown = dict(case)
+            figures = [found[name][system][case] for name in ("rate", "memory", "growth")]
+            rows.append([system, shown["process"], f"{shown['seconds']:g}", *map(_number, figures)])
+    yield table(["", "process", "seconds", "messages/s", "at the end", "growth"], rows)
 
 
 def _faults(run: Run) -> Iterator[str]:

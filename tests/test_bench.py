@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bench.measure import Record
+from bench.memory import growth
+from bench.report import tables
+from bench.results import Run
 from bench.workers.conversation import Flood, Probe, Receive, parse
 from bench.workers.stream import Tally, cycle, end_of_flood, probe
 
@@ -74,6 +78,70 @@ class TallyTests(SynchronousTestCase):
         self.tally.one(probe(RUN, SENDER, 2))
         self.assertNotEqual(self.tally.wrong, "")
         self.assertEqual(len(self.tally.latencies), 2)
+
+
+class MemoryTests(SynchronousTestCase):
+    """Whether memory is flat is told from its samples."""
+
+    def test_filling_does_not_count(self) -> None:
+        """What grows in the first fifth of the time only has not grown."""
+        self.assertEqual(growth([10 * number for number in range(200)] + [2000] * 800), 0)
+
+    def test_growth_counts(self) -> None:
+        """What goes on growing has grown by nearly as much as it gained in the time that counts."""
+        self.assertEqual(growth([1000 * number for number in range(1000)]), 720_000)
+
+    def test_a_peak_between_is_none(self) -> None:
+        """One sample that stands out says little."""
+        samples = [5000] * 1000
+        samples[-1] = 5800
+        self.assertEqual(growth(samples), 10)
+
+    def test_few_samples(self) -> None:
+        """Two are enough to compare."""
+        self.assertEqual(growth([1, 1]), 0)
+
+
+class TableTests(SynchronousTestCase):
+    """What is read of a run."""
+
+    def tables(self, *records: Record) -> str:
+        """The tables of a run with these measurements."""
+        return tables(Run("python -m bench", "today", "abc", "a machine", {"daemon": "groupcomm"}, list(records)))
+
+    def test_fairness(self) -> None:
+        """Medians of both flows, and TCP's share in every run; a void run is told and does not count."""
+        case = {"link": "into a receiver", "tcp": "cubic", "size": 1024}
+        records = [
+            Record("fairness", "daemon", case, {"tcp": tcp, "flood": 95 - tcp, "share": tcp / 100})
+            for tcp in (30.0, 50.0, 44.0)
+        ]
+        shown = self.tables(*records, Record("fairness", "daemon", case, {}, "host 2 has ended"))
+        self.assertIn("| daemon | into a receiver | cubic | 51 | 44 | 44% (30%, 50%, 44%) |", shown)
+        self.assertIn("host 2 has ended", shown)
+
+    def test_flood(self) -> None:
+        """A row for each kind of process."""
+        shown = self.tables(
+            *(
+                Record(
+                    "flood",
+                    "daemon",
+                    {"size": 1024, "senders": 4, "seconds": 600.0, "process": process},
+                    {"rate": 60_000.0, "cpu": 30.0, "memory": memory, "growth": 0.5},
+                )
+                for process, memory in (("daemon", 115.0), ("client", 55.0))
+            )
+        )
+        self.assertIn("| daemon | daemon | 600 | 60,000 | 115 | 0.5 |", shown)
+        self.assertIn("| daemon | client | 600 | 60,000 | 55 | 0.5 |", shown)
+
+    def test_what_was_not_measured_has_no_table(self) -> None:
+        """No empty tables."""
+        shown = self.tables(Record("idle", "daemon", {}, {"percent": 0.5, "packets": 1.0}))
+        self.assertIn("## Idle", shown)
+        self.assertNotIn("TCP", shown)
+        self.assertNotIn("Memory", shown)
 
 
 class CommandTests(SynchronousTestCase):

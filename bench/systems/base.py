@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import ClassVar
+
+from attrs import frozen
 
 from bench.lab import BenchError, Json, Lab, Process
 
@@ -43,6 +45,21 @@ class System(ABC):
     @abstractmethod
     def version(self) -> str:
         """What is measured, for the report."""
+
+
+@frozen
+class Run:
+    """A run that has begun.
+
+    Attributes:
+        number: of it.
+        receivers: the hosts that get it.
+        told: when the senders were told, in nanoseconds.
+    """
+
+    number: int
+    receivers: tuple[int, ...]
+    told: int
 
 
 class Deployment:
@@ -98,21 +115,19 @@ class Deployment:
         return {host: those for host, those in heard.items() if those}
 
     def run(self, senders: list[int], size: int, command: tuple[object, ...], seconds: float) -> dict[int, Json]:
-        """One run: make the receivers ready, have the senders send, gather what came.
+        """One run: ``begin`` and ``gather``."""
+        return self.gather(self.begin(senders, size, command), seconds)
+
+    def begin(self, senders: list[int], size: int, command: tuple[object, ...]) -> Run:
+        """Make the receivers ready and have the senders send.
 
         Args:
             senders: the hosts that send.
             size: of the messages; 0: probes.
             command: what the senders are told: its first word, then what follows the run's number.
-            seconds: how long the sending lasts.
-
-        Returns:
-            For each receiving host what it says, and under ``told`` when the sending began. If the end of the sending
-            did not come to all in time, it is what had come by then, and the system is started anew before the next
-            run.
 
         Raises:
-            BenchError: a process has ended or does not answer; started anew as well.
+            BenchError: a process has ended or does not answer; the system is started anew before the next run.
         """
         self.refresh()
         run = self._next_run()
@@ -127,25 +142,54 @@ class Deployment:
         told = time.monotonic_ns()
         for sender in senders:
             self.workers[sender].tell(command[0], run, *command[1:])
+        return Run(run, tuple(receivers), told)
+
+    def so_far(self, run: Run) -> dict[int, Json]:
+        """What each receiver has got of a run that is under way; under ``last`` when it looked.
+
+        Raises:
+            BenchError: a process has ended or does not answer.
+        """
+        for host in run.receivers:
+            self.workers[host].tell("report")
+        return {host: self.workers[host].answer(ANSWER_SECONDS, _received(run)) for host in run.receivers}
+
+    def gather(self, run: Run, seconds: float) -> dict[int, Json]:
+        """Wait for the end of a run.
+
+        Args:
+            run: which.
+            seconds: how long the sending lasts from now on.
+
+        Returns:
+            For each receiving host what it says, and under ``told`` when the sending began. If the end of the sending
+            did not come to all in time, it is what had come by then, and the system is started anew before the next
+            run.
+
+        Raises:
+            BenchError: a process has ended or does not answer; started anew as well.
+        """
         limit = time.monotonic() + 2 * seconds + DRAIN_SECONDS
-        answers = {host: self._received(host, run, limit - time.monotonic()) for host in receivers}
+        answers = {host: self._result(host, run, limit - time.monotonic()) for host in run.receivers}
         self._stale = not all(answer["complete"] for answer in answers.values())
-        return {host: {**answer, "told": told} for host, answer in answers.items()}
+        return {host: {**answer, "told": run.told} for host, answer in answers.items()}
 
     def _next_run(self) -> int:
         """A number for the next run, in a byte."""
         self._run = self._run % 255 + 1
         return self._run
 
-    def _received(self, host: int, run: int, seconds: float) -> Json:
-        def wanted(answer: Json) -> bool:
-            return bool(answer["e"] == "received" and answer["run"] == run)
-
+    def _result(self, host: int, run: Run, seconds: float) -> Json:
         worker = self.workers[host]
         try:
-            return worker.answer(seconds, wanted)
+            return worker.answer(seconds, _received(run))
         except BenchError:
             if not worker.running:
                 raise
             worker.tell("report")
-            return worker.answer(ANSWER_SECONDS, wanted)
+            return worker.answer(ANSWER_SECONDS, _received(run))
+
+
+def _received(run: Run) -> Callable[[Json], bool]:
+    """Whether an answer says what came of that run."""
+    return lambda answer: bool(answer["e"] == "received" and answer["run"] == run.number)

@@ -57,6 +57,7 @@ class Tally:
         received: how many messages of floods and probes.
         last: when the last end came, in nanoseconds; without it, when the report was asked for.
         wrong: the first thing that was not as it should be; empty if all was well.
+        views: how many views have come since the run began: who is put out of one misses messages by right.
         latencies: of the probes, in microseconds.
         complete: whether every sender's end has come.
     """
@@ -66,6 +67,7 @@ class Tally:
         self.received = 0
         self.last = 0
         self.wrong = ""
+        self.views = 0
         self.latencies: list[int] = []
         self._open = set(senders)
         self._cycles = {sender: cycle(run, sender, size) if size else [] for sender in senders}
@@ -125,7 +127,7 @@ class Tally:
             "messages": self.received,
             "last": self.last,
             "complete": self.complete,
-            "wrong": self.wrong,
+            "wrong": f"{self.wrong} (views that came meanwhile: {self.views})" if self.wrong else "",
             "latencies": self.latencies,
         }
 

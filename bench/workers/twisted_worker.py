@@ -73,6 +73,7 @@ class Receiver:
         if isinstance(event, Message):
             self.data_received(event.data)
         elif isinstance(event, View):
+            self._tally.views += 1
             say_view(len(event.members))
 
 

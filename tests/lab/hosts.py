@@ -33,6 +33,15 @@ class HostProcess(Protocol):
         """Wait until ``limit`` (monotonic) for its end, then kill it."""
 
 
+def end_all(processes: Sequence[HostProcess]) -> None:
+    """End them, the first first; together they have ``END_SECONDS``."""
+    for process in processes:
+        process.ask_to_end()
+    limit = time.monotonic() + END_SECONDS
+    for process in processes:
+        process.end(limit)
+
+
 _Process = TypeVar("_Process", bound=HostProcess)
 
 
@@ -72,11 +81,7 @@ class Hosts(Generic[_Process]):
     def end_processes(self) -> None:
         """End every process that was started, the last first."""
         processes, self.processes = self.processes[::-1], []
-        for process in processes:
-            process.ask_to_end()
-        limit = time.monotonic() + END_SECONDS
-        for process in processes:
-            process.end(limit)
+        end_all(processes)
 
     def run(self, *arguments: str) -> str:
         """One command of the lab script; its output."""
