@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,37 @@ class DriverTests(SynchronousTestCase):
         self.bench.transport.sink.burst_ended()
         self.bench.clock.rightNow = 0.06
         self.bench.transport.sink.datagram_received(b"a", OTHER_ADDRESS)
+        self.bench.transport.sink.burst_ended()
+        self.assertEqual(self.engine.named("handle_timeout"), [("handle_timeout",)])
+
+    def test_delivery_comes_before_the_answer(self) -> None:
+        """What a burst has completed is delivered first; what that makes a session send goes along with the answer."""
+        seen: list[list[tuple[Any, ...]]] = []
+        handler = RecordingHandler()
+        session = self.bench.node.open_session("c", handler)
+        self.bench.clock.turn()
+
+        def received(events: Sequence[object]) -> None:
+            seen.append(self.engine.named("burst_ended"))
+            session.send(("g",), b"answer", Level.AGREED)
+
+        handler.events_received = received  # type: ignore[method-assign]
+        self.engine.calls.clear()
+        self.bench.say(GroupSignalDelivered((1,), "g"))
+        self.assertEqual(seen, [[]])
+        self.assertEqual([call[0] for call in self.engine.calls], ["send", "burst_ended"])
+
+    def test_an_engine_with_nothing_to_do_is_not_asked(self) -> None:
+        """After a burst of what is delivered already the engine is left alone, unless its deadline has passed."""
+        self.engine.deadline = 0.05
+        self.bench.transport.sink.burst_ended()
+        self.engine.settled = True
+        self.engine.calls.clear()
+        self.bench.transport.sink.datagram_received(b"a", OTHER_ADDRESS)
+        self.bench.transport.sink.burst_ended()
+        self.assertEqual(self.engine.named("burst_ended"), [])
+        self.bench.clock.rightNow = 0.06
+        self.bench.transport.sink.datagram_received(b"b", OTHER_ADDRESS)
         self.bench.transport.sink.burst_ended()
         self.assertEqual(self.engine.named("handle_timeout"), [("handle_timeout",)])
 
