@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 INITIAL_SECONDS = 0.005
 LEAST_WAIT_SECONDS = 0.004
 LEAST_REPAIR_SECONDS = 0.002
 MOST_WAIT_SECONDS = 0.25
+RECENT_SAMPLES = 4
 
 
 class RoundTrip:
@@ -15,10 +18,11 @@ class RoundTrip:
         seconds: the smoothed round-trip time; 0.0 until measured.
     """
 
-    __slots__ = ("_variation", "seconds")
+    __slots__ = ("_recent", "_variation", "seconds")
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._recent: deque[float] = deque(maxlen=RECENT_SAMPLES)
         self._variation = 0.0
 
     def sample(self, seconds: float) -> None:
@@ -27,12 +31,18 @@ class RoundTrip:
         What makes a time longer than the network's is mostly a host that was busy, above all when it begins.
         """
         seconds = min(max(seconds, 0.0), MOST_WAIT_SECONDS)
+        self._recent.append(seconds)
         if self.seconds == 0.0:
             self.seconds = max(seconds, 1e-6)
             self._variation = seconds / 2
             return
         self._variation += (abs(self.seconds - seconds) - self._variation) / 4
         self.seconds += (seconds - self.seconds) / (8 if seconds > self.seconds else 2)
+
+    @property
+    def least_seconds(self) -> float:
+        """The shortest of the last few; 0.0 until measured. A standing queue makes them all long, a busy host some."""
+        return min(self._recent, default=0.0)
 
     @property
     def or_initial(self) -> float:
