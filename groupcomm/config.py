@@ -6,11 +6,20 @@ these is the daemon's business.
 
 from __future__ import annotations
 
+import enum
+
 from attrs import evolve, frozen
 
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name
-from groupcomm.limits import DEFAULT_BUDGET_BYTES, DEFAULT_MTU_BYTES, MAX_MESSAGE_BYTES, MAX_NODES, MIN_BUDGET_BYTES
+from groupcomm.limits import (
+    DEFAULT_BUDGET_BYTES,
+    DEFAULT_MTU_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_NODES,
+    MAX_SLOW_SECONDS,
+    MIN_BUDGET_BYTES,
+)
 
 _UNHURRIED_NODES = 64
 _GROWING_TIMES = (
@@ -26,6 +35,13 @@ _GROWING_TIMES = (
     "blocked",
     "leave",
 )
+
+
+class SlowReceiver(enum.Enum):
+    """What is done about a node that takes everybody's packets far slower than all others."""
+
+    WAIT = "wait"
+    EVICT = "evict"
 
 
 def stretch(nodes: int) -> float:
@@ -56,6 +72,7 @@ class Timing:
         leave: how long a leaving node waits for the others.
         status: how long after the last new packet a status is sent at the latest.
         prompt: how long a status that somebody waits for may be delayed.
+        readmit: how long a node that was evicted for being slow is kept out for the first time.
     """
 
     heartbeat: float = 0.25
@@ -76,6 +93,7 @@ class Timing:
     leave: float = 3.0
     status: float = 0.05
     prompt: float = 0.0005
+    readmit: float = 10.0
 
     def for_nodes(self, nodes: int) -> Timing:
         """The times among so many nodes: what each says to all is said more rarely in large views.
@@ -98,6 +116,7 @@ class Timing:
             ("first >= 3 * heartbeat + stage", self.first >= 3 * self.heartbeat + self.stage),
             ("blocked >= 3 * (silent + recover)", self.blocked >= 3 * (self.silent + self.recover)),
             ("leave >= silent + recover", self.leave >= self.silent + self.recover),
+            ("readmit >= merge", self.readmit >= self.merge),
         )
         for text, holds in relations:
             if not holds:
@@ -118,6 +137,8 @@ class EngineConfig:
         first_packet_number: packets of a view are numbered from the next one on; equal at all nodes.
         suppression_nodes: views larger than this multicast their NACKs and suppress each other's, report to one node
             that sums the reports up, and name their candidates by a digest. It must be the same at all nodes.
+        slow_receiver: what is done about a receiver that holds the others up; best the same at all nodes.
+        slow_receiver_seconds: how long it must hold a sender up to be called slow.
     """
 
     cluster: str = "default"
@@ -128,6 +149,8 @@ class EngineConfig:
     max_nodes: int = MAX_NODES
     first_packet_number: int = 0
     suppression_nodes: int = 16
+    slow_receiver: SlowReceiver = SlowReceiver.WAIT
+    slow_receiver_seconds: float = 5.0
 
     def __attrs_post_init__(self) -> None:
         checked_name(self.cluster, "a cluster name")
@@ -140,3 +163,7 @@ class EngineConfig:
             raise UsageError(f"max_message_bytes must be 1 to {MAX_MESSAGE_BYTES}, not {self.max_message_bytes}")
         if not 1 <= self.max_nodes <= MAX_NODES:
             raise UsageError(f"max_nodes must be 1 to {MAX_NODES}, not {self.max_nodes}")
+        if not 0.1 <= self.slow_receiver_seconds <= MAX_SLOW_SECONDS:
+            raise UsageError(
+                f"slow_receiver_seconds must be 0.1 to {MAX_SLOW_SECONDS}, not {self.slow_receiver_seconds}"
+            )

@@ -530,6 +530,24 @@ class Engine:
             self._probed[peer.node] = self._now
             self._outputs.append(ProbeWanted(peer.node, peer.address))
 
+    def look(self) -> tuple[Sequence[NodeId], Sequence[NodeId]]:
+        """See ``LookingHost``."""
+        view = self._view
+        if view is None:
+            return (), ()
+        seen, members = view.look(), view.setup.members
+        return [members[index] for index in sorted(seen.holding)], [members[index] for index in sorted(seen.trailing)]
+
+    def lag_bytes(self, node: NodeId) -> int:
+        """See ``LookingHost``."""
+        view = self._view
+        return 0 if view is None or node not in view.setup.members else view.lag_bytes(view.setup.members.index(node))
+
+    def tell(self, output: Output) -> None:
+        """See ``LookingHost``."""
+        self._take_group_outputs()
+        self._outputs.append(output)
+
     def stop(self, reason: str, *, clean: bool) -> None:
         """See ``ViewHost``."""
         self._take_group_outputs()
@@ -882,6 +900,9 @@ class Engine:
             0 if view is None else view.window.outstanding_bytes,
             self._outbox.size_bytes,
             dict(sorted(self._counters.items())),
+            membership.eviction.slow(now),
+            membership.eviction.readmission.kept_out(now),
+            membership.eviction.evicted_by(now),
         )
 
     def check_invariants(self) -> None:

@@ -107,6 +107,12 @@ MAX_CONTROL_ASSEMBLY_BYTES: Final = 16 * 1024 * 1024
 MAX_STRANGERS: Final = MAX_NODES
 """Nodes outside the view that are remembered from their beacons: the longest silent is forgotten when full."""
 
+MAX_KEPT_OUT: Final = 64
+"""Names that are remembered after an eviction, and notes on slow receivers in one beacon."""
+
+MAX_SLOW_SECONDS: Final = 3600
+"""How long a receiver may be told to hold the others up before it counts as slow."""
+
 DEFAULT_TRACE_BYTES: Final = 256 * 1024 * 1024
 """One trace file, if one is asked for: at the limit the recorder says so in it and stops; nothing else changes."""
 

@@ -146,6 +146,42 @@ class NodeViewInstalled:
 
 
 @frozen
+class ReceiverSlow:
+    """A node of the view holds this node's sending up: it has become slow, or is slow no more.
+
+    Attributes:
+        node: which.
+        lag_bytes: what it lacks of what this node has sent.
+        seconds: how long it has been so.
+        over: whether it is slow no more.
+    """
+
+    node: NodeId
+    lag_bytes: int
+    seconds: float
+    over: bool
+
+
+@frozen
+class NodeEvicted:
+    """A node was put out of the view for being slow; this one may be that node.
+
+    Attributes:
+        node: which.
+        by: who accused it, as far as is known here.
+        lag_bytes: what it lacked of what one of them had sent.
+        seconds: how long it had been so.
+        kept_out_seconds: how long it is not let in again.
+    """
+
+    node: NodeId
+    by: tuple[NodeId, ...]
+    lag_bytes: int
+    seconds: float
+    kept_out_seconds: float
+
+
+@frozen
 class NodeSignal:
     """The node's transitional signal: what follows until the next view is delivered among its transitional set."""
 
@@ -187,6 +223,8 @@ Output: TypeAlias = (
     | SendAccepted
     | SessionWritable
     | NodeViewInstalled
+    | ReceiverSlow
+    | NodeEvicted
     | NodeSignal
     | WatchChanged
     | ProbeWanted

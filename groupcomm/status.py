@@ -36,6 +36,38 @@ class PeerStatus:
 
 
 @frozen
+class SlowStatus:
+    """A node of the view that holds this node's sending up.
+
+    Attributes:
+        node: which.
+        lag_bytes: what it lacks of what this node has sent.
+        seconds: how long it has been so.
+    """
+
+    node: NodeId
+    lag_bytes: int
+    seconds: float
+
+
+@frozen
+class KeptOutStatus:
+    """A node that was evicted for being slow, and is not let in again yet.
+
+    Attributes:
+        node: which; a later run of its name is not let in either.
+        lag_bytes: what it lacked.
+        seconds: how long it is still kept out.
+        times: how often it was evicted lately.
+    """
+
+    node: NodeId
+    lag_bytes: int
+    seconds: float
+    times: int
+
+
+@frozen
 class GroupStatus:
     """One group with its current view."""
 
@@ -54,6 +86,9 @@ class NodeStatus:
         outstanding_bytes: how much of it is used.
         queued_bytes: accepted from sessions and not yet sent.
         counters: only ever growing, by name.
+        slow: who holds this node's sending up.
+        kept_out: who was evicted for being slow and is not let in again yet.
+        evicted_by: who has evicted this node for being slow and keeps it out still.
     """
 
     node: NodeId
@@ -69,3 +104,6 @@ class NodeStatus:
     outstanding_bytes: int
     queued_bytes: int
     counters: dict[str, int]
+    slow: tuple[SlowStatus, ...] = ()
+    kept_out: tuple[KeptOutStatus, ...] = ()
+    evicted_by: tuple[NodeId, ...] = ()

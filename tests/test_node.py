@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -24,9 +25,11 @@ from groupcomm.outputs import (
     GroupLeft,
     GroupSignalDelivered,
     GroupViewDelivered,
+    NodeEvicted,
     NodeViewInstalled,
     PrivateUndeliverable,
     ProbeWanted,
+    ReceiverSlow,
     Stopped,
     WatchChanged,
 )
@@ -298,6 +301,31 @@ class DriverTests(SynchronousTestCase):
         self.bench.say(view)
         self.assertEqual(seen, [view])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_slow_receivers(self) -> None:
+        """Who is slow or was evicted, by whom, and what it lacked, is logged as a warning and told to observers."""
+        seen: list[object] = []
+        self.bench.node.observe(seen.append)
+        told = (
+            ReceiverSlow(OTHER, 5_000, 2.1, False),
+            ReceiverSlow(OTHER, 0, 0.0, True),
+            NodeEvicted(OTHER, (self.bench.node.id,), 6_000, 3.2, 10.0),
+            NodeEvicted(self.bench.node.id, (OTHER,), 7_000, 4.3, 20.0),
+        )
+        expected = (
+            f"node {OTHER} is slow: this node's sending has waited for it for 2.1 s, it lacks 5000 bytes; "
+            "slow-receiver is wait",
+            f"node {OTHER} is slow no more",
+            f"node {OTHER} was evicted for being slow, by {self.bench.node.id}: it lacked 6000 bytes of what was sent, "
+            "behind all others for 3.2 s; it is kept out for 10 s",
+            f"this node was evicted for being slow, by {OTHER}: it lacked 7000 bytes of what was sent, behind all "
+            "others for 4.3 s; it is kept out for 20 s",
+        )
+        with capturedLogs() as logged:
+            self.bench.say(*told)
+        self.assertEqual(seen, list(told))
+        warnings = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.warn]
+        self.assertEqual(warnings, list(expected))
 
     def test_status(self) -> None:
         """The status has the engine's counters and those of the sockets and the watch."""

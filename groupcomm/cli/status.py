@@ -88,10 +88,27 @@ def node_table(facts: Facts) -> Table:
         ("window", f"{size(facts['outstanding_bytes'])} of {size(facts['window_bytes'])} in use"),
         ("queues", f"{size(facts['queued_bytes'])} to send, {size(facts['client_queue_bytes'])} to clients"),
         ("clients", str(facts["clients"])),
+        *slow_rows(facts),
     )
     for name, value in rows:
         table.add_row(name, Text(value))
     return table
+
+
+def slow_rows(facts: Facts) -> list[tuple[str, str]]:
+    """Who holds this node's sending up, who was evicted for that, and whether this node was."""
+    rows = [
+        ("slow", f"{one['node']} lacks {size(one['lag_bytes'])}; sending has waited for it for {one['seconds']:.0f} s")
+        for one in facts["slow"]
+    ]
+    for one in facts["kept_out"]:
+        words = (
+            f"{one['node']} for another {one['seconds']:.0f} s: evicted for being slow, lacked {size(one['lag_bytes'])}"
+        )
+        rows.append(("kept out", words + (f", {one['times']} times now" if one["times"] > 1 else "")))
+    if facts["evicted_by"]:
+        rows.append(("evicted", f"this node, for being slow, by {', '.join(facts['evicted_by'])}"))
+    return rows
 
 
 def members_table(facts: Facts) -> Table | None:

@@ -146,6 +146,14 @@ class Realm:
                 }
                 for peer in status.peers
             ],
+            "slow": [
+                {"node": one.node.name, "lag_bytes": one.lag_bytes, "seconds": one.seconds} for one in status.slow
+            ],
+            "kept_out": [
+                {"node": one.node.name, "lag_bytes": one.lag_bytes, "seconds": one.seconds, "times": one.times}
+                for one in status.kept_out
+            ],
+            "evicted_by": [node.name for node in status.evicted_by],
             "window_bytes": status.window_bytes,
             "outstanding_bytes": status.outstanding_bytes,
             "queued_bytes": status.queued_bytes,

@@ -15,10 +15,11 @@ from typing import Final, TypeVar
 
 from attrs import evolve, frozen
 
+from groupcomm.config import SlowReceiver
 from groupcomm.daemon.control import ControlEndpoint, default_control, parse_control
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name, checked_node_name
-from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES
+from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES, MAX_SLOW_SECONDS
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT
 
 DISCOVERIES: Final = ("zeroconf", "multicast", "static")
@@ -77,6 +78,12 @@ SETTINGS: Final = (
     Setting("trace", "file to record a trace in, of what happens to this node and its clients (default: none)", "FILE"),
     Setting("trace-limit", f"how large that file may grow, in bytes (default: {DEFAULT_TRACE_BYTES})", "BYTES"),
     Setting("multicast", f"multicast group and port (default: {DEFAULT_GROUP}:{DEFAULT_PORT})", "GROUP:PORT"),
+    Setting(
+        "slow-receiver",
+        "what is done about a node that receives far slower than all others: wait or evict (default: wait)",
+        "POLICY",
+    ),
+    Setting("slow-receiver-seconds", "how long it must hold this node's sending up for that (default: 5)", "SECONDS"),
 )
 """Every setting, in the order it is shown in."""
 
@@ -118,6 +125,8 @@ class Settings:
     trace: Path | None
     trace_limit_bytes: int
     multicast: tuple[str, int]
+    slow_receiver: SlowReceiver
+    slow_receiver_seconds: float
     origins: tuple[Origin, ...]
 
 
@@ -242,6 +251,8 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         trace=take("trace", "", lambda text: Path(text).absolute() if text else None),
         trace_limit_bytes=take("trace-limit", str(DEFAULT_TRACE_BYTES), _parse_trace_limit),
         multicast=take("multicast", f"{DEFAULT_GROUP}:{DEFAULT_PORT}", _parse_multicast),
+        slow_receiver=SlowReceiver(take("slow-receiver", "wait", _one_of([policy.value for policy in SlowReceiver]))),
+        slow_receiver_seconds=take("slow-receiver-seconds", "5", _parse_slow_seconds),
         origins=(),
     )
     if settings.peers and "static" not in settings.discovery:
@@ -312,6 +323,12 @@ def _parse_trace_limit(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 15 and int(text) >= MIN_TRACE_BYTES):
         raise UsageError(f"{text!r} is not a number of bytes from {MIN_TRACE_BYTES} on")
     return int(text)
+
+
+def _parse_slow_seconds(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or not 1 <= float(text) <= MAX_SLOW_SECONDS:
+        raise UsageError(f"{text!r} is not a number of seconds from 1 to {MAX_SLOW_SECONDS}")
+    return float(text)
 
 
 def _is_port(text: str) -> bool:

@@ -101,7 +101,11 @@ def node_config(settings: Settings) -> NodeConfig:
     """What the node is told of the settings."""
     group, port = settings.multicast
     return NodeConfig(
-        engine=EngineConfig(cluster=settings.cluster),
+        engine=EngineConfig(
+            cluster=settings.cluster,
+            slow_receiver=settings.slow_receiver,
+            slow_receiver_seconds=settings.slow_receiver_seconds,
+        ),
         node=settings.node,
         interface=settings.interface,
         multicast_group=group,

@@ -12,6 +12,7 @@ from math import inf
 from groupcomm.config import EngineConfig, Timing, stretch
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.membership.peers import Peer, Peers
+from groupcomm.membership.readmission import Readmission
 from groupcomm.wire.codec import view_id_digest
 
 _MAX_HEARD = 128
@@ -31,12 +32,14 @@ class Admission:
         "_max_nodes",
         "_me",
         "_merging",
+        "_readmission",
         "_staging_since",
         "_timing",
     )
 
-    def __init__(self, me: NodeId, config: EngineConfig) -> None:
+    def __init__(self, me: NodeId, config: EngineConfig, readmission: Readmission) -> None:
         self._me = me
+        self._readmission = readmission
         self._heartbeat = config.timing.heartbeat
         self._timing = config.timing
         self._max_nodes = config.max_nodes
@@ -72,18 +75,27 @@ class Admission:
         return tuple(view_id_digest(other) for other in whole[:_MAX_HEARD])
 
     def _foreign(self, peers: Peers, view: ViewId | None, now: float) -> dict[ViewId, list[Peer]]:
-        """The nodes of other views that are heard."""
+        """The nodes of other views that are heard, but for views with a node that is kept out."""
         foreign: dict[ViewId, list[Peer]] = {}
         for peer in peers.strangers():
             if peer.view is not None and peer.view != view and self._fresh(peer, now):
                 foreign.setdefault(peer.view, []).append(peer)
+        if self._readmission.kept_out(now):
+            for other in [other for other, there in foreign.items() if any(self._keeps_out(one, now) for one in there)]:
+                del foreign[other]
         return foreign
+
+    def _keeps_out(self, peer: Peer, now: float) -> bool:
+        return self._readmission.keeps_out(peer.node.name, now)
 
     def _newcomers(self, peers: Peers, now: float) -> list[NodeId]:
         return [
             peer.node
             for peer in peers.strangers()
-            if peer.view is None and peer.heard_at > self._installed_at and self._fresh(peer, now)
+            if peer.view is None
+            and peer.heard_at > self._installed_at
+            and self._fresh(peer, now)
+            and not self._keeps_out(peer, now)
         ]
 
     def _collected(self, nodes: list[NodeId], now: float) -> bool:

@@ -10,9 +10,10 @@ lists of others are looked into only where they differ.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from groupcomm.identity import NodeId, ViewId
+from groupcomm.membership.eviction import outvoted
 from groupcomm.wire.codec import Writer, digest64, list_digest
 from groupcomm.wire.messages import Join
 
@@ -35,9 +36,11 @@ class Gather:
         digest: of that list.
         heard_map: this node's own row: who was heard in this attempt.
         leaving: who of those with a row leaves with this change.
+        accused: whom this node accuses of being too slow.
     """
 
     __slots__ = (
+        "_accusing",
         "_announcement",
         "_computed",
         "_full_rows",
@@ -47,6 +50,7 @@ class Gather:
         "_partial_rows",
         "_runs",
         "_view",
+        "accused",
         "attempt",
         "begun",
         "begun_at",
@@ -61,8 +65,18 @@ class Gather:
         "tries",
     )
 
-    def __init__(self, me: NodeId, view: ViewId | None, attempt: int, candidates: Iterable[NodeId], now: float) -> None:
+    def __init__(
+        self,
+        me: NodeId,
+        view: ViewId | None,
+        attempt: int,
+        candidates: Iterable[NodeId],
+        now: float,
+        accused: frozenset[NodeId] = frozenset(),
+    ) -> None:
         self._me = me
+        self.accused = accused
+        self._accusing = bool(accused)
         self._view = view
         self.attempt = self.begun = attempt
         self.started_at = self.begun_at = now
@@ -121,6 +135,7 @@ class Gather:
         if join.node in self.out or (before is not None and before.serial >= join.serial):
             return False
         self.rows[join.node] = join
+        self._accusing = self._accusing or bool(join.evicts)
         self._lists[join.listed] = names
         if len(self._lists) > 2 * len(self.candidates):
             used = {self.digest, *(row.listed for row in self.rows.values())}
@@ -197,7 +212,27 @@ class Gather:
             self._computed[settled] = self._compute(settled=settled)
         return self._computed[settled]
 
+    @property
+    def evicts(self) -> int:
+        """Whom this node accuses, as a map of its list."""
+        return sum(1 << self._index_of[node] for node in self.accused if node in self._index_of)
+
+    def outvoted(self) -> dict[NodeId, set[NodeId]]:
+        """Who is out because enough of its view accuse it, and who they are."""
+        if not self._accusing:
+            return {}
+        votes = [
+            (node, join.view, [other for index, other in enumerate(names) if join.evicts >> index & 1])
+            for node, join in self.rows.items()
+            if join.view is not None and (names := self._lists[join.listed])
+        ]
+        if self._view is not None:
+            votes.append((self._me, self._view, list(self.accused)))
+        return outvoted(votes)
+
     def _compute(self, *, settled: bool) -> tuple[NodeId, ...] | None:
+        if evicted := self.outvoted():
+            return self._compute_without(evicted, settled=settled)
         if not settled and (not self.complete or self._partial_rows):
             return None
         if self.complete and len(self._full_rows) == len(self.listed) - 1:
@@ -208,6 +243,21 @@ class Gather:
             return None
         chosen, removed = _mutual(present, lacks, self._sizes())
         while removed >> self._index_of[self._me] & 1:
+            chosen, removed = _mutual(removed, lacks, self._sizes())
+        return tuple(node for index, node in enumerate(self.listed) if chosen >> index & 1)
+
+    def _compute_without(self, evicted: Collection[NodeId], *, settled: bool) -> tuple[NodeId, ...] | None:
+        """The same if some are evicted: nobody waits for them, and they are on their own with whoever is left over."""
+        out = sum(1 << self._index_of[node] for node in evicted if node in self._index_of)
+        me = 1 << self._index_of[self._me]
+        present, staying = self.heard_map | me, (1 << len(self.listed)) - 1 & ~out
+        lacks = self._missing_edges(present)
+        parted = any(staying >> index & 1 and lacking & staying for index, lacking in lacks.items())
+        if not settled and (staying & ~present or parted):
+            return None
+        chosen, removed = _mutual(present & staying, lacks, self._sizes())
+        removed |= present & out
+        while removed & me:
             chosen, removed = _mutual(removed, lacks, self._sizes())
         return tuple(node for index, node in enumerate(self.listed) if chosen >> index & 1)
 

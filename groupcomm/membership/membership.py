@@ -23,6 +23,7 @@ from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_EPOCH_JUMP
 from groupcomm.membership.admission import Admission
+from groupcomm.membership.eviction import Eviction, LookingHost
 from groupcomm.membership.gather import Gather
 from groupcomm.membership.peers import Peer, Peers
 from groupcomm.membership.recovery import make_plan
@@ -66,7 +67,7 @@ class State(enum.Enum):
     STOPPED = "stopped"
 
 
-class ViewHost(Protocol):
+class ViewHost(LookingHost, Protocol):
     """Who owns the streams of the view."""
 
     def freeze(self) -> None:
@@ -134,6 +135,7 @@ class Membership:
         epoch: the highest it has seen.
         leaving: it wants to be out of the next view.
         deaf_until: a node that did not run accuses nobody until then.
+        eviction: what it knows of slow receivers.
     """
 
     def __init__(
@@ -159,7 +161,8 @@ class Membership:
         self.peers = Peers()
         self.epoch = epoch
         self.leaving = False
-        self._admission = Admission(me, config)
+        self.eviction = Eviction(me, config, host, counters)
+        self._admission = Admission(me, config, self.eviction.readmission)
         self._gather: Gather | None = None
         self._change: _Change | None = None
         self._attempt = 0
@@ -285,6 +288,7 @@ class Membership:
             bool(self.members) and self.members[0] == self._me,
             reply,
             self._admission.heard(self.peers, self.view, now),
+            self.eviction.notes(now),
         )
 
     def hint(self, address: Address) -> None:
@@ -308,6 +312,9 @@ class Membership:
         elif self._has_gone_on(beacon):
             self._suspects.add(beacon.node)
             self._soon()
+        kept_out = self.eviction.beacon_came(beacon, self.view, self.members, now)
+        if kept_out and self.state is State.GATHER and self._gather is not None:
+            self._gather.exclude(beacon.node)
         if beacon.reply:
             self.out.append((self._own_beacon(now, reply=False), source))
 
@@ -390,6 +397,11 @@ class Membership:
             if node in self._dead or node in self._suspects:
                 self._begin(now, ())
                 return
+        if self.eviction.look(self.peers, now):
+            self._beacon_at = -inf
+        if self.view is not None and self.eviction.enough(self.view, self.members, now):
+            self._begin(now, ())
+            return
         if self.leaving:
             self._begin(now, ())
         elif now - self._installed_at >= timing.between:
@@ -443,6 +455,8 @@ class Membership:
         self.peers.heard(join.node, source, now)
         self._saw_epoch(join.epoch)
         self._attempt = max(self._attempt, join.attempt)
+        if self._is_kept_out(join.node, now):
+            return
         if self.view is not None and self.view in join.abandoned:
             self._absent.add(join.node)
         if join.node in self._absent and join.view != self.view:
@@ -466,6 +480,12 @@ class Membership:
         if join.candidates is not None and self._unlisted:
             for waiting, address in [entry for entry in self._unlisted.values() if entry[0].listed == join.listed]:
                 self.join_received(waiting, address, now)
+
+    def _is_kept_out(self, node: NodeId, now: float) -> bool:
+        """Whether it was evicted and may not come back yet; who takes part already is not asked again."""
+        if node in self.members or (self._gather is not None and node in self._gather.candidates):
+            return False
+        return self.eviction.readmission.keeps_out(node.name, now)
 
     def _names_of(self, join: Join) -> tuple[NodeId, ...] | None:
         """The candidates that a JOIN's row is a map of; None if they have not been named here."""
@@ -594,7 +614,7 @@ class Membership:
 
     def _new_gather(self, others: Iterable[NodeId], attempt: int, now: float) -> Gather:
         present = [node for node in self.members if node not in self._suspects]
-        gather = Gather(self._me, self.view, attempt, [*present, *others], now)
+        gather = Gather(self._me, self.view, attempt, [*present, *others], now, self.eviction.accused)
         for node in sorted(self._dead):
             gather.exclude(node)
         return gather
@@ -660,6 +680,7 @@ class Membership:
             last is not None
             and (last.attempt, last.agreed, last.listed) == (gather.attempt, self._agreed, gather.digest)
             and (last.leaving, last.view, last.answered) == (self.leaving, self.view, self._answered)
+            and last.evicts == gather.evicts
         )
         same = alike and last is not None and last.heard == gather.heard_map
         few = len(gather.listed) <= self._config.suppression_nodes
@@ -686,6 +707,7 @@ class Membership:
                 gather.heard_map,
                 gather.listed,
                 tuple(self._abandoned[-_MAX_ABANDONED:]),
+                evicts=gather.evicts,
             )
             self._last_join = last
         assert last is not None
@@ -832,9 +854,13 @@ class Membership:
     def _reasons(self, now: float) -> dict[NodeId, Reason]:
         """Why nodes are gone: what is known for certain, or that they are heard and yet do not come along."""
         reasons = dict(self._dead)
+        evicted = self._gather.outvoted() if self._gather is not None else {}
+        if self._me in evicted or self.eviction.evicted_by(now):
+            return reasons
         for node in self.members:
             peer = self.peers.get(node)
-            if node not in reasons and peer is not None and now - peer.heard_at < self._timing.silent:
+            heard = peer is not None and now - peer.heard_at < self._timing.silent
+            if node not in reasons and (heard or node in evicted):
                 reasons[node] = Reason.EVICTION
         return reasons
 
@@ -938,6 +964,7 @@ class Membership:
         self._installed_attempt = plan.attempt
         self._installed_at = now
         self._admission.installed(now)
+        evicted = self._gather.outvoted() if self._gather is not None else {}
         self._change = self._gather = None
         self._answered = None
         self._abandoned = []
@@ -959,6 +986,8 @@ class Membership:
         self._host.install(plan, now)
         if self._me not in plan.members:
             self._leave_when_told(now)
+        else:
+            self.eviction.installed(plan.departed, plan.members, evicted, now)
         self._confirm(plan.proposal.proposer, now)
         self._soon()
 

@@ -36,10 +36,12 @@ from groupcomm.node.recorder import TraceRecorder
 from groupcomm.outputs import (
     Address,
     Datagram,
+    NodeEvicted,
     NodeSignal,
     NodeViewInstalled,
     Output,
     ProbeWanted,
+    ReceiverSlow,
     Stopped,
     WatchChanged,
 )
@@ -58,7 +60,7 @@ LINGER_SECONDS: Final = 0.1
 STOP_SLACK_SECONDS: Final = 1.0
 """How much longer than the engine's own limit a leave is waited for."""
 
-NodeNews: TypeAlias = NodeViewInstalled | NodeSignal | Stopped
+NodeNews: TypeAlias = NodeViewInstalled | NodeSignal | ReceiverSlow | NodeEvicted | Stopped
 """What observers of a node are told."""
 
 
@@ -412,10 +414,38 @@ class NodeDriver:
                 departed=", ".join(f"{gone.node} ({gone.reason.label})" for gone in output.departed) or "nobody",
             )
             self._tell(output)
+        elif isinstance(output, ReceiverSlow | NodeEvicted):
+            self._log_slow(output)
+            self._tell(output)
         elif isinstance(output, NodeSignal):
             self._tell(output)
         elif isinstance(output, Stopped):
             self._engine_stopped(output)
+
+    def _log_slow(self, news: ReceiverSlow | NodeEvicted) -> None:
+        """Who is slow, by how much, and what is done about it."""
+        if isinstance(news, NodeEvicted):
+            who = "this node" if news.node == self.id else f"node {news.node}"
+            self._log.warn(
+                "{who} was evicted for being slow, by {by}: it lacked {lag_bytes} bytes of what was sent, behind all "
+                "others for {seconds:.1f} s; it is kept out for {kept_out_seconds:.0f} s",
+                who=who,
+                by=", ".join(map(str, news.by)),
+                lag_bytes=news.lag_bytes,
+                seconds=news.seconds,
+                kept_out_seconds=news.kept_out_seconds,
+            )
+        elif news.over:
+            self._log.warn("node {node} is slow no more", node=str(news.node))
+        else:
+            self._log.warn(
+                "node {node} is slow: this node's sending has waited for it for {seconds:.1f} s, it lacks {lag_bytes} "
+                "bytes; slow-receiver is {policy}",
+                node=str(news.node),
+                seconds=news.seconds,
+                lag_bytes=news.lag_bytes,
+                policy=self._config.engine.slow_receiver.value,
+            )
 
     def _engine_stopped(self, output: Stopped) -> None:
         """The engine has ended: so do the sessions."""

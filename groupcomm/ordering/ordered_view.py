@@ -17,7 +17,7 @@ from groupcomm.config import EngineConfig
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Level
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_RANGES, PACKET_OVERHEAD_BYTES
+from groupcomm.limits import MAX_RANGES, MIN_WINDOW_BYTES, PACKET_OVERHEAD_BYTES
 from groupcomm.ordering.assembly import Assembly
 from groupcomm.ordering.closing import Closing
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing, parse_alone
@@ -33,6 +33,7 @@ from groupcomm.reliability.repair import RepairQueue
 from groupcomm.reliability.reports import Out, Reports
 from groupcomm.reliability.requests import Requests
 from groupcomm.reliability.rtt import RoundTrip
+from groupcomm.reliability.slowness import NOBODY, Look, Waiting, lag_bytes, look
 from groupcomm.reliability.stability import Stability
 from groupcomm.reliability.stream import Accepted, PacketRun, Stream
 from groupcomm.reliability.tail import TailSender
@@ -907,6 +908,26 @@ class OrderedView:
         if self.frozen:
             return deadline
         return min(deadline, self._reports.due_at(), self._tail.due_at(), self._ask_at)
+
+    # ---- who is slow -----------------------------------------------------------------------------------------------
+
+    def look(self) -> Look:
+        """Who is behind all others at this moment; nobody, where the rows are another's."""
+        if self.frozen or not self._stability.has_rows:
+            return NOBODY
+        window, waiting = self.window, Waiting.NOTHING
+        if self.sending.pending and self.open:
+            if 2 * window.undelivered_bytes >= window.grant_bytes:
+                waiting = Waiting.DELIVERED
+            elif 2 * window.outstanding_bytes >= window.window_bytes:
+                waiting = Waiting.RECEIVED
+        least = max(1, MIN_WINDOW_BYTES // 2 // (self._config.mtu_bytes + PACKET_OVERHEAD_BYTES))
+        return look(self.streams, self._stability, self._delivered_through, self.setup.me, waiting, least)
+
+    def lag_bytes(self, node: int) -> int:
+        """What a member lacks of this node's stream: has not received, or else has not delivered."""
+        lacks = lag_bytes(self._own, self._stability.received_by(node, self.setup.me))
+        return lacks or self.window.undelivered_bytes
 
     # ---- the end of the view -------------------------------------------------------------------------------------
 

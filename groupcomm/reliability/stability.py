@@ -72,6 +72,15 @@ class Stability:
         """What ``node`` is known to have received of ``stream``."""
         return self._received[node][stream] if self._received else self.stable[stream]
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether it is known what each node has, and not only what all have."""
+        return bool(self._received)
+
+    def column(self, stream: int, *, delivered: bool) -> list[int]:
+        """What each node is known to have received (or delivered) of ``stream``, where there are rows."""
+        return [row[stream] for row in (self._delivered if delivered else self._received)]
+
     def raise_to(self, stream: int, stable: int) -> None:
         """The end of the view has proved that all have this much."""
         self.stable[stream] = max(self.stable[stream], stable)

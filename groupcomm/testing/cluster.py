@@ -196,6 +196,16 @@ class Cluster:
         self.trace.append(traces.Fault(self.now, f"unclog {source} -> {destination}"))
         self.network.unclog(self.nodes[source].address, self.nodes[destination].address)
 
+    def narrow(self, name: str, bytes_per_second: float) -> None:
+        """Let no more than that through to a node."""
+        self.trace.append(traces.Fault(self.now, f"{name} receives {bytes_per_second:g} bytes a second"))
+        self.network.rate_to[self.nodes[name].address] = bytes_per_second
+
+    def widen(self, name: str) -> None:
+        """Undo ``narrow``."""
+        self.trace.append(traces.Fault(self.now, f"{name} receives without limit"))
+        self.network.rate_to.pop(self.nodes[name].address, None)
+
     def heal(self) -> None:
         """Undo every cut, clog and partition."""
         self.trace.append(traces.Fault(self.now, "heal"))

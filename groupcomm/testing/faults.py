@@ -39,6 +39,28 @@ def draw_faults(seed: str, parameters: Parameters, names: Sequence[str]) -> list
     return steps
 
 
+def draw_narrows(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
+    """A node, or two, whose link lets little through, while one or two others send more than that."""
+    stream = random.Random(f"{seed}/narrows")
+    if not parameters.evicts:
+        return []
+    at = TROUBLE_SECONDS + stream.random() * 0.3
+    until = at + stream.choice((0.6, 1.2, 2.4))
+    slow = stream.sample(names, 1 if len(names) < 5 else stream.choice((1, 1, 2)))
+    steps = []
+    for name in slow:
+        rate = stream.choice((40_000, 80_000))
+        steps += [Step(at, "narrow", (name, rate)), Step(until, "widen", (name,))]
+        steps += [Step(until + 0.7, "populate", (name,))]
+    others = [name for name in names if name not in slow]
+    for name in stream.sample(others, min(len(others), stream.choice((1, 1, 2)))):
+        for number in range(30):
+            label, level = f"{name}-flood-{number}", stream.choice(LEVELS[1:])
+            sent_at = at + number * 0.02
+            steps.append(Step(sent_at, "send", (name, 0, label, 12_000, level, GROUPS[:1], False, False)))
+    return steps
+
+
 def draw_ambushes(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
     """Nodes that fall one after the other, each at a named step of a change, and a fault that brings a change about."""
     stream = random.Random(f"{seed}/ambushes")

@@ -26,6 +26,9 @@ PacketTap = Callable[[bytes, Address], int | None]
 PacketObserver = Callable[[str, Address, Address, bytes], None]
 """Told what became of each copy (``deliver``, ``drop``, ``cut``, ``clog``, ``corrupt``, ...): from, to, bytes."""
 
+NARROW_BYTES = 32 * 1024
+"""What waits before a narrow link at most; more is dropped."""
+
 CLOG_DATAGRAMS = 1000
 """What a clogged path holds back at most; more is dropped."""
 
@@ -71,6 +74,7 @@ class Network:
         conditions: of all paths; ``loss_to`` adds to them per receiver, ``loss_between`` per path.
         mtu_bytes: the largest datagram.
         loss_from: by sender, how likely a datagram reaches nobody at all.
+        rate_to: by receiver, the bytes in a second that its link lets through; those not named have no such limit.
         counters: what became of the copies.
         observer: told of every copy, for logs.
         loses: asked about every copy (data, source, receiver): whether exactly this one is lost.
@@ -85,6 +89,7 @@ class Network:
     loss_to: dict[Address, float] = field(factory=dict)
     loss_between: dict[tuple[Address, Address], float] = field(factory=dict)
     loss_from: dict[Address, float] = field(factory=dict)
+    rate_to: dict[Address, float] = field(factory=dict)
     counters: dict[str, int] = field(factory=dict)
     observer: PacketObserver | None = None
     loses: Callable[[bytes, Address, Address], bool] | None = None
@@ -96,6 +101,7 @@ class Network:
     _clogs: dict[tuple[Address, Address], list[tuple[str, bytes]]] = field(factory=dict)
     _last_arrival: dict[tuple[Address, Address], float] = field(factory=dict)
     _link_free_at: dict[Address, float] = field(factory=dict)
+    _narrow_free_at: dict[Address, float] = field(factory=dict)
     _loss: random.Random = field(init=False)
     _delay: random.Random = field(init=False)
     _tail: random.Random = field(init=False)
@@ -213,6 +219,12 @@ class Network:
             self._note("corrupt", source, receiver, data)
             return
         arrives_at = self._arrival(source, receiver, departs_at)
+        if receiver in self.rate_to:
+            passed_at = self._pass_narrow(receiver, len(data), arrives_at)
+            if passed_at is None:
+                self._note("drop", source, receiver, data)
+                return
+            arrives_at = passed_at
         if self._happens(self._corrupt, conditions.garbage_probability):
             garbage = self._corrupt.randbytes(self._corrupt.choice((0, 1, 12, 24, 64, len(data))))
             self._arrive_at(arrives_at, "garbage", garbage, source, receiver)
@@ -236,6 +248,14 @@ class Network:
         arrives_at = max(arrives_at, self._last_arrival.get(path, 0.0))
         self._last_arrival[path] = arrives_at
         return arrives_at
+
+    def _pass_narrow(self, receiver: Address, size: int, arrives_at: float) -> float | None:
+        """When a datagram has passed the receiver's narrow link; None if too much waits there already."""
+        free_at = max(arrives_at, self._narrow_free_at.get(receiver, 0.0))
+        if (free_at - arrives_at) * self.rate_to[receiver] > NARROW_BYTES:
+            return None
+        self._narrow_free_at[receiver] = free_at = free_at + size / self.rate_to[receiver]
+        return free_at
 
     def _arrive_at(self, at: float, fate: str, data: bytes, source: Address, receiver: Address) -> None:
         self.scheduler.call_at(at, partial(self._arrive, fate, data, source, receiver))

@@ -22,11 +22,13 @@ from groupcomm.outputs import (
     GroupLeft,
     GroupSignalDelivered,
     GroupViewDelivered,
+    NodeEvicted,
     NodeSignal,
     NodeViewInstalled,
     Output,
     PrivateUndeliverable,
     ProbeWanted,
+    ReceiverSlow,
     SendAccepted,
     SessionWritable,
     Stopped,
@@ -238,6 +240,7 @@ class SimulatedNode:
         stopped: what the engine said when it ended.
         clients: live sessions by number.
         sendings: frames handed over, by session and ticket.
+        slow_news: what it said of slow receivers, in order.
         turn_seconds: what one turn takes at least; a large one makes a slow receiver.
         buffer_bytes: what the socket holds while the process is busy.
     """
@@ -259,6 +262,7 @@ class SimulatedNode:
     sendings: dict[tuple[int, int], Sending] = field(factory=dict)
     watched: tuple[tuple[NodeId, Address], ...] = ()
     views: list[NodeViewInstalled] = field(factory=list)
+    slow_news: list[ReceiverSlow | NodeEvicted] = field(factory=list)
     buffer_drops: int = 0
     turn_seconds: float = TURN_SECONDS
     buffer_bytes: int = SOCKET_BUFFER_BYTES
@@ -519,6 +523,8 @@ class SimulatedNode:
             case NodeViewInstalled():
                 self.views.append(output)
                 self.record(traces.NodeViewSeen(at, self.identity, output))
+            case ReceiverSlow() | NodeEvicted():
+                self.slow_news.append(output)
             case NodeSignal():
                 self.record(traces.NodeSignalSeen(at, self.identity))
             case WatchChanged():

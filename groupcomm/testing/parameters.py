@@ -50,6 +50,7 @@ class Parameters:
         dominant: whether one client after the other sends most of what is ordered: each is given the sequencer's role.
         ambushes: how many nodes end, stop or vanish at a named step of a view change.
         core: how many nodes are healed in the end; the others stay cut off from them. 0: all that live.
+        evicts: whether nodes evict slow receivers, after a time that fits the run, and some node gets a narrow link.
     """
 
     nodes: int
@@ -75,6 +76,7 @@ class Parameters:
     dominant: bool
     ambushes: int
     core: int
+    evicts: bool
 
 
 def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
@@ -124,4 +126,5 @@ def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
         dominant=stream.random() < 0.06,
         ambushes=stream.choice((0, 0, 0, 1, 1, 2, 3)),
         core=stream.choice((0, 0, 0, 1, 2, 3)),
+        evicts=stream.random() < 0.08,
     )

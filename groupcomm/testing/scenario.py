@@ -12,12 +12,12 @@ import traceback
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from attrs import define, field
+from attrs import define, evolve, field
 
-from groupcomm.config import EngineConfig
+from groupcomm.config import EngineConfig, SlowReceiver, Timing
 from groupcomm.errors import NameInUse, QueueFull
 from groupcomm.events import Level, Reason
-from groupcomm.outputs import Address
+from groupcomm.outputs import Address, NodeEvicted
 from groupcomm.testing.cluster import Cluster, TimeLimitReached, product_engine
 from groupcomm.testing.interface import EngineFactory
 from groupcomm.testing.network import Conditions, PacketObserver
@@ -31,6 +31,9 @@ from groupcomm.testing.watchers import Watchers
 
 CONVERGE_SECONDS = 20.0
 """From the healing of the network to one view of the core."""
+
+SLOW_SECONDS, READMIT_SECONDS = 0.3, 0.8
+"""How soon a receiver is slow in a run that evicts, and for how long it is kept out for the first time."""
 
 REST_SECONDS = 20.0
 """From there until nothing is outstanding."""
@@ -96,14 +99,23 @@ class Run:
         parameters = scenario.parameters
         stream = random.Random(f"{scenario.seed}/clocks")
         rates = {name: 1.0 + parameters.clock_spread * stream.uniform(-1.0, 1.0) for name in NAMES}
+        config = EngineConfig(
+            mtu_bytes=parameters.mtu_bytes,
+            first_packet_number=parameters.first_packet_number,
+            suppression_nodes=parameters.suppression_nodes,
+            budget_bytes=parameters.budget_bytes,
+        )
+        if parameters.evicts:
+            config = evolve(
+                config,
+                timing=Timing(readmit=READMIT_SECONDS),
+                suppression_nodes=max(16, parameters.suppression_nodes),
+                slow_receiver=SlowReceiver.EVICT,
+                slow_receiver_seconds=SLOW_SECONDS,
+            )
         cluster = Cluster(
             scenario.seed,
-            config=EngineConfig(
-                mtu_bytes=parameters.mtu_bytes,
-                first_packet_number=parameters.first_packet_number,
-                suppression_nodes=parameters.suppression_nodes,
-                budget_bytes=parameters.budget_bytes,
-            ),
+            config=config,
             conditions=parameters.conditions,
             check_invariants=check_invariants,
             clock_rates=rates,
@@ -136,6 +148,8 @@ class Run:
         outcome = Outcome(self.scenario, cluster.trace, cluster.trace.digest(), report, failure, text, cluster.now)
         outcome.converge_seconds, outcome.rest_seconds = self.converge_seconds, self.rest_seconds
         outcome.refused_sends, outcome.faults = self.refused_sends, self.faults
+        if any(isinstance(one, NodeEvicted) for node in cluster.nodes.values() for one in node.slow_news):
+            outcome.faults["evicted"] = 1
         for node in cluster.live_nodes():
             for name, number in node.status().counters.items():
                 outcome.counters[name] = outcome.counters.get(name, 0) + number
@@ -147,6 +161,7 @@ class Run:
         cluster.heal()
         cluster.network.tap = None
         cluster.network.loss_from.clear()
+        cluster.network.rate_to.clear()
         quiet_loss = min(QUIET_LOSS, cluster.network.conditions.loss_probability)
         cluster.network.conditions = Conditions(loss_probability=quiet_loss)
         for node in cluster.live_nodes():
@@ -302,6 +317,15 @@ class Run:
         if (node := self._node(name)) is not None:
             self._struck("slow")
             node.turn_seconds *= factor
+
+    def _narrow(self, name: str, rate: int) -> None:
+        if self._node(name) is not None:
+            self._struck("narrow")
+            self.cluster.narrow(name, rate)
+
+    def _widen(self, name: str) -> None:
+        if name in self.cluster.nodes:
+            self.cluster.widen(name)
 
     def _jump(self, name: str, seconds: float) -> None:
         if (node := self._node(name)) is not None:

@@ -6,6 +6,7 @@ number, and a repeat of it is the same bytes under the same number, so that part
 
 from __future__ import annotations
 
+import enum
 from collections import OrderedDict
 from functools import lru_cache
 from typing import TypeAlias
@@ -19,6 +20,7 @@ from groupcomm.limits import (
     MAX_CONTROL_ASSEMBLIES,
     MAX_CONTROL_ASSEMBLY_BYTES,
     MAX_CONTROL_PARTS,
+    MAX_KEPT_OUT,
     MAX_NODES,
     MAX_RANGES,
 )
@@ -29,6 +31,40 @@ _MAX_VIEWS_HEARD = 128
 _MAX_ABANDONED = 8
 _MAX_SEGMENTS = 4096
 _MAX_DEPARTED = 2 * MAX_NODES
+
+
+class SlowWord(enum.IntEnum):
+    """What a beacon says of a slow receiver."""
+
+    CLAIM = 1
+    CONFIRMATION = 2
+    KEPT_OUT = 3
+
+
+@frozen
+class SlowNote:
+    """A word on a slow receiver.
+
+    Attributes:
+        word: what is said.
+        node: who it is about.
+        lag_bytes: what it lacks, or lacked when it was evicted.
+        milliseconds: how long that has been so; of a node that is kept out, how long it still is.
+    """
+
+    word: SlowWord
+    node: NodeId
+    lag_bytes: int
+    milliseconds: int
+
+    @classmethod
+    def read(cls, reader: Reader) -> SlowNote:
+        """The next note of a body."""
+        try:
+            word = SlowWord(reader.u8())
+        except ValueError:
+            raise MalformedPacket("an unknown word on a slow receiver") from None
+        return cls(word, reader.node(), reader.number(), reader.number())
 
 
 @frozen
@@ -43,6 +79,7 @@ class Beacon:
         gate: whether it admits newcomers for its view.
         reply: whether the receiver is asked to answer with a beacon of its own, by unicast.
         heard: ``view_id_digest`` of the other views of which it has heard every node lately, at most 128.
+        notes: on slow receivers.
     """
 
     node: NodeId
@@ -52,15 +89,20 @@ class Beacon:
     gate: bool
     reply: bool
     heard: tuple[int, ...]
+    notes: tuple[SlowNote, ...] = ()
 
     kind = Kind.BEACON
 
     def encode(self) -> bytes:
         """The body."""
         writer = Writer().node(self.node).view(self.view).number(self.size).number(self.epoch)
-        writer.u8(self.gate | self.reply << 1).number(len(self.heard))
+        writer.u8(self.gate | self.reply << 1 | bool(self.notes) << 2).number(len(self.heard))
         for digest in self.heard:
             writer.u64(digest)
+        if self.notes:
+            writer.number(len(self.notes))
+        for note in self.notes:
+            writer.u8(note.word).node(note.node).number(note.lag_bytes).number(note.milliseconds)
         return writer.done()
 
     @classmethod
@@ -74,8 +116,10 @@ class Beacon:
             reader.u8(),
         )
         heard = tuple(reader.u64() for _ in range(reader.number(_MAX_VIEWS_HEARD)))
+        count = reader.number(MAX_KEPT_OUT) if flags & 4 else 0
+        notes = tuple(SlowNote.read(reader) for _ in range(count))
         reader.finish()
-        return cls(node, view, size, epoch, bool(flags & 1), bool(flags & 2), heard)
+        return cls(node, view, size, epoch, bool(flags & 1), bool(flags & 2), heard, notes)
 
 
 @frozen
@@ -126,6 +170,7 @@ class Join:
         candidates: all it considers, itself included, in order; None where ``listed`` has to say enough.
         abandoned: proposals it was READY for and gave up, since its view.
         asks: whether the receiver is asked to answer with its own, by unicast.
+        evicts: the map of the candidates that it accuses itself of being too slow.
     """
 
     node: NodeId
@@ -143,13 +188,15 @@ class Join:
     candidates: tuple[NodeId, ...] | None
     abandoned: tuple[ViewId, ...]
     asks: bool = False
+    evicts: int = 0
 
     kind = Kind.JOIN
 
     def encode(self) -> bytes:
         """The body."""
         writer = Writer().node(self.node).view(self.view).view(self.answered)
-        writer.u8(self.leaving << 1 | (self.candidates is not None) << 2 | self.asks << 3)
+        flags = self.leaving << 1 | (self.candidates is not None) << 2 | self.asks << 3 | bool(self.evicts) << 4
+        writer.u8(flags)
         writer.number(self.attempt).number(self.begun)
         writer.number(self.serial).number(self.epoch).u64(self.agreed)
         writer.number(self.count).bits(self.heard, self.count)
@@ -158,6 +205,8 @@ class Join:
         else:
             for node in self.candidates:
                 writer.node(node)
+        if self.evicts:
+            writer.bits(self.evicts, self.count)
         writer.number(len(self.abandoned))
         for view in self.abandoned:
             writer.view(view)
@@ -177,6 +226,7 @@ class Join:
             listed = list_digest(candidates)
         else:
             listed = reader.u64()
+        evicts = reader.bits(count) if flags & 16 else 0
         abandoned = tuple(reader.some_view() for _ in range(reader.number(_MAX_ABANDONED)))
         reader.finish()
         return cls(
@@ -195,6 +245,7 @@ class Join:
             candidates,
             abandoned,
             bool(flags & 8),
+            evicts,
         )
 
 

@@ -46,6 +46,9 @@ FACTS: dict[str, Any] = {
             "unstable_packets": 3,
         }
     ],
+    "slow": [],
+    "kept_out": [],
+    "evicted_by": [],
     "window_bytes": 65536,
     "outstanding_bytes": 1000,
     "queued_bytes": 0,
@@ -82,6 +85,22 @@ class StatusTests(SynchronousTestCase):
             self.assertIn(text, shown)
         self.assertNotIn("malformed", shown)
         self.assertNotIn("\x1b", shown)
+
+    def test_slow_nodes(self) -> None:
+        """Who holds this node up, who is kept out for that, and whether it is this node."""
+        slow = {"node": "beta", "lag_bytes": 65536, "seconds": 12.3}
+        twice = {"node": "gamma", "lag_bytes": 2048, "seconds": 19.6, "times": 2}
+        once = {**twice, "node": "delta", "times": 1}
+        shown = self.shown(
+            node_table({**FACTS, "slow": [slow], "kept_out": [twice, once], "evicted_by": ["eta", "iota"]})
+        )
+        for text in (
+            "beta lacks 64 KiB; sending has waited for it for 12 s",
+            "gamma for another 20 s: evicted for being slow, lacked 2048 B, 2 times now",
+            "this node, for being slow, by eta, iota",
+        ):
+            self.assertIn(text, shown)
+        self.assertEqual(shown.count("times now"), 1)
 
     def test_alone(self) -> None:
         """A node without a view, peers or groups has only itself to show."""

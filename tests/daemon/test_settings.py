@@ -17,6 +17,7 @@ from twisted.python.usage import UsageError as TwistedUsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm._version import __version__
+from groupcomm.config import SlowReceiver
 from groupcomm.daemon.caps import MAX_UNIX_PATH_BYTES
 from groupcomm.daemon.control import (
     SocketGuard,
@@ -62,6 +63,7 @@ class PrecedenceTests(Files):
         self.assertEqual((settings.cluster, settings.node, settings.interface), ("default", "a-host", None))
         self.assertEqual(settings.control[0].client_description, "unix:/run/user/1000/groupcomm/default-a-host.sock")
         self.assertEqual(settings.multicast, ("239.192.71.67", 4874))
+        self.assertEqual((settings.slow_receiver, settings.slow_receiver_seconds), (SlowReceiver.WAIT, 5.0))
         self.assertEqual({origin.source for origin in settings.origins}, {"default"})
 
     def test_precedence(self) -> None:
@@ -133,6 +135,10 @@ class RefusedTests(Files):
             ("log-format", "xml", "text, json"),
             ("multicast", "192.0.2.1:5", "multicast"),
             ("multicast", "239.1.1.1:0", "GROUP:PORT"),
+            ("slow-receiver", "kill", "wait, evict"),
+            ("slow-receiver-seconds", "0.9", "from 1 to 3600"),
+            ("slow-receiver-seconds", "3601", "from 1 to 3600"),
+            ("slow-receiver-seconds", "1e3", "from 1 to 3600"),
             ("control", "tcp:5", "interface=127.0.0.1"),
             ("control", "tcp:5:interface=0.0.0.0", "this host only"),
             ("control", "tcp:x:interface=127.0.0.1", "tcp:PORT"),
@@ -261,6 +267,7 @@ class OptionsTests(Files):
             [
                 *("--cluster", "c", "--node=n", "--control", "unix:/a", "--control", "unix:/b", "--peer", "h:1"),
                 *("--discovery", "static", "--discovery", "multicast", "--multicast", ":5000", "--data-dir", "/d"),
+                *("--slow-receiver", "evict", "--slow-receiver-seconds", "7.5"),
             ]
         )
         settings = options.settings
@@ -268,6 +275,8 @@ class OptionsTests(Files):
         self.assertEqual([str(endpoint.path) for endpoint in settings.control], ["/a", "/b"])
         self.assertEqual(settings.discovery, ("static", "multicast"))
         self.assertEqual((options.node_config.multicast_port, options.node_config.peers), (5000, ("h:1",)))
+        engine = options.node_config.engine
+        self.assertEqual((engine.slow_receiver, engine.slow_receiver_seconds), (SlowReceiver.EVICT, 7.5))
 
     def test_usage_errors(self) -> None:
         """What cannot be is a usage error of twistd's."""

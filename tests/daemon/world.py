@@ -37,7 +37,7 @@ from groupcomm.events import Departure, Left, Level, Reason, Undeliverable, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.packing import pack_messages, unpack_messages
 from groupcomm.sessions import LocalSession, SessionHandler
-from groupcomm.status import GroupStatus, NodeStatus, PeerStatus
+from groupcomm.status import GroupStatus, KeptOutStatus, NodeStatus, PeerStatus, SlowStatus
 
 NODE = NodeId("n1", 7)
 VIEW = ViewId(3, NODE)
@@ -264,6 +264,9 @@ class MemoryNode:
             outstanding_bytes=100,
             queued_bytes=0,
             counters={"datagrams_sent": 5},
+            slow=(SlowStatus(NodeId("n2", 8), 5000, 2.5),),
+            kept_out=(KeptOutStatus(NodeId("n3", 9), 6000, 9.5, 2),),
+            evicted_by=(NodeId("n4", 10),),
         )
 
 

@@ -9,6 +9,7 @@ from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_STRANGERS
 from groupcomm.membership.admission import Admission
 from groupcomm.membership.peers import Peers
+from groupcomm.membership.readmission import Readmission
 from groupcomm.wire.codec import view_id_digest
 from groupcomm.wire.messages import Beacon
 
@@ -31,7 +32,8 @@ class AdmissionCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.peers = Peers()
-        self.admission = Admission(self.me, self.config)
+        self.readmission = Readmission(TIMING.readmit)
+        self.admission = Admission(self.me, self.config, self.readmission)
 
     def beacon(
         self, node: NodeId, now: float, view: ViewId | None = None, size: int = 0, heard: tuple[ViewId, ...] = ()
@@ -73,7 +75,7 @@ class FounderTests(AdmissionCase):
 
     def test_a_founded_view_has_room_for_so_many(self) -> None:
         """Of more newcomers than fit, the first in order come in."""
-        self.admission = Admission(A, EngineConfig(max_nodes=8))
+        self.admission = Admission(A, EngineConfig(max_nodes=8), self.readmission)
         nodes = [NodeId(f"n{number:03}", 1) for number in range(9)]
         for node in nodes:
             self.beacon(node, 9.9)
@@ -134,7 +136,7 @@ class GateTests(AdmissionCase):
 
     def test_only_the_lowest_member_is_the_gate(self) -> None:
         """Another member lets nobody in."""
-        admission = Admission(B, CONFIG)
+        admission = Admission(B, CONFIG, self.readmission)
         self.peers.keep((A, B))
         self.beacon(D, 10.0)
         for now in (10.0, 10.5):
@@ -224,7 +226,7 @@ class MergeTests(AdmissionCase):
 
     def test_the_lowest_of_all_begins(self) -> None:
         """The gate of the view with the lower node takes the others in; the other gate waits for it."""
-        admission = Admission(C, CONFIG)
+        admission = Admission(C, CONFIG, self.readmission)
         self.peers.keep((C, D))
         for now in (10.0, 10.5, 11.0, 11.5):
             for node, other, view in ((D, MINE, THEIRS), (A, THEIRS, MINE), (B, THEIRS, MINE)):
@@ -233,7 +235,7 @@ class MergeTests(AdmissionCase):
 
     def test_views_that_do_not_fit_together_stay_apart(self) -> None:
         """A merge that would exceed the largest view does not begin."""
-        self.admission = Admission(A, EngineConfig(max_nodes=3))
+        self.admission = Admission(A, EngineConfig(max_nodes=3), self.readmission)
         self.all_hear(10.0)
         self.assertEqual(self.all_hear(11.0), [])
         self.assertEqual(self.all_hear(12.0), [])
@@ -271,3 +273,35 @@ class PeerTests(SynchronousTestCase):
         peer = self.peers.heard(B, ("10.0.0.2", 1), 1.0)
         self.peers.excuse(5.0)
         self.assertEqual(peer.heard_at, 6.0)
+
+
+class KeptOutTests(AdmissionCase):
+    """Who was evicted for being slow."""
+
+    def test_a_view_with_such_a_node_is_not_named(self) -> None:
+        """Nor is it merged with: as long as one node does not name it, nobody begins."""
+        self.beacon(B, 10.0, MINE, 2, heard=(THEIRS,))
+        self.beacon(C, 10.0, THEIRS, 1, heard=(MINE,))
+        self.peers.keep((A, B))
+        self.assertEqual(self.admission.heard(self.peers, MINE, 10.0), (view_id_digest(THEIRS),))
+        kept_out = self.readmission.evicted(C, 5, 10.0)
+        self.assertEqual(self.admission.heard(self.peers, MINE, 10.1), ())
+        until = 10.0 + kept_out
+        for step in range(100):
+            now = 10.0 + step * 0.2
+            self.beacon(B, now, MINE, 2, heard=(THEIRS,))
+            self.beacon(C, now, THEIRS, 1, heard=(MINE,))
+            wanted = self.admission.wanted(self.peers, (A, B), MINE, now)
+            self.assertEqual(wanted, [C] if now >= until + TIMING.merge else [], now)
+            if wanted:
+                return
+        self.fail("it never came back")
+
+    def test_a_later_run_of_its_name_is_not_let_in(self) -> None:
+        """The gate goes by the name."""
+        self.peers.keep((A, B))
+        until = 10.0 + self.readmission.evicted(C, 5, 10.0)
+        again = NodeId(C.name, 2)
+        for now, expected in ((until - 0.01, []), (until + 1.0, []), (until + 1.0 + TIMING.stage_quiet, [again])):
+            self.beacon(again, now)
+            self.assertEqual(self.admission.wanted(self.peers, (A, B), MINE, now), expected, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.identity import NodeId, ViewId
@@ -170,6 +171,75 @@ class MatrixTests(SynchronousTestCase):
                     hear(gather, join(other, hears[other.name]))
             results.add(gather.members(settled=True))
         self.assertEqual(results, {(A, B, C)})
+
+
+class EvictionTests(SynchronousTestCase):
+    """Members that enough of the others accuse of being too slow."""
+
+    def gather(self, me: NodeId, accused: str, *joins: Join, view: ViewId | None = OLD) -> Gather:
+        gather = Gather(me, view, 1, ALL, 0.0, frozenset(node for node in ALL if node.name in accused))
+        for each in joins:
+            hear(gather, each)
+        return gather
+
+    @staticmethod
+    def accusing(node: NodeId, accused: str, hears: str = "abcd", view: ViewId = OLD) -> Join:
+        evicts = sum(1 << index for index, other in enumerate(ALL) if other.name in accused)
+        return evolve(join(node, hears.replace(node.name, ""), view=view), evicts=evicts)
+
+    def test_two_of_three_are_enough(self) -> None:
+        """It is out at once, and nobody waits for its row; it finds itself alone."""
+        gather = self.gather(A, "d", self.accusing(B, "d"), self.accusing(C, ""))
+        self.assertEqual(gather.outvoted(), {D: {A, B}})
+        self.assertEqual(gather.members(settled=False), (A, B, C))
+        rows = self.accusing(A, "d"), self.accusing(B, "d"), self.accusing(C, "")
+        self.assertEqual(self.gather(D, "", *rows).members(settled=False), (D,))
+
+    def test_one_is_not(self) -> None:
+        """Whoever accuses alone harms nobody, not even where it is half of those who could."""
+        rows = self.accusing(B, ""), self.accusing(C, ""), self.accusing(D, "")
+        self.assertEqual(self.gather(A, "bcd", *rows).members(settled=False), ALL)
+        pair = self.accusing(B, "", "ab"), self.accusing(A, "b", "ab")
+        for me, accused, row in ((A, "b", pair[0]), (B, "", pair[1])):
+            gather = Gather(me, OLD, 1, (A, B), 0.0, frozenset(node for node in ALL if node.name in accused))
+            gather.heard(evolve(row, listed=gather.digest, count=2), (A, B))
+            self.assertEqual(gather.members(settled=True), (A, B))
+
+    def test_half_is_not(self) -> None:
+        """Two of four of the same view leave all in."""
+        nodes = tuple(NodeId(name, 1) for name in "abcde")
+        gather = Gather(nodes[0], OLD, 1, nodes, 0.0, frozenset(nodes[4:]))
+        for index, node in enumerate(nodes[1:], 1):
+            row = Join(node, OLD, None, False, 1, 1, 1, 1, 0, gather.digest, 5, 31 ^ 1 << index, None, ())
+            gather.heard(evolve(row, evicts=16 * (index == 1)), nodes)
+        self.assertEqual(gather.members(settled=False), nodes)
+
+    def test_strangers_have_no_vote(self) -> None:
+        """Only who comes from the same view counts."""
+        rows = self.accusing(B, "d", view=OTHER), self.accusing(C, "", view=OLD), self.accusing(D, "", view=OLD)
+        self.assertEqual(self.gather(A, "d", *rows).members(settled=False), ALL)
+
+    def test_all_compute_the_same(self) -> None:
+        """Whoever stays, from the same rows; who is out forms what is left over, also with others who are."""
+        words = {"a": "cd", "b": "cd", "c": "", "d": "a"}
+        expected = {"a": (A, B), "b": (A, B), "c": (C, D), "d": (C, D)}
+        for me in ALL:
+            rows = [self.accusing(node, words[node.name]) for node in ALL if node != me]
+            self.assertEqual(self.gather(me, words[me.name], *rows).members(settled=False), expected[me.name])
+
+    def test_a_missing_edge_costs_its_node_all_the_same(self) -> None:
+        """Among those who stay the matrix counts as ever."""
+        rows = self.accusing(B, "d", "ad"), self.accusing(C, "d", "ad"), self.accusing(D, "", "abc")
+        gather = self.gather(A, "d", *rows)
+        self.assertIsNone(gather.members(settled=False))
+        self.assertEqual(gather.members(settled=True), (A, B))
+
+    def test_what_is_said_is_a_map_of_the_own_list(self) -> None:
+        """It follows the list."""
+        gather = self.gather(A, "cd")
+        self.assertEqual(gather.evicts, 0b1100)
+        gather.exclude(B)
+        self.assertEqual(gather.evicts, 0b110)
 
 
 class AgreementTests(SynchronousTestCase):

@@ -140,7 +140,9 @@ MUTATIONS = (
                 "            self._leave_when_told(now)\n",
                 "        if self._me not in plan.members:\n"
                 "            self._leave_when_told(now)\n"
-                "        self._host.install(plan, now)\n",
+                "        self._host.install(plan, now)\n"
+                "        if self._me not in plan.members:\n"
+                "            pass\n",
             ),
         ),
         ("X9",),

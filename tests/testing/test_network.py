@@ -6,7 +6,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.outputs import Address, Datagram
-from groupcomm.testing.network import CLOG_DATAGRAMS, Conditions, Network
+from groupcomm.testing.network import CLOG_DATAGRAMS, NARROW_BYTES, Conditions, Network
 from groupcomm.testing.scheduler import Scheduler
 
 A, B, C = ("10.0.0.1", 1), ("10.0.0.2", 1), ("10.0.0.3", 1)
@@ -200,6 +200,19 @@ class NetworkTests(SynchronousTestCase):
             network.send(Datagram(bytes(1400), B), A)
         network.scheduler.run(1.0)
         self.assertAlmostEqual(self.times[-1] - self.times[0], 0.09, places=3)
+
+    def test_a_narrow_link_lets_so_much_through(self) -> None:
+        """One receiver gets no more than its rate, all senders together; little waits before it, the rest is lost."""
+        network = self.build(Conditions(jitter_seconds=0.0))
+        network.rate_to[B] = 1400 * 100
+        for _ in range(100):
+            network.send(Datagram(bytes(1400), None), A)
+            network.send(Datagram(bytes(1400), B), C)
+        network.scheduler.run(10.0)
+        arrived = [at for at, (_, receiver, _) in zip(self.times, self.got, strict=True) if receiver == B]
+        self.assertEqual(len(arrived), NARROW_BYTES // 1400 + 1)
+        self.assertAlmostEqual(arrived[-1] - arrived[0], (len(arrived) - 1) / 100, places=3)
+        self.assertEqual(sum(receiver == C for _, receiver, _ in self.got), 100)
 
     def test_same_seed_same_run(self) -> None:
         """Two networks with one seed do the same; another seed does something else."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.errors import MalformedPacket
@@ -31,6 +32,8 @@ from groupcomm.wire.messages import (
     Plan,
     Recover,
     Segment,
+    SlowNote,
+    SlowWord,
     StreamPlan,
     ViewPlan,
     cut,
@@ -318,6 +321,10 @@ class LimitTests(SynchronousTestCase):
         """A beacon tells of a view of at most 512 nodes and of at most 128 other views."""
         self.check_body(Beacon.decode, lambda size: Beacon(NODE, VIEW, size, 1, False, False, ()), MAX_NODES)
         self.check_body(Beacon.decode, lambda count: Beacon(NODE, None, 0, 1, False, False, (7,) * count), 128)
+        note = SlowNote(SlowWord.CLAIM, NODE, 5, 6)
+        self.check_body(Beacon.decode, lambda count: Beacon(NODE, None, 0, 1, False, False, (), (note,) * count), 64)
+        unknown = Writer().node(NODE).view(None).number(0).number(1).u8(4).number(0).number(1).u8(4).node(NODE)
+        self.assertRaises(MalformedPacket, Beacon.decode, Reader(unknown.number(5).number(6).done()))
 
     def test_joins_and_recovers(self) -> None:
         """At most 512 candidates, 8 abandoned proposals and 512 participants are named."""
@@ -330,6 +337,9 @@ class LimitTests(SynchronousTestCase):
         self.check_body(Join.decode, lambda count: join(count, 0), MAX_NODES)
         self.check_body(Join.decode, lambda count: join(count, 0, named=False), MAX_NODES)
         self.check_body(Join.decode, lambda count: join(1, count), 8)
+        accusing = evolve(join(9, 0), evicts=1 << 8)
+        self.assertEqual(Join.decode(Reader(accusing.encode())), accusing)
+        self.assertRaises(MalformedPacket, Join.decode, Reader(evolve(accusing, evicts=1 << 9).encode()))
         self.check_body(Recover.decode, lambda count: Recover(VIEW, 1, 2, NODES[:count]), MAX_NODES)
 
     def test_answers(self) -> None:
