@@ -123,7 +123,7 @@ class Window:
             asker: the receiver.
             packets: how many it lacks that it did not ask for lately.
             now: the time.
-            trip_seconds: the round-trip time to the farthest receiver, the shortest of the last few.
+            trip_seconds: the round-trip time to the farthest receiver, with what a standing queue adds.
         """
         self._losses[asker] = self._losses.get(asker, 0) + packets
         self._long = trip_seconds >= LONG_TRIP_SECONDS

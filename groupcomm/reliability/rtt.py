@@ -40,9 +40,12 @@ class RoundTrip:
         self.seconds += (seconds - self.seconds) / (8 if seconds > self.seconds else 2)
 
     @property
-    def least_seconds(self) -> float:
-        """The shortest of the last few; 0.0 until measured. A standing queue makes them all long, a busy host some."""
-        return min(self._recent, default=0.0)
+    def standing_seconds(self) -> float:
+        """The second shortest of the last four, or of what there is; 0.0 until measured.
+
+        A standing queue makes nearly all of them long, a busy host some.
+        """
+        return sorted(self._recent)[: 1 + (len(self._recent) > 1)][-1] if self._recent else 0.0
 
     @property
     def or_initial(self) -> float:

@@ -25,7 +25,7 @@ class TailSender:
     """The end of this node's stream in one view.
 
     Attributes:
-        farthest_seconds: the round-trip time to the farthest node, of each the shortest of the last few.
+        farthest_seconds: the round-trip time to the farthest node, of each what a queue adds too.
     """
 
     __slots__ = (
@@ -100,7 +100,7 @@ class TailSender:
 
     def measure(self) -> None:
         """Take the round-trip times as they are now."""
-        self.farthest_seconds = max(rtt.least_seconds for rtt in self._rtts)
+        self.farthest_seconds = max(rtt.standing_seconds for rtt in self._rtts)
         farthest = max(
             rtt.or_initial for index, rtt in enumerate(self._rtts) if index != self._me or len(self._rtts) == 1
         )
