@@ -201,8 +201,7 @@ class OrderedView:
             self._rooms,
             self._counters,
             self.out,
-            self._delivered_through,
-            self._own_rose,
+            self,
         )
         self._touched = self._reports.touched
         self._requests = Requests(
@@ -877,14 +876,15 @@ class OrderedView:
         """Whether a report is due at a time that is known, so that what comes now need not be looked at before."""
         return self._reports.is_timed
 
-    def _own_rose(self, stream: int) -> None:
+    def own_rose(self, stream: int) -> None:
         """What all have of that stream has grown by what this node has."""
         self._rose.add(stream)
         self._more = True
         if stream == self.setup.me:
             self._acknowledge()
 
-    def _delivered_through(self, index: int) -> int:
+    def delivered_through(self, index: int) -> int:
+        """The number up to which a stream is delivered here."""
         waiting = self._release.waiting_from(index)
         first = self._assemblies[index].first
         if first and (waiting is None or first < waiting):
@@ -922,7 +922,7 @@ class OrderedView:
             elif 2 * window.outstanding_bytes >= window.window_bytes:
                 waiting = Waiting.RECEIVED
         least = max(1, MIN_WINDOW_BYTES // 2 // (self._config.mtu_bytes + PACKET_OVERHEAD_BYTES))
-        return look(self.streams, self._stability, self._delivered_through, self.setup.me, waiting, least)
+        return look(self.streams, self._stability, self.delivered_through, self.setup.me, waiting, least)
 
     def lag_bytes(self, node: int) -> int:
         """What a member lacks of this node's stream: has not received, or else has not delivered."""
@@ -937,7 +937,7 @@ class OrderedView:
             self.frozen = True
             self.sending.take_back()
         self._requests.to_all = False
-        self._requests.holder = None
+        self._requests.planned = None
         self._closing.forget()
 
     def holdings(self) -> tuple[Holding, ...]:
@@ -960,7 +960,7 @@ class OrderedView:
             now: the time.
         """
         self._closing.apply(plan, providers, self._ahead_limit)
-        self._requests.holder = self._closing.holder
+        self._requests.planned = self._closing
         self.want(now)
 
     def want(self, now: float) -> int:

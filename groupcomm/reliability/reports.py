@@ -7,9 +7,9 @@ reports go to one collector, who tells all what all together have, and are repea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from groupcomm.config import EngineConfig
 from groupcomm.reliability.counters import Counters
@@ -24,6 +24,16 @@ _REPORTING_NODES = 16
 _LARGEST_HEAD_BYTES = HEADER_BYTES + 12
 _LARGEST_ENTRY_BYTES = 22
 _Entry = TypeVar("_Entry", StatusEntry, SummaryEntry)
+
+
+class ReportingView(Protocol):
+    """The view whose streams are reported on."""
+
+    def delivered_through(self, index: int) -> int:
+        """The number up to which a stream is delivered here."""
+
+    def own_rose(self, stream: int) -> None:
+        """What all have of that stream has grown by what this node has."""
 
 
 class Reports:
@@ -45,7 +55,6 @@ class Reports:
         "_awaited",
         "_budget_bytes",
         "_counters",
-        "_delivered_through",
         "_digest",
         "_last_status_at",
         "_last_summary_at",
@@ -53,7 +62,6 @@ class Reports:
         "_moved",
         "_mtu_bytes",
         "_out",
-        "_own_rose",
         "_prompt",
         "_rarely",
         "_reported",
@@ -64,6 +72,7 @@ class Reports:
         "_summary_at",
         "_to_tell",
         "_unstable",
+        "_view",
         "_wanted",
         "collector",
         "collects",
@@ -84,8 +93,7 @@ class Reports:
         rooms: Sequence[int],
         counters: Counters,
         out: Out,
-        delivered_through: Callable[[int], int],
-        own_rose: Callable[[int], None],
+        view: ReportingView,
     ) -> None:
         """Nothing to report yet.
 
@@ -98,8 +106,7 @@ class Reports:
             rooms: how many undelivered bytes each node takes of a sender.
             counters: of the node.
             out: where packets to send go.
-            delivered_through: the number up to which a stream is delivered here.
-            own_rose: called with a stream when what all have of it has grown by what this node has.
+            view: whose streams these are.
         """
         size = len(streams)
         self._me = me
@@ -111,8 +118,7 @@ class Reports:
         self._rooms = rooms
         self._counters = counters
         self._out = out
-        self._delivered_through = delivered_through
-        self._own_rose = own_rose
+        self._view = view
         self.summed = size > config.suppression_nodes
         self.collector = size - 1
         self.collects = self.summed and me == self.collector
@@ -167,7 +173,7 @@ class Reports:
     def report(self, now: float) -> None:
         """Send a report if somebody waits for it, or something moved and its time has come."""
         for index in sorted(self.touched):
-            received, delivered = self._streams[index].contiguous, self._delivered_through(index)
+            received, delivered = self._streams[index].contiguous, self._view.delivered_through(index)
             reported = self._reported[index]
             if (received, delivered) == reported:
                 continue
@@ -197,14 +203,14 @@ class Reports:
     def _report_own(self, entry: StatusEntry, now: float) -> None:
         """What this node has counts like what the others report."""
         if self._stability.report(self._me, entry):
-            self._own_rose(entry.stream)
+            self._view.own_rose(entry.stream)
             self.tell(entry.stream, now)
 
     def send(self, now: float, *, full: bool, flags: int = 0) -> None:
         """Report what has moved, or, ``full``, all streams."""
         entries = []
         for index in range(len(self._streams)) if full else sorted(self._moved | self.touched):
-            received, delivered = self._streams[index].contiguous, self._delivered_through(index)
+            received, delivered = self._streams[index].contiguous, self._view.delivered_through(index)
             if full or (received, delivered) != self._reported[index]:
                 entries.append(StatusEntry(index, received, delivered))
                 self._reported[index] = received, delivered

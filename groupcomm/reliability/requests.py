@@ -6,10 +6,10 @@ of somebody else who has it. Of a view that ends, what the plan names is asked o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from random import Random
-from typing import TypeAlias
+from typing import Protocol
 
 from groupcomm.config import EngineConfig
 from groupcomm.limits import MAX_NACK_RANGES
@@ -21,17 +21,21 @@ from groupcomm.reliability.stability import Stability
 from groupcomm.reliability.stream import Stream, join_ranges
 from groupcomm.wire.packets import Kind, Nack, encode
 
-Holder: TypeAlias = Callable[[int, int, int], int]
-"""Who is asked for a packet: by the index of its stream, its number, and how often it was asked for."""
-
 _REORDER_SECONDS = 0.0005
+
+
+class Holders(Protocol):
+    """A plan that says who holds what."""
+
+    def holder(self, index: int, number: int, tries: int) -> int:
+        """Who is asked for a packet: by the index of its stream, its number, and how often it was asked for."""
 
 
 class Requests:
     """The requests of one node in one view.
 
     Attributes:
-        holder: who is asked, once a plan says so; None before.
+        planned: the plan that says whom to ask; None as long as there is none.
         to_all: whether requests to a sender may go to all, so that others need not ask for the same.
     """
 
@@ -46,7 +50,7 @@ class Requests:
         "_stability",
         "_streams",
         "_suppresses",
-        "holder",
+        "planned",
         "to_all",
     )
 
@@ -72,7 +76,7 @@ class Requests:
         self._out = out
         self._suppresses = len(streams) > config.suppression_nodes
         self._gapped: set[int] = set()
-        self.holder: Holder | None = None
+        self.planned: Holders | None = None
         self.to_all = self._suppresses
 
     def due_at(self) -> float:
@@ -122,8 +126,8 @@ class Requests:
         targets: dict[int, list[int]] = {}
         for number, tries in due:
             target = index
-            if self.holder is not None:
-                target = self.holder(index, number, tries)
+            if self.planned is not None:
+                target = self.planned.holder(index, number, tries)
             elif tries >= 2 and tries % 2 == 0:
                 holders = [node for node in self._stability.holders(index, number) if node not in (self._me, index)]
                 if holders:

@@ -31,9 +31,16 @@ class ReportCase(SynchronousTestCase):
             [ROOM] * 3,
             view.counters,
             view.out,
-            lambda index: view.streams[index].contiguous,
-            self.rose.append,
+            self,
         )
+
+    def delivered_through(self, index: int) -> int:
+        """What has come counts as delivered."""
+        return self.view.streams[index].contiguous
+
+    def own_rose(self, stream: int) -> None:
+        """Kept to be looked at."""
+        self.rose.append(stream)
 
     def came(self, stream: int, *numbers: int, now: float) -> None:
         """Packets have come, and are looked at."""

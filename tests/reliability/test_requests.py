@@ -13,6 +13,14 @@ from groupcomm.wire.packets import Kind, Nack, Range, StatusEntry
 from tests.reliability.view_double import DIGEST, ME, ViewDouble
 
 
+class OneHolder:
+    """A plan by which node 2, or this one, has everything."""
+
+    def holder(self, index: int, number: int, tries: int) -> int:
+        """Now one, now the other."""
+        return 2 if tries % 2 == 0 else ME
+
+
 class RequestTests(SynchronousTestCase):
     """Packet 2 of node 1's stream is lost."""
 
@@ -52,7 +60,7 @@ class RequestTests(SynchronousTestCase):
 
     def test_a_plan_says_whom_to_ask(self) -> None:
         """Once a plan is there its holders are asked, of whom this node may be one: then nobody is."""
-        self.requests.holder = lambda stream, number, tries: 2 if tries % 2 == 0 else ME
+        self.requests.planned = OneHolder()
         self.assertEqual(self.asked()[0], 2)
         self.requests.send(self.requests.due_at())
         self.assertEqual(self.view.taken(), [])
