@@ -102,6 +102,8 @@ class Flooder:
 
     def _turn(self) -> None:
         """What is sent in one turn of the reactor."""
+        if self._done.called:
+            return
         if time.monotonic() >= self._deadline:
             self._end()
             return
@@ -122,7 +124,7 @@ class Flooder:
         self._sent += self._per_call
         size = self._per_call * self._command.size
         self._outstanding += size
-        accepted.addCallbacks(self._accepted, self._done.errback, callbackArgs=(size,))
+        accepted.addCallbacks(self._accepted, self._failed, callbackArgs=(size,))
         return size
 
     def _accepted(self, _: object, size: int) -> None:
@@ -133,7 +135,12 @@ class Flooder:
 
     def _end(self) -> None:
         end = self._group.send(stream.end_of_flood(self._command.run, self._host, self._sent))
-        end.addCallbacks(lambda _: self._done.callback(self._sent), self._done.errback)
+        end.addCallbacks(lambda _: self._done.callback(self._sent), self._failed)
+
+    def _failed(self, failure: Any) -> None:
+        """The first failure ends the flood; the others follow from it."""
+        if not self._done.called:
+            self._done.errback(failure)
 
 
 class Prober:
