@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Final
 
 from groupcomm.limits import (
-    CLIENT_QUEUE_BYTES,
     CLIENT_QUEUE_EVENTS,
     MAX_MESSAGE_BYTES,
     PAYLOAD_HEAD_BYTES,
@@ -91,8 +90,10 @@ CLIENT_PATIENCE_SECONDS: Final = 3.0
 """A client over its queue limit that has acknowledged nothing for so long is too slow and disconnected. Not less, since
 a host with more to do than processors lets a process wait for a second now and then."""
 
-CLIENT_HARD_BYTES: Final = CLIENT_QUEUE_BYTES + MAX_MESSAGE_BYTES
-"""A client whose queue holds this much is disconnected however it reads: memory never grows beyond it and one event."""
+CLIENT_HARD_BYTES: Final = 64 * 1024 * 1024
+"""A client whose queue holds this much is disconnected however it reads: memory never grows beyond it and one event.
+
+About what comes in a second in which the client's process is not run; what several clients get is held once."""
 
 CLIENT_HARD_EVENTS: Final = 4 * CLIENT_QUEUE_EVENTS
 """The same in events: a burst that a view change releases at once may exceed the limit for a moment."""
