@@ -129,7 +129,10 @@ def _commit() -> str:
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False)
     changed = subprocess.run(
-        [*git, "status", "--porcelain", "--", "groupcomm", "bench"], capture_output=True, text=True, check=False
+        [*git, "status", "--porcelain", "--", "groupcomm", "bench", ":(exclude)bench/results"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return (commit.stdout.strip() or "unknown") + ("+" if changed.stdout.strip() else "")
 
