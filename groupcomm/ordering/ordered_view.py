@@ -648,6 +648,7 @@ class OrderedView:
             or frame.stable
             or sequencing.current != me
             or self.frozen
+            or self._passed
             or not release.open
             or sequencing.taking
             or sequencing.waiting
