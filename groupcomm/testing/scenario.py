@@ -65,7 +65,7 @@ class Outcome:
     seconds: float = 0.0
     converge_seconds: float | None = None
     rest_seconds: float | None = None
-    refused_sends: int = 0
+    refusals: int = 0
     faults: dict[str, int] = field(factory=dict)
     counters: dict[str, int] = field(factory=dict)
 
@@ -78,7 +78,7 @@ class Run:
     cluster: Cluster
     watchers: Watchers
     end: EndOfRun | None = None
-    refused_sends: int = 0
+    refusals: int = 0
     faults: dict[str, int] = field(factory=dict)
     core: tuple[str, ...] = ()
     converge_seconds: float | None = None
@@ -147,7 +147,7 @@ class Run:
             text = "\n".join(f"{one.property}: {one.text}" for one in report.violations[:10]) + "\n" + text
         outcome = Outcome(self.scenario, cluster.trace, cluster.trace.digest(), report, failure, text, cluster.now)
         outcome.converge_seconds, outcome.rest_seconds = self.converge_seconds, self.rest_seconds
-        outcome.refused_sends, outcome.faults = self.refused_sends, self.faults
+        outcome.refusals, outcome.faults = self.refusals, self.faults
         if any(isinstance(one, NodeEvicted) for node in cluster.nodes.values() for one in node.slow_news):
             outcome.faults["evicted"] = 1
         for node in cluster.live_nodes():
@@ -234,17 +234,24 @@ class Run:
             stream = random.Random(f"{self.scenario.seed}/groups/{name}/{slot}")
             for group in GROUPS[: self.scenario.parameters.groups]:
                 if stream.random() < 0.8:
-                    client.join(group)
+                    self._refusable(client.join, group)
 
     def _join(self, name: str, slot: int, group: str) -> None:
         client = self._client(name, slot)
         if client is not None and client.view(group) is None and not client.joining(group):
-            client.join(group)
+            self._refusable(client.join, group)
 
     def _leave(self, name: str, slot: int, group: str) -> None:
         client = self._client(name, slot)
         if client is not None and client.view(group) is not None and not client.leaving(group):
-            client.leave(group)
+            self._refusable(client.leave, group)
+
+    def _refusable(self, change: Callable[[str], None], group: str) -> None:
+        """A join or leave, which is refused while the queue of its session is full: as a send is."""
+        try:
+            change(group)
+        except QueueFull:
+            self.refusals += 1
 
     def _close(self, name: str, slot: int) -> None:
         client = self._client(name, slot)
@@ -267,7 +274,7 @@ class Run:
             try:
                 client.send(groups, self._data(label, size), level=level, stable=stable, self_discard=self_discard)
             except QueueFull:
-                self.refused_sends += 1
+                self.refusals += 1
 
     def _send_private(
         self, name: str, slot: int, label: str, size: int, level: Level, to_node: str, to_slot: int
@@ -277,7 +284,7 @@ class Run:
             try:
                 client.send_private(f"c{to_slot}", to_node, self._data(label, size), level=level)
             except QueueFull:
-                self.refused_sends += 1
+                self.refusals += 1
 
     def _data(self, label: str, size: int) -> bytes:
         return f"{label}|".encode() + random.Random(f"{self.scenario.seed}/data/{label}").randbytes(size)
