@@ -13,8 +13,8 @@ from bench.memory import flood
 from bench.sharing import LINKS, fairness
 from bench.systems.base import Deployment, System
 
-GROUPCOMM = ("embedded", "daemon")
-COROSYNC = ("corosync-udp", "corosync-knet")
+GROUPCOMM = ("embedded", "daemon", "embedded-insecure", "daemon-insecure")
+COROSYNC = ("corosync-udp", "corosync-knet", "corosync-knet-sealed")
 FAST_COROSYNC = ("corosync-udp-fast", "corosync-knet-fast")
 BROKERS = ("nats", "zeromq")
 FLOORS = ("floor-embedded", "floor-daemon")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name
@@ -130,7 +130,7 @@ class EngineConfig:
     Attributes:
         cluster: the cluster's name; nodes of other clusters are neither heard nor disturbed.
         timing: the times.
-        mtu_bytes: the largest datagram sent, 1,200 to 65,000 bytes.
+        mtu_bytes: the largest datagram sent, 1,200 to 65,000 bytes, without the 32 bytes of the seal.
         budget_bytes: the byte budget of the node, at least 64 MiB.
         max_message_bytes: the largest message accepted from a session, at most 16 MiB.
         max_nodes: the largest view, at most 512.
@@ -139,6 +139,8 @@ class EngineConfig:
             that sums the reports up, and name their candidates by a digest. It must be the same at all nodes.
         slow_receiver: what is done about a receiver that holds the others up; best the same at all nodes.
         slow_receiver_seconds: how long it must hold a sender up to be called slow.
+        key: the secret that all nodes of the cluster share, 32 bytes; None: packets are not sealed, and whoever reaches
+            the network is a node.
     """
 
     cluster: str = "default"
@@ -151,6 +153,7 @@ class EngineConfig:
     suppression_nodes: int = 16
     slow_receiver: SlowReceiver = SlowReceiver.WAIT
     slow_receiver_seconds: float = 5.0
+    key: bytes | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         checked_name(self.cluster, "a cluster name")

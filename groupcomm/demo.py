@@ -29,6 +29,8 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.table import Table
 
+from groupcomm.node.keyfile import write_new_key
+
 GROUP: Final = "demo"
 COLOURS: Final = {"alice": "cyan", "bob": "magenta", "carol": "green", "dave": "yellow"}
 
@@ -159,6 +161,8 @@ class Stage:
 
     def __enter__(self) -> Stage:
         self.directory = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="groupcomm-demo-")))
+        self.key = self.directory / "cluster.key"
+        write_new_key(self.key)
         return self
 
     def __exit__(
@@ -287,7 +291,7 @@ class Daemon(Process):
         return [
             *(twistd(), "--nodaemon", f"--pidfile={self.stage.directory / self.name}.pid", "groupcomm"),
             *("--cluster", self.stage.cluster, "--node", self.name, "--interface", "127.0.0.1"),
-            *("--discovery", "multicast", "--multicast", f":{self.stage.port}"),
+            *("--discovery", "multicast", "--multicast", f":{self.stage.port}", "--key", str(self.stage.key)),
             *("--control", f"unix:{self.socket}:mode=600"),
         ]
 

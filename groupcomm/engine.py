@@ -48,8 +48,11 @@ from groupcomm.outputs import (
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.rtt import RoundTrip
+from groupcomm.sealing.guard import Guard
+from groupcomm.sealing.rotation import Rotation
 from groupcomm.status import NodeStatus, PeerStatus
 from groupcomm.wire.codec import Reader, Writer, cluster_digest, view_digest
+from groupcomm.wire.keys import ClusterKey, KeyEpoch
 from groupcomm.wire.messages import (
     Answer,
     Assembler,
@@ -72,6 +75,7 @@ _DATA = Kind.DATA
 _DIRECTORY = FrameType.DIRECTORY
 _GONE = FrameType.GONE
 _GROUP = FrameType.GROUP
+_KEY = FrameType.KEY
 _OPERATIONAL = State.OPERATIONAL
 _PRIVATE = FrameType.PRIVATE
 _RECOVER = State.RECOVER
@@ -123,6 +127,12 @@ class Engine:
         self._groups = Groups(node)
         epoch = max(1, (node.incarnation // 1000 - _EPOCH_SECONDS) << 16)
         self._membership = Membership(node, config, self, random, self._counters, epoch)
+        self._guard: Guard | None = None
+        self._rotation: Rotation | None = None
+        if config.key is not None:
+            self._guard = Guard(node, config.cluster, ClusterKey(config.key), random.randbytes, self._counters)
+            self._rotation = Rotation(self._guard, random.randbytes, self._counters)
+        self._mtu_bytes = config.mtu_bytes - (0 if self._guard is None else self._guard.introduction_bytes)
         self._view: OrderedView | None = None
         self._directories_read = True
         self._view_peers: tuple[Peer | None, ...] = ()
@@ -159,6 +169,32 @@ class Engine:
 
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         """A datagram from ``source``, whose sender's own socket that is."""
+        if self._guard is not None:
+            opened = self._opened(self._guard, data, source, now)
+            if opened is None:
+                return
+            data = opened
+        self._datagram(data, source, now)
+
+    def _opened(self, guard: Guard, data: bytes, source: Address, now: float) -> bytes | None:
+        """What was sealed; None if it is not for this node, or only for its guard."""
+        self._now = now
+        try:
+            opened = guard.open(data, source, now)
+        except MalformedPacket:
+            self._counters.up("malformed")
+            opened = None
+        if opened is None:
+            self._counters["datagrams_received"] += 1
+            for address in guard.met:
+                self._stirred = True
+                self._membership.hint(address)
+            guard.met.clear()
+            self._stirred = self._stirred or guard.greets
+        return opened
+
+    def _datagram(self, data: bytes, source: Address, now: float) -> None:
+        """A datagram in the clear, or one that was opened."""
         self._now = now
         self._counters["datagrams_received"] += 1
         try:
@@ -177,10 +213,17 @@ class Engine:
 
         The same as ``datagram_received`` for each of them, in their order.
         """
+        if self._guard is not None:
+            opened = self._guard.open_run(data, size_bytes, now)
+            if opened is None:
+                for start in range(0, len(data), size_bytes):
+                    self.datagram_received(data[start : start + size_bytes], source, now)
+                return
+            data, size_bytes = opened
         if is_data_run(data, size_bytes) and self._data_run(data, size_bytes, source, now):
             return
         for start in range(0, len(data), size_bytes):
-            self.datagram_received(data[start : start + size_bytes], source, now)
+            self._datagram(data[start : start + size_bytes], source, now)
 
     def _data_run(self, data: bytes, size_bytes: int, source: Address, now: float) -> bool:
         """Take the packets of a run together, if they may be."""
@@ -279,6 +322,10 @@ class Engine:
     def handle_timeout(self, now: float) -> None:
         """The time of ``next_deadline`` has come."""
         self._begin(now)
+        if self._guard is not None:
+            self._guard.tick(now)
+            if self._rotation is not None and self._guard.wants_rotation:
+                self._rotation.ask()
         self._membership.tick(now)
         self._work(now)
 
@@ -301,6 +348,12 @@ class Engine:
         self._counters.up("stalls")
         self._membership.stalled(seconds, now)
 
+    def clock_jumped(self, now: float) -> None:
+        """The wall clock has leapt: this process may be a copy of another, or have been one."""
+        self._begin(now)
+        if self._guard is not None:
+            self._guard.renew(now)
+
     # ---- the turn ------------------------------------------------------------------------------------------------
 
     def _work(self, now: float) -> None:
@@ -314,6 +367,8 @@ class Engine:
                     self._read_directories()
                 if frames or view.unreliable:
                     self._deliver_frames(frames)
+                if self._rotation is not None and self._rotation.out:
+                    self._put_rotation(self._rotation, view)
                 sent = view.send(now)
                 if sent:
                     self._membership.traffic(now)
@@ -329,6 +384,13 @@ class Engine:
         for session in self._outbox.take_writable():
             self._outputs.append(SessionWritable(session))
         self._stirred = False
+
+    def _put_rotation(self, rotation: Rotation, view: OrderedView) -> None:
+        """Send the steps of a rotation as soon as the view is open."""
+        if view.open and not view.frozen and self._directories_read:
+            for body in rotation.out:
+                self._outbox.put_control(Outgoing(0, 0, _KEY, Level.AGREED, body), len(body))
+            rotation.out.clear()
 
     def _tickets(self, view: OrderedView) -> None:
         self._take_group_outputs()
@@ -353,6 +415,8 @@ class Engine:
                 for part in self._encoded(message):
                     self._datagrams.append(Datagram(part, destination))
             self._membership.out.clear()
+        if self._guard is not None:
+            self._datagrams += self._guard.take_greetings()
 
     def _encoded(self, message: Message) -> list[bytes]:
         """The datagrams of a message; a repeat is byte-identical, so that its parts add up."""
@@ -360,7 +424,7 @@ class Engine:
         if last is None or last[0] != message:
             self._message_number = (self._message_number + 1) & 0xFFFFFFFF
             number = self._message_number
-            parts = cut(message.kind, self._cluster_digest, number, message.encode(), self._config.mtu_bytes)
+            parts = cut(message.kind, self._cluster_digest, number, message.encode(), self._mtu_bytes)
             last = self._sent_messages[message.kind] = message, number, parts
         return last[2]
 
@@ -376,9 +440,19 @@ class Engine:
         self._counters["datagrams_sent"] += count
         return datagrams
 
+    def seal(self, datagrams: list[Datagram]) -> list[Datagram]:
+        """What ``datagrams_to_send`` gave, as it leaves; each is sealed once, in their order."""
+        return datagrams if self._guard is None else self._guard.seal(datagrams)
+
     def take_outputs(self) -> list[Output]:
         """What the driver has to act on, in order."""
         self._take_group_outputs()
+        if self._guard is not None and self._guard.news:
+            self._outputs.extend(self._guard.news)
+            self._guard.news.clear()
+        if self._rotation is not None and self._rotation.news:
+            self._outputs.extend(self._rotation.news)
+            self._rotation.news.clear()
         outputs, self._outputs = self._outputs, []
         return outputs
 
@@ -417,6 +491,8 @@ class Engine:
                 self._private(sender, frame, view)
             elif frame.type is _GONE:
                 self._gone(frame)
+            elif frame.type is _KEY and self._rotation is not None:
+                self._rotation.frame(sender, frame.body)
         except MalformedPacket:
             self._counters.up("peer_violations")
 
@@ -482,6 +558,8 @@ class Engine:
 
     def freeze(self) -> None:
         """See ``ViewHost``."""
+        if self._rotation is not None:
+            self._rotation.hold()
         if self._view is not None:
             self._view.freeze()
 
@@ -489,7 +567,8 @@ class Engine:
         """See ``ViewHost``."""
         view = self._view
         if view is None:
-            return Answer(self._node, proposal, None, (), leaving, True, 0, epoch, (), silent=self._silent)
+            silent, key = self._silent, self._key
+            return Answer(self._node, proposal, None, (), leaving, True, 0, epoch, (), silent=silent, key=key)
         setup = view.setup
         return Answer(
             self._node,
@@ -502,7 +581,13 @@ class Engine:
             epoch,
             view.holdings(),
             silent=self._silent,
+            key=self._key,
         )
+
+    @property
+    def _key(self) -> KeyEpoch | None:
+        """The epoch this node seals under; None for the first."""
+        return None if self._guard is None else self._guard.said
 
     @property
     def _silent(self) -> bool:
@@ -512,6 +597,8 @@ class Engine:
 
     def apply_plan(self, plan: Plan, now: float) -> None:
         """See ``ViewHost``."""
+        if self._guard is not None:
+            self._guard.expect(plan.key)
         view = self._view
         if view is None:
             return
@@ -570,6 +657,9 @@ class Engine:
         members = plan.members
         if self._node not in members:
             return
+        if self._guard is not None and self._rotation is not None:
+            self._guard.installed(plan.key, members)
+            self._rotation.view_installed(members)
         self._begin_view(plan, now)
         self._take_group_outputs()
         staying = tuple(node for node in together if node in members)
@@ -837,6 +927,17 @@ class Engine:
         """The session as the groups know it."""
         return self._session(session).member
 
+    def rotate_key(self, now: float) -> None:
+        """Bring the view to the next key epoch; ``KeyRotated`` follows.
+
+        Raises:
+            UsageError: this cluster has no key.
+        """
+        self._begin(now)
+        if self._rotation is None:
+            raise UsageError("this cluster has no key: there is nothing to rotate")
+        self._rotation.ask()
+
     def leave_cluster(self, now: float) -> None:
         """Leave: all sessions end, what was accepted is sent and delivered, then the others are told."""
         self._begin(now)
@@ -903,11 +1004,15 @@ class Engine:
             membership.eviction.slow(now),
             membership.eviction.readmission.kept_out(now),
             membership.eviction.evicted_by(now),
+            self._guard is not None,
+            0 if self._guard is None else self._guard.epoch.number,
         )
 
     def check_invariants(self) -> None:
         """Raise ``AssertionError`` if the engine contradicts itself."""
         if self._view is not None:
             self._view.check_invariants()
+        if self._guard is not None:
+            self._guard.check_invariants()
         self._groups.check_invariants()
         assert self._unreliable_bytes <= UNRELIABLE_QUEUE_BYTES

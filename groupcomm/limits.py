@@ -118,3 +118,21 @@ DEFAULT_TRACE_BYTES: Final = 256 * 1024 * 1024
 
 MAX_EPOCH_JUMP: Final = 1 << 48
 """An epoch further than this above ours is refused: one bad node cannot end the number space."""
+
+MAX_ACQUAINTANCES: Final = 2 * MAX_NODES
+"""Nodes whose packets are opened: the longest silent outside the view is forgotten when full, and asked again."""
+
+MAX_QUESTIONS: Final = MAX_NODES
+"""Nodes that have been asked to prove that they live: the oldest question is dropped when full, and asked again."""
+
+MAX_GREETINGS_PER_SECOND: Final = 2000
+"""Questions and answers sent to nodes that are not known yet: what a replay of their packets can pull at most."""
+
+REPLAY_WINDOW: Final = 4096
+"""How far behind the newest packet of a sender an older one may come, in packets; what is older counts as seen."""
+
+MAX_SEALED_PACKETS: Final = 1 << 23
+"""Packets sealed under one epoch before a node asks for the next (AES-GCM, RFC 9001, B.1)."""
+
+MAX_KEY_EPOCHS: Final = 3
+"""Epochs whose packets are opened at one time: the one before, the present one, and the one to come."""

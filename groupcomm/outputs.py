@@ -182,6 +182,28 @@ class NodeEvicted:
 
 
 @frozen
+class PacketsRefused:
+    """Packets came that do not open: their sender has no key, or another, or is nobody's friend.
+
+    Attributes:
+        why: ``unsealed`` or ``seal_broken``.
+        source: where the last came from, as far as that can be believed.
+        count: how many since this was told last, a minute ago or longer.
+    """
+
+    why: str
+    source: Address
+    count: int
+
+
+@frozen
+class KeyRotated:
+    """From here on this node seals under a new key epoch, and so does every other at this point of the order."""
+
+    number: int
+
+
+@frozen
 class NodeSignal:
     """The node's transitional signal: what follows until the next view is delivered among its transitional set."""
 
@@ -225,6 +247,8 @@ Output: TypeAlias = (
     | NodeViewInstalled
     | ReceiverSlow
     | NodeEvicted
+    | PacketsRefused
+    | KeyRotated
     | NodeSignal
     | WatchChanged
     | ProbeWanted

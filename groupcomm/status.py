@@ -89,6 +89,8 @@ class NodeStatus:
         slow: who holds this node's sending up.
         kept_out: who was evicted for being slow and is not let in again yet.
         evicted_by: who has evicted this node for being slow and keeps it out still.
+        sealed: whether packets are sealed; if not, whoever reaches the network is a node.
+        key_epoch: the number of the key epoch that packets are sealed under.
     """
 
     node: NodeId
@@ -107,3 +109,5 @@ class NodeStatus:
     slow: tuple[SlowStatus, ...] = ()
     kept_out: tuple[KeptOutStatus, ...] = ()
     evicted_by: tuple[NodeId, ...] = ()
+    sealed: bool = False
+    key_epoch: int = 0

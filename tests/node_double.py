@@ -66,6 +66,17 @@ class RecordingEngine:
 
     settled = False
 
+    def clock_jumped(self, now: float) -> None:
+        self._call(now, "clock_jumped")
+
+    def rotate_key(self, now: float) -> None:
+        self._call(now, "rotate_key")
+        if self.refusal is not None:
+            raise self.refusal
+
+    def seal(self, datagrams: list[Datagram]) -> list[Datagram]:
+        return datagrams
+
     def flush(self, now: float) -> None:
         self._call(now, "flush")
 
@@ -273,7 +284,8 @@ class NodeBench:
             clock=self.clock.seconds,
             wall_clock=lambda: self.wall_seconds,
         )
-        self.node = Node(cast(INodeReactor, self.clock), config or NodeConfig(node="n1"), seams)
+        config = config or NodeConfig(node="n1", insecure=True)
+        self.node = Node(cast(INodeReactor, self.clock), config, seams)
 
     def _make_engine(self, config: EngineConfig, node: NodeId, rng: random.Random, now: float) -> RecordingEngine:
         self.engines.append(RecordingEngine(config, node, rng, now))

@@ -25,6 +25,7 @@ ROOMS = (
     ("batches",),
     ("interfaces",),
     ("reliability",),
+    ("sealing",),
     ("ordering",),
     ("membership",),
     ("engine",),
@@ -39,7 +40,7 @@ ROOMS = (
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
 PEOPLE_LOOK_HERE = {"dashboard", "cli", "demo"}
-CORE = {"wire", "packing", "reliability", "ordering", "membership", "engine"}
+CORE = {"wire", "packing", "reliability", "sealing", "ordering", "membership", "engine"}
 NO_IO = {
     "asyncio",
     "concurrent",

@@ -431,7 +431,7 @@ class EndTests(SynchronousTestCase):
     def test_restart(self) -> None:
         """A service that is started again is a new run with a greater incarnation."""
         directory = Path(self.mktemp())
-        bench = NodeBench(NodeConfig(node="n1", data_dir=directory))
+        bench = NodeBench(NodeConfig(node="n1", data_dir=directory, insecure=True))
         bench.node.startService()
         first = bench.node.id
         stopping = bench.node.stopService()
@@ -450,7 +450,7 @@ class EndTests(SynchronousTestCase):
         """A data directory that is a file is said so, and the node does not start."""
         path = Path(self.mktemp())
         path.write_text("x")
-        bench = NodeBench(NodeConfig(node="n1", data_dir=path))
+        bench = NodeBench(NodeConfig(node="n1", data_dir=path, insecure=True))
         fault = self.assertRaises(EnvironmentFault, bench.node.startService)
         self.assertIn(str(path), str(fault))
         self.assertFalse(bench.node.running)

@@ -42,7 +42,7 @@ class LoopbackTests(TestCase):
     def node(self, name: str) -> Node:
         """One more node, started."""
         config = NodeConfig(
-            engine=EngineConfig(cluster=f"test-{self.port}"),
+            engine=EngineConfig(cluster=f"test-{self.port}", key=bytes(32)),
             node=name,
             interface="lo",
             multicast_port=self.port,

@@ -43,7 +43,7 @@ class TraceTestCase(SynchronousTestCase):
         self.path = Path(self.mktemp())
 
     def bench(self, limit_bytes: int = LIMIT_BYTES) -> NodeBench:
-        bench = NodeBench(NodeConfig(node="n1", trace=self.path, trace_limit_bytes=limit_bytes))
+        bench = NodeBench(NodeConfig(node="n1", trace=self.path, trace_limit_bytes=limit_bytes, insecure=True))
         bench.node.startService()
         return bench
 
@@ -213,7 +213,7 @@ class FileTests(TraceTestCase):
 
     def test_off(self) -> None:
         """Without being asked for there is no file and no recorder."""
-        bench = NodeBench(NodeConfig(node="n1"))
+        bench = NodeBench(NodeConfig(node="n1", insecure=True))
         before = set(os.listdir("."))
         bench.node.startService()
         bench.node.open_session("app", RecordingHandler())
@@ -292,7 +292,7 @@ class FileTests(TraceTestCase):
             def _open_transport(self, *arguments: object) -> RecordingTransport:
                 raise EnvironmentFault("no sockets")
 
-        failing = NoSockets(NodeConfig(node="n1", trace=self.path))
+        failing = NoSockets(NodeConfig(node="n1", trace=self.path, insecure=True))
         self.assertRaises(EnvironmentFault, failing.node.startService)
         self.assertEqual(self.kinds(), [])
         self.bench()

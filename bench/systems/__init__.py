@@ -18,10 +18,13 @@ def systems(api: str) -> dict[str, System]:
     every: tuple[System, ...] = (
         Embedded(api),
         Daemons(api),
+        Embedded(api, sealed=False),
+        Daemons(api, sealed=False),
         Corosync("udp"),
         Corosync("knet"),
         Corosync("udp", fast=True),
         Corosync("knet", fast=True),
+        Corosync("knet", sealed=True),
         Nats(),
         ZeroMq(),
         Floor("embedded"),

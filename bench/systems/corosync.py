@@ -25,6 +25,9 @@ READY: Final = "Completed service synchronization, ready to provide service"
 FAST_TIMERS: Final = "token: 130\n  token_coefficient: 0\n  consensus: 160\n  join: 30\n  merge: 100"
 """With the four retransmits of a token that are the default, token_retransmit is its least, 30 ms."""
 
+_NO_SEAL: Final = "crypto_cipher: none\n  crypto_hash: none"
+_SEAL: Final = "crypto_cipher: aes256\n  crypto_hash: sha256\n  keyfile: {keyfile}"
+
 _OWN_MOUNTS: Final = 'mount -t tmpfs none /run && mount -t tmpfs none /dev/shm && exec corosync -f -c "$0"'
 
 
@@ -35,9 +38,10 @@ def _is_ready(node: Process) -> bool:
 class Corosync(System):
     """corosync with one of its transports."""
 
-    def __init__(self, transport: str, *, fast: bool = False) -> None:
-        self.name = f"corosync-{transport}{'-fast' if fast else ''}"
+    def __init__(self, transport: str, *, fast: bool = False, sealed: bool = False) -> None:
+        self.name = f"corosync-{transport}{'-fast' if fast else ''}{'-sealed' if sealed else ''}"
         self._transport = transport
+        self._sealed = sealed
         self._nodes: dict[int, Process] = {}
         self._timers = FAST_TIMERS if fast else "# timers: the defaults"
 
@@ -66,7 +70,10 @@ class Corosync(System):
         )
         template = Template((PEERS / f"corosync-{self._transport}.conf").read_text())
         config = lab.directory / f"{name}.conf"
-        settings = template.substitute(nodes=nodes, state=state, address=lab.address(host), timers=self._timers)
+        seal = _SEAL.format(keyfile=lab.key) if self._sealed else _NO_SEAL
+        settings = template.substitute(
+            nodes=nodes, state=state, address=lab.address(host), timers=self._timers, seal=seal
+        )
         config.write_text(settings)
         return lab.start(host, name, ["sh", "-c", _OWN_MOUNTS, str(config)])
 
@@ -79,4 +86,5 @@ class Corosync(System):
     def version(self) -> str:
         """What the package says."""
         said = subprocess.run(["corosync", "-v"], capture_output=True, text=True, check=False).stdout
-        return f"corosync {said.split(chr(39))[1]}, {self._transport}"
+        seal = ", aes256 and sha256" if self._sealed else ""
+        return f"corosync {said.split(chr(39))[1]}, {self._transport}{seal}"

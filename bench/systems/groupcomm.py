@@ -18,14 +18,17 @@ _TWISTD = "from twisted.scripts.twistd import run; run()"
 class _Groupcomm(System):
     levels: ClassVar[tuple[str, ...]] = ("agreed", "safe")
 
-    def __init__(self, api: str) -> None:
+    def __init__(self, api: str, *, sealed: bool = True) -> None:
         self.api = api
+        self.sealed = sealed
+        if not sealed:
+            self.name = f"{self.name}-insecure"
 
     def version(self) -> str:
         """Its version and how it is sent with."""
-        return (
-            f"groupcomm {__version__}, {'send_many' if self.api == 'many' else 'send'}, Python {sys.version.split()[0]}"
-        )
+        seal = "sealed" if self.sealed else "without a key"
+        api = "send_many" if self.api == "many" else "send"
+        return f"groupcomm {__version__}, {seal}, {api}, Python {sys.version.split()[0]}"
 
 
 def _cluster(lab: Lab) -> str:
@@ -47,6 +50,7 @@ class Embedded(_Groupcomm):
             self.api,
             _cluster(lab),
             lab.address(host),
+            str(lab.key) if self.sealed else "",
         ]
         return lab.start(host, f"embedded-{host}", command)
 
@@ -75,6 +79,7 @@ class Daemons(_Groupcomm):
             "control": f"unix:{lab.directory}/control-{host}:mode=600",
         }
         settings = [f"--{name}={value}" for name, value in options.items()]
+        settings += [f"--key={lab.key}"] if self.sealed else ["--insecure"]
         return lab.start(host, f"daemon-{host}", [*twistd, "groupcomm", *settings])
 
     def start_worker(self, lab: Lab, host: int) -> Process:

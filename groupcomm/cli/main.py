@@ -126,6 +126,37 @@ def status_command(control: Control, as_json: bool, settings: bool) -> int:
     return run(lambda reactor: status(reactor, control, as_json=as_json, settings=settings))
 
 
+@command.group("key", short_help="Make the key of a cluster, or rotate it.")
+def key_group() -> None:
+    """The key of a cluster: who has it is a node of the cluster, nobody else reads, forges or joins."""
+
+
+@key_group.command("new", short_help="Make a new key.")
+@click.argument("file", required=False)
+@click.option("--cluster", default="default", show_default=True, metavar="NAME", help="Whose key it is.")
+def key_new_command(file: str | None, cluster: str) -> int:
+    """Make a new key in FILE, which must not exist yet, for its owner alone.
+
+    Without FILE it goes where daemons of this user look for it: /etc/groupcomm/CLUSTER.key for root,
+    $XDG_CONFIG_HOME/groupcomm/CLUSTER.key for others. Copy it to every host of the cluster.
+    """
+    from groupcomm.cli.key import new_key
+
+    return new_key(file, cluster)
+
+
+@key_group.command("rotate", short_help="Have a running cluster pass to its next key epoch.")
+@click.pass_obj
+def key_rotate_command(control: Control) -> int:
+    """Have the cluster seal its packets under a new secret; no message is lost, late or twice for it.
+
+    The file with the key stays as it is.
+    """
+    from groupcomm.cli.key import rotate
+
+    return run(lambda reactor: rotate(reactor, control))
+
+
 @command.command("simulate", short_help="Make a random run of a simulated cluster again.")
 @click.option("--seed", required=True, help="Of the run, as a campaign or a test names it.")
 @click.option("--nodes", type=click.IntRange(min=2), metavar="N", help="So many nodes instead of the seed's.")

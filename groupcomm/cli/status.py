@@ -85,6 +85,7 @@ def node_table(facts: Facts) -> Table:
         ("view", facts["view"] or "none yet"),
         ("nodes", ", ".join(name for name, _ in facts["members"]) or "-"),
         ("sequencer", facts["sequencer"] or "-"),
+        ("seal", f"key epoch {facts['key_epoch']}" if facts["sealed"] else "INSECURE: no key, anybody is a node"),
         ("window", f"{size(facts['outstanding_bytes'])} of {size(facts['window_bytes'])} in use"),
         ("queues", f"{size(facts['queued_bytes'])} to send, {size(facts['client_queue_bytes'])} to clients"),
         ("clients", str(facts["clients"])),

@@ -241,6 +241,10 @@ class Connection:
         """What the daemon says of itself, its view and its peers, as ``doc/howto/perspective-broker.md`` lists it."""
         return self._link.call("status").addCallback(_checked_status)
 
+    def rotate_key(self) -> Deferred[int]:
+        """Have the daemon's view pass to its next key epoch; fires with its number."""
+        return self._link.call("rotate_key").addCallback(_checked_number)
+
     def groups(self) -> Deferred[list[dict[str, object]]]:
         """All groups of the daemon's view, by name: ``name``, ``view`` and ``members`` (as ``client@node``) of each."""
         return Deferred.fromCoroutine(self._groups())
@@ -324,6 +328,12 @@ class Connection:
     def _check_open(self) -> None:
         if self._closed:
             raise NotConnected(f"the connection to the daemon is closed: {self._reason.label}")
+
+
+def _checked_number(answer: object) -> int:
+    if not isinstance(answer, int):
+        raise NotConnected("the daemon's answer has no known form")
+    return answer
 
 
 def _checked_status(answer: object) -> dict[str, object]:

@@ -355,6 +355,11 @@ class ClientAvatar(DeclaredMethods):
         self._open_session()
         return self._realm.status()
 
+    def rotate_key(self) -> Deferred[int]:
+        """Have the view pass to its next key epoch; fires with its number."""
+        self._open_session()
+        return self._realm.rotate_key()
+
     def groups(self, after: str, count: int) -> object:
         """A page of the groups."""
         self._open_session()
@@ -422,6 +427,7 @@ class ClientAvatar(DeclaredMethods):
         "commit_private": Method(commit_private, (_NUMBER, _RECIPIENT, _LEVEL, _STABLE)),
         "open_channel": Method(open_channel),
         "status": Method(status),
+        "rotate_key": Method(rotate_key),
         "groups": Method(
             groups,
             (

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.cred.portal import IRealm
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.spread import pb
@@ -41,6 +42,9 @@ class ServedNode(Protocol):
 
     def status(self) -> NodeStatus:
         """What the node says of itself."""
+
+    def rotate_key(self) -> Deferred[int]:
+        """Have the view pass to its next key epoch."""
 
 
 @implementer(IRealm)
@@ -117,6 +121,10 @@ class Realm:
             queued=avatar.queued_bytes,
         )
 
+    def rotate_key(self) -> Deferred[int]:
+        """Have the node's view pass to its next key epoch."""
+        return self._node.rotate_key()
+
     def status(self) -> dict[str, object]:
         """The node, its view, its peers and its clients, in plain values; groups only by their number."""
         status = self._node.status()
@@ -154,6 +162,8 @@ class Realm:
                 for one in status.kept_out
             ],
             "evicted_by": [node.name for node in status.evicted_by],
+            "sealed": status.sealed,
+            "key_epoch": status.key_epoch,
             "window_bytes": status.window_bytes,
             "outstanding_bytes": status.outstanding_bytes,
             "queued_bytes": status.queued_bytes,

@@ -57,6 +57,8 @@ class Setting:
 SETTINGS: Final = (
     Setting("cluster", "name of the cluster (default: default)", "NAME"),
     Setting("node", "name of this node, unique in the cluster (default: this host's name)", "NAME"),
+    Setting("key", "file with the cluster's key (default: /etc/groupcomm/CLUSTER.key, then the user's)", "FILE"),
+    Setting("insecure", "run without a key, on a network where everybody may do everything: yes or no", "YES_OR_NO"),
     Setting("interface", "network interface to use (default: the one of the default route)", "NAME_OR_ADDRESS"),
     Setting(
         "control",
@@ -115,6 +117,8 @@ class Settings:
 
     cluster: str
     node: str
+    key: Path | None
+    insecure: bool
     interface: str | None
     control: tuple[ControlEndpoint, ...]
     peers: tuple[str, ...]
@@ -241,6 +245,8 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
     settings = Settings(
         cluster=cluster,
         node=node,
+        key=take("key", "", lambda text: Path(text).absolute() if text else None),
+        insecure=take("insecure", "no", _one_of(("yes", "no"))) == "yes",
         interface=take("interface", "", str) or None,
         control=take_many("control", control_default, parse_control),
         peers=take_many("peer", (), _parse_peer),
@@ -255,6 +261,8 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         slow_receiver_seconds=take("slow-receiver-seconds", "5", _parse_slow_seconds),
         origins=(),
     )
+    if settings.key is not None and settings.insecure:
+        raise UsageError("--key and --insecure contradict each other: give one of them")
     if settings.peers and "static" not in settings.discovery:
         raise UsageError("--peer has no effect without static in --discovery")
     if discovery_given and settings.discovery == ("static",) and not settings.peers:

@@ -44,13 +44,21 @@ class Options(usage.Options):
     )
     optParameters: list[list[Any]] = [
         ["config", None, None, "file with settings (TOML)"],
-        *([setting.name, None, None, setting.help] for setting in SETTINGS if not setting.many),
+        *(
+            [setting.name, None, None, setting.help]
+            for setting in SETTINGS
+            if not setting.many and setting.name != "insecure"
+        ),
     ]
     settings: Settings
 
     def __init__(self) -> None:
         super().__init__()
         self._repeated: dict[str, list[str]] = {}
+
+    def opt_insecure(self) -> None:
+        """Run without a key: whoever reaches the network is a node. In the file and the environment: yes."""
+        self._repeated["insecure"] = ["yes"]
 
     def opt_control(self, endpoint: str) -> None:
         """Where clients connect: unix:PATH or tcp:PORT:interface=127.0.0.1; may be repeated.
@@ -113,6 +121,8 @@ def node_config(settings: Settings) -> NodeConfig:
         discovery=settings.discovery,
         peers=settings.peers,
         data_dir=settings.data_dir,
+        key=settings.key,
+        insecure=settings.insecure,
         trace=settings.trace,
         trace_limit_bytes=settings.trace_limit_bytes,
     )

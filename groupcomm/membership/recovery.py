@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
+from groupcomm.wire.keys import merged_epoch
 from groupcomm.wire.messages import Answer, Departed, Holding, Plan, Segment, StreamPlan, ViewPlan
 from groupcomm.wire.packets import Range
 
@@ -58,6 +59,7 @@ def make_plan(
         tuple(plans),
         silent,
         min(answers[node].version for node in participants),
+        merged_epoch([answers[node].key for node in participants]),
     )
 
 

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from groupcomm.config import EngineConfig
 from groupcomm.discovery.sources import DEFAULT_SOURCES, check_sources
+from groupcomm.errors import UsageError
 from groupcomm.identity import checked_node_name
 from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT, check_ports
@@ -38,6 +39,9 @@ class NodeConfig:
         data_dir: where what must outlive a restart is kept; None: nothing is.
         trace: the file to record a trace in; None: nothing is recorded.
         trace_limit_bytes: how large that file may grow.
+        key: the file with the cluster's key; None: it is looked for where ``keyfile.key_paths`` says, unless
+            ``engine.key`` has it.
+        insecure: whether to run without a key: whoever reaches the network is a node then.
     """
 
     engine: EngineConfig = field(factory=EngineConfig)
@@ -51,8 +55,12 @@ class NodeConfig:
     data_dir: Path | None = None
     trace: Path | None = None
     trace_limit_bytes: int = DEFAULT_TRACE_BYTES
+    key: Path | None = None
+    insecure: bool = False
 
     def __attrs_post_init__(self) -> None:
+        if self.insecure and (self.key is not None or self.engine.key is not None):
+            raise UsageError("a key and insecure contradict each other: give one of them")
         checked_node_name(self.node)
         check_ports(self.multicast_group, self.multicast_port, self.port)
         check_sources(self.discovery, self.peers, self.multicast_port)

@@ -7,6 +7,7 @@ measured by how late that call, or whatever comes before it, is.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from groupcomm.config import EngineConfig
 from groupcomm.discovery.hints import Announcement
 from groupcomm.discovery.sources import IDiscoveryReactor, make_sources
 from groupcomm.engine import Engine
-from groupcomm.errors import NotConnected
+from groupcomm.errors import EnvironmentFault, NotConnected, UsageError
 from groupcomm.events import Reason
 from groupcomm.identity import MemberId, NodeId
 from groupcomm.interfaces import IDiscovery
@@ -32,14 +33,17 @@ from groupcomm.net.reactor import INodeReactor, IWatchReactor
 from groupcomm.net.sockets import DatagramSink, NodeSockets, NodeTransport, SocketConfig
 from groupcomm.net.watch import BannerFactory, NeighbourWatch
 from groupcomm.node.config import NodeConfig
+from groupcomm.node.keyfile import find_key, no_key_text, read_key
 from groupcomm.node.recorder import TraceRecorder
 from groupcomm.outputs import (
     Address,
     Datagram,
+    KeyRotated,
     NodeEvicted,
     NodeSignal,
     NodeViewInstalled,
     Output,
+    PacketsRefused,
     ProbeWanted,
     ReceiverSlow,
     Stopped,
@@ -57,10 +61,13 @@ TIMER_SLACK_SECONDS: Final = 0.0005
 LINGER_SECONDS: Final = 0.1
 """After a leave the sockets stay open so long: others may still be installing the view without this node."""
 
+JUMP_SECONDS: Final = 1.0
+"""Wall clock and monotonic clock part by so much at once only if this machine was stopped, copied or set."""
+
 STOP_SLACK_SECONDS: Final = 1.0
 """How much longer than the engine's own limit a leave is waited for."""
 
-NodeNews: TypeAlias = NodeViewInstalled | NodeSignal | ReceiverSlow | NodeEvicted | Stopped
+NodeNews: TypeAlias = NodeViewInstalled | NodeSignal | ReceiverSlow | NodeEvicted | KeyRotated | Stopped
 """What observers of a node are told."""
 
 
@@ -119,6 +126,15 @@ class NodeEngine(SessionEngine, Protocol):
     def status(self, now: float) -> NodeStatus:
         """What it says of itself."""
 
+    def clock_jumped(self, now: float) -> None:
+        """The wall clock has leapt."""
+
+    def rotate_key(self, now: float) -> None:
+        """Bring the view to the next key epoch."""
+
+    def seal(self, datagrams: list[Datagram]) -> list[Datagram]:
+        """What leaves, as it leaves."""
+
 
 @frozen
 class NodeSeams:
@@ -141,6 +157,23 @@ class NodeSeams:
     find_interface: Callable[[str | None], NetworkInterface] = choose_interface
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
+
+
+def with_key(config: NodeConfig) -> EngineConfig:
+    """The engine's settings, with the key.
+
+    Raises:
+        EnvironmentFault: there is none, and none is not what was asked for; or it is unfit.
+    """
+    engine = config.engine
+    if config.insecure or engine.key is not None:
+        return engine
+    if config.key is not None:
+        return evolve(engine, key=read_key(config.key).secret)
+    found = find_key(engine.cluster, os.environ)
+    if found is None:
+        raise EnvironmentFault(no_key_text(engine.cluster, os.environ))
+    return evolve(engine, key=found[1].secret)
 
 
 class NodeDriver:
@@ -172,9 +205,12 @@ class NodeDriver:
         self._watch = NeighbourWatch(cast(IWatchReactor, reactor), self._refused)
         self._banner = BannerFactory(self.id)
         self._counters = {"hints": 0}
-        self._engine = seams.make_engine(
-            config.engine, self.id, random.Random(random.SystemRandom().getrandbits(64)), self._last_now
-        )
+        engine_config = with_key(config)
+        self._sealed = engine_config.key is not None
+        self._engine = seams.make_engine(engine_config, self.id, random.SystemRandom(), self._last_now)
+        self._process = os.getpid()
+        self._clocks_apart = seams.wall_clock() - self._last_now
+        self._rotations: list[Deferred[int]] = []
         sockets = SocketConfig(interface, config.multicast_group, config.multicast_port, config.port)
         self._recorder = self._open_trace()
         try:
@@ -202,6 +238,13 @@ class NodeDriver:
             group=self._config.multicast_group,
             group_port=self._config.multicast_port,
         )
+        if not self._sealed:
+            self._log.warn(
+                "INSECURE: node {node} has no key: whoever reaches {group}:{group_port} can read, forge and join",
+                node=self.id.name,
+                group=self._config.multicast_group,
+                group_port=self._config.multicast_port,
+            )
         now = self.now()
         self._engine.start(now)
         self._answer(now)
@@ -276,6 +319,24 @@ class NodeDriver:
         """What sessions have collected leaves now; what it causes here follows at the end of the turn."""
         if self._unflushed and not self._delivering and self._burst_now is None and self.stopped is None:
             self._send(self._hand_over())
+
+    def rotate_key(self) -> Deferred[int]:
+        """Bring the view to the next key epoch; fires with its number when this node seals under it.
+
+        Raises:
+            UsageError: through the Deferred: this cluster has no key.
+        """
+        result: Deferred[int] = Deferred()
+        try:
+            now = self.now()
+            self._engine.rotate_key(now)
+        except UsageError as error:
+            result.errback(error)
+            return result
+        self._rotations.append(result)
+        if not self._delivering and self._burst_now is None:
+            self._answer(now)
+        return result
 
     def forget(self, session: LocalSession) -> None:
         """A session is over."""
@@ -355,7 +416,15 @@ class NodeDriver:
         datagrams = self._engine.datagrams_to_send(now)
         self._take_outputs()
         if datagrams:
-            self.transport.send(datagrams)
+            self._look_for_copies(now)
+            self.transport.send(self._engine.seal(datagrams))
+
+    def _look_for_copies(self, now: float) -> None:
+        """A forked process, and a machine that was copied, must not seal under the keys of what it was."""
+        apart = self._seams.wall_clock() - self._seams.clock()
+        if abs(apart - self._clocks_apart) > JUMP_SECONDS or os.getpid() != self._process:
+            self._clocks_apart, self._process = apart, os.getpid()
+            self._engine.clock_jumped(now)
 
     def _take_outputs(self) -> None:
         """Keep what the engine says for the next delivery; a trace has it, and all before, when this returns."""
@@ -417,6 +486,10 @@ class NodeDriver:
         elif isinstance(output, ReceiverSlow | NodeEvicted):
             self._log_slow(output)
             self._tell(output)
+        elif isinstance(output, PacketsRefused):
+            self._log_refused(output)
+        elif isinstance(output, KeyRotated):
+            self._key_rotated(output)
         elif isinstance(output, NodeSignal):
             self._tell(output)
         elif isinstance(output, Stopped):
@@ -447,6 +520,23 @@ class NodeDriver:
                 policy=self._config.engine.slow_receiver.value,
             )
 
+    def _log_refused(self, news: PacketsRefused) -> None:
+        """Whose packets do not open; the engine says it once a minute."""
+        host, port = news.source
+        if news.why == "unsealed":
+            text = "packets without a seal come from {host}:{port} ({count}): a node there runs without a key"
+        else:
+            text = "packets from {host}:{port} do not open ({count}): a node there has another key for this cluster"
+        self._log.warn(text, host=host, port=port, count=news.count)
+
+    def _key_rotated(self, news: KeyRotated) -> None:
+        """This node, and the others at the same point of the order, seal under a new epoch."""
+        self._log.info("key epoch {number} begins", number=news.number)
+        waiting, self._rotations = self._rotations, []
+        for deferred in waiting:
+            deferred.callback(news.number)
+        self._tell(news)
+
     def _engine_stopped(self, output: Stopped) -> None:
         """The engine has ended: so do the sessions."""
         self._sessions.deliver()
@@ -460,6 +550,9 @@ class NodeDriver:
         self._sessions.end_all(Reason.NODE_LEAVE if output.clean else Reason.NODE_FAILURE)
         self._watch.watch(())
         self._tell(output)
+        rotations, self._rotations = self._rotations, []
+        for rotation in rotations:
+            rotation.errback(NotConnected("the node has stopped"))
         waiting, self._when_stopped = self._when_stopped, []
         for deferred in waiting:
             deferred.callback(None)

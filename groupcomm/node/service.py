@@ -123,6 +123,14 @@ class Node(Service):
         """What the node says of itself, the counters of its sockets and watch included."""
         return self._running().status()
 
+    def rotate_key(self) -> Deferred[int]:
+        """Bring the cluster to its next key epoch; fires with its number when this node seals under it.
+
+        Raises:
+            UsageError: through the Deferred: this cluster has no key.
+        """
+        return self._running().rotate_key()
+
     # IConnection, by a session named like the node.
 
     @property

@@ -28,6 +28,8 @@ class FrameType(enum.IntEnum):
     """A node's own sessions and their groups, first in a view whose members come from different views."""
     GONE = 4
     """A private frame found no such member."""
+    KEY = 5
+    """A step of a key rotation."""
 
 
 _LEVEL = 0x07

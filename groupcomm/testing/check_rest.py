@@ -67,6 +67,7 @@ class EndOfRun:
         repairs_sent: packets that were sent again: each was compared with the original (X5).
         stability_checks: how often what nodes take for stable was compared with what the others have (X4).
         cap_checks: how often what a node holds was compared with its caps (X1).
+        nonce_checks: how many packets were sealed, each under a counter that was compared with all before (X3).
         violations: what was seen on the way.
     """
 
@@ -77,6 +78,7 @@ class EndOfRun:
     repairs_sent: int = 0
     stability_checks: int = 0
     cap_checks: int = 0
+    nonce_checks: int = 0
     violations: tuple[Violation, ...] = ()
 
 
@@ -88,6 +90,7 @@ def check_rest(history: History, end: EndOfRun) -> None:
         _check_idle(history, node, most_idle_datagrams(len(end.nodes), end.heartbeat_seconds))
         _check_unblocked(history, node)
     report.premise("X1", end.cap_checks)
+    report.premise("X3", end.nonce_checks)
     report.premise("X4", end.stability_checks)
     report.premise("X5", end.repairs_sent)
     report.premise("X6", bool(end.nacks_sent))

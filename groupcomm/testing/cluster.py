@@ -29,6 +29,7 @@ from groupcomm.testing.network import Conditions, Network
 from groupcomm.testing.node import SOCKET_BUFFER_BYTES, TURN_SECONDS, SimulatedNode
 from groupcomm.testing.scheduler import Scheduler
 from groupcomm.testing.watchers import Watchers
+from groupcomm.wire.seal import SEAL_BYTES
 
 RESET_SECONDS = 0.001
 """From the death of a process to the reset of the connections to it."""
@@ -81,7 +82,8 @@ class Cluster:
         self.seed = str(seed)
         self.config = config or EngineConfig()
         self.scheduler = Scheduler()
-        self.network = Network(self.scheduler, self.seed, conditions or Conditions(), self.config.mtu_bytes)
+        mtu_bytes = self.config.mtu_bytes + (SEAL_BYTES if self.config.key is not None else 0)
+        self.network = Network(self.scheduler, self.seed, conditions or Conditions(), mtu_bytes)
         self.trace = traces.Trace()
         self.nodes: dict[str, SimulatedNode] = {}
         self.check_invariants = check_invariants

@@ -90,6 +90,25 @@ def draw_ambushes(seed: str, parameters: Parameters, names: Sequence[str]) -> li
     return steps + [Step(at + 1.5, "populate", (name,)) for name in names]
 
 
+def draw_rotations(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
+    """Rotations of the key, by one node or two at about one time, and one at a named step of a view change."""
+    stream = random.Random(f"{seed}/rotations")
+    steps = []
+    for _ in range(stream.choice((0, 1, 1, 2, 4)) if parameters.sealed else 0):
+        at = TROUBLE_SECONDS + stream.random() * parameters.seconds
+        for name in stream.sample(names, stream.choice((1, 1, 2))):
+            steps.append(Step(at + stream.choice((0.0, 0.002)), "rotate", (name,)))
+    if parameters.sealed and not parameters.ambushes:
+        kind, when = stream.choice(AMBUSH_KINDS[:9]), stream.choice(("before", "after", "partly"))
+        at = TROUBLE_SECONDS + stream.random() * parameters.seconds
+        steps.append(Step(at, "ambush", ((kind, stream.choice((1, 2)), when, "sender", "rotate_key", None),)))
+        if stream.random() < 0.5:
+            steps += _halves(stream, names, at, at + 0.8 + 0.7 * stream.random())
+        else:
+            steps += [Step(at, "restart", (stream.choice(names),))]
+    return steps
+
+
 def draw_merges(seed: str, parameters: Parameters, names: Sequence[str]) -> list[Step]:
     """Two to five components, of which first two and, while these merge, all are healed."""
     stream = random.Random(f"{seed}/merges")

@@ -22,10 +22,12 @@ from groupcomm.outputs import (
     GroupLeft,
     GroupSignalDelivered,
     GroupViewDelivered,
+    KeyRotated,
     NodeEvicted,
     NodeSignal,
     NodeViewInstalled,
     Output,
+    PacketsRefused,
     PrivateUndeliverable,
     ProbeWanted,
     ReceiverSlow,
@@ -241,6 +243,7 @@ class SimulatedNode:
         clients: live sessions by number.
         sendings: frames handed over, by session and ticket.
         slow_news: what it said of slow receivers, in order.
+        key_news: what it said of keys, in order.
         turn_seconds: what one turn takes at least; a large one makes a slow receiver.
         buffer_bytes: what the socket holds while the process is busy.
     """
@@ -263,6 +266,7 @@ class SimulatedNode:
     watched: tuple[tuple[NodeId, Address], ...] = ()
     views: list[NodeViewInstalled] = field(factory=list)
     slow_news: list[ReceiverSlow | NodeEvicted] = field(factory=list)
+    key_news: list[KeyRotated | PacketsRefused] = field(factory=list)
     buffer_drops: int = 0
     turn_seconds: float = TURN_SECONDS
     buffer_bytes: int = SOCKET_BUFFER_BYTES
@@ -345,6 +349,13 @@ class SimulatedNode:
             self._set_timer()
         if self.running and seconds > 0.0:
             self._input(lambda engine, now: engine.stalled(seconds, now))
+        if self.running:
+            self._input(lambda engine, now: engine.clock_jumped(now))
+
+    def rotate_key(self) -> None:
+        """Ask it to bring the view to the next key epoch."""
+        self.record(traces.Fault(self.cluster.now, f"{self.name} rotates the key"))
+        self.command(lambda engine, now: engine.rotate_key(now))
 
     def command(self, function: Callable[[EngineInterface, float], T]) -> T:
         """Give the engine one command; the burst that it is part of ends when this instant does."""
@@ -449,7 +460,11 @@ class SimulatedNode:
     def _after_input(self) -> None:
         if self.cluster.check_invariants:
             self.engine.check_invariants()
-        for datagram in self.engine.datagrams_to_send(self.local_now()):
+        datagrams = self.engine.datagrams_to_send(self.local_now())
+        if self.cluster.watchers is not None:
+            for datagram in datagrams:
+                self.cluster.watchers.datagram_sent(datagram, self.address)
+        for datagram in self.engine.seal(datagrams):
             self.cluster.network.send(datagram, self.address)
         self._outputs.extend(self.engine.take_outputs())
         self._dispatch()
@@ -525,6 +540,8 @@ class SimulatedNode:
                 self.record(traces.NodeViewSeen(at, self.identity, output))
             case ReceiverSlow() | NodeEvicted():
                 self.slow_news.append(output)
+            case KeyRotated() | PacketsRefused():
+                self.key_news.append(output)
             case NodeSignal():
                 self.record(traces.NodeSignalSeen(at, self.identity))
             case WatchChanged():

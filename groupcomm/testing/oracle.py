@@ -24,7 +24,7 @@ EXPECTED_PREMISES = (
     "A1", "A2", "D1", "D2", "D3", "D4", "D5", "D5 group", "D6a", "D6b", "D6b apart", "D8", "G1", "G2", "G3", "G4",
     "G5", "L1", "L2", "L3", "L4", "L6", "L7", "L8", "M1", "M2", "M3", "M4", "M6", "M6 dead", "M6 left", "O1",
     "O1 node", "O2", "O3", "O4", "O5", "O6", "O6 after signal", "O7", "O7 after signal", "O8", "S1", "S1 held",
-    "S2", "S3", "S4", "SIGNAL", "UNRELIABLE", "VIEW", "X1", "X4", "X5", "X6",
+    "S2", "S3", "S4", "SIGNAL", "UNRELIABLE", "VIEW", "X1", "X3", "X4", "X5", "X6",
 )  # fmt: skip
 """A campaign in which one of these never had anything to check has proved nothing about it."""
 

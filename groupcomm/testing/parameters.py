@@ -51,6 +51,7 @@ class Parameters:
         ambushes: how many nodes end, stop or vanish at a named step of a view change.
         core: how many nodes are healed in the end; the others stay cut off from them. 0: all that live.
         evicts: whether nodes evict slow receivers, after a time that fits the run, and some node gets a narrow link.
+        sealed: whether the nodes have a key; such runs rotate it too.
     """
 
     nodes: int
@@ -77,6 +78,7 @@ class Parameters:
     ambushes: int
     core: int
     evicts: bool
+    sealed: bool
 
 
 def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
@@ -127,4 +129,5 @@ def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
         ambushes=stream.choice((0, 0, 0, 1, 1, 2, 3)),
         core=stream.choice((0, 0, 0, 1, 2, 3)),
         evicts=stream.random() < 0.08,
+        sealed=stream.random() < 0.3,
     )

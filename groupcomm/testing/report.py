@@ -13,7 +13,7 @@ AT_THE_END = 1 << 60
 
 PRECEDENCE = (
     # Engine invariants, seen before the event that shows what comes of them.
-    "X1", "X4", "X5", "X6", "X9",
+    "X1", "X3", "X4", "X5", "X6", "X9",
     # One event by itself.
     "A1", "A2", "D1", "G1", "M3", "D2", "G4", "G2", "D3",
     # Views.

@@ -28,6 +28,7 @@ from groupcomm.testing.parameters import GROUPS, LEVELS, NAMES
 from groupcomm.testing.script import Scenario
 from groupcomm.testing.trace import Trace
 from groupcomm.testing.watchers import Watchers
+from groupcomm.wire.keys import KEY_BYTES
 
 CONVERGE_SECONDS = 20.0
 """From the healing of the network to one view of the core."""
@@ -104,6 +105,7 @@ class Run:
             first_packet_number=parameters.first_packet_number,
             suppression_nodes=parameters.suppression_nodes,
             budget_bytes=parameters.budget_bytes,
+            key=random.Random(f"{scenario.seed}/key").randbytes(KEY_BYTES) if parameters.sealed else None,
         )
         if parameters.evicts:
             config = evolve(
@@ -372,7 +374,7 @@ class Run:
         self.cluster.network.unmute(node.address)
         if not node.running:
             return
-        self._struck(f"ambush {kind}")
+        self._struck("rotate" if how == "rotate_key" else f"ambush {kind}")
         getattr(node, how)()
         if how == "pause":
             self._return(0.8 if back is None else back, node.resume)
@@ -388,6 +390,11 @@ class Run:
             function()
 
         self.cluster.scheduler.call_later(seconds, come)
+
+    def _rotate(self, name: str) -> None:
+        if (node := self._node(name)) is not None:
+            self._struck("rotate")
+            node.rotate_key()
 
     # The steps: faults of the network
 

@@ -2,10 +2,11 @@
 
 The network and the nodes of a cluster tell a ``Watchers`` of every datagram and every turn; it keeps what the oracle
 needs besides the trace. Decides the engine invariants that can be seen from outside while the run goes on: X1 (what is
-queued and held stays below its caps; the engine's ``check_invariants`` sees more of it, after every step), X4 (nobody
-believes more to be stable than the others have), X5 (a repair is the original, byte for byte) and X9 (nothing follows
-the end). The others: X2 is the network's, X8 the node's; X6 is judged at the end; X10 is that no exception is caught on
-the way from the engine to whoever runs the cluster. Packets have no nonces yet (X3), and nobody configures a rate (X7).
+queued and held stays below its caps; the engine's ``check_invariants`` sees more of it, after every step), X3 (no
+counter is used twice by one run of a node), X4 (nobody believes more to be stable than the others have), X5 (a repair
+is the original, byte for byte, before it is sealed) and X9 (nothing follows the end). The others: X2 is the network's,
+X8 the node's; X6 is judged at the end; X10 is that no exception is caught on the way from the engine to whoever runs
+the cluster. Nobody configures a rate (X7).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from attrs import define, field
 
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_FRAME_BYTES, MAX_STREAM_PACKETS
-from groupcomm.outputs import Address
+from groupcomm.outputs import Address, Datagram
 from groupcomm.status import NodeStatus
 from groupcomm.testing import trace as traces
 from groupcomm.testing.check_rest import EndOfRun, NodeAtEnd, most_idle_datagrams
 from groupcomm.testing.report import Violation
 from groupcomm.wire.packets import LAST_NUMBERED, Kind, widen
+from groupcomm.wire.seal import COUNTER, MARK, is_sealed
 
 if TYPE_CHECKING:
     from groupcomm.testing.cluster import Cluster
@@ -64,6 +66,7 @@ class Watchers:
         repairs_sent: how many were packets that had been sent before.
         stability_checks: how often X4 was looked at.
         cap_checks: how often X1 was looked at.
+        nonce_checks: how often X3 was looked at.
     """
 
     cluster: Cluster
@@ -73,6 +76,8 @@ class Watchers:
     repairs_sent: int = 0
     stability_checks: int = 0
     cap_checks: int = 0
+    nonce_checks: int = 0
+    _nonces: set[bytes] = field(factory=set)
     _packets: dict[bytes, bytes] = field(factory=dict)
     _fresh: dict[Address, int] = field(factory=dict)
     _left: dict[str, tuple[NodeId, ViewId | None, int]] = field(factory=dict)
@@ -84,12 +89,28 @@ class Watchers:
         """Watch a cluster from now on."""
         watchers = cls(cluster)
         cluster.watchers = watchers
-        cluster.network.watcher = watchers.datagram_sent
+        cluster.network.watcher = watchers.packet_on_wire
         return watchers
 
-    def datagram_sent(self, data: bytes, source: Address) -> None:
-        """A node hands a datagram to the network."""
+    def packet_on_wire(self, data: bytes, source: Address) -> None:
+        """A datagram reaches the network, as it is there."""
         self.sent[source] = self.sent.get(source, 0) + 1
+        if not is_sealed(data):
+            if self.nonce_checks:
+                self._violate("X3", f"a packet of {source[0]} left unsealed")
+            return
+        nonce = data[MARK.start : COUNTER.stop]
+        if nonce in self._nonces:
+            self._violate("X3", f"the counter {int.from_bytes(data[COUNTER])} of {source[0]} is used twice")
+        self._nonces.add(nonce)
+        self.nonce_checks += 1
+
+    def datagram_sent(self, datagram: Datagram, source: Address) -> None:
+        """A node has a datagram to send, not sealed yet."""
+        for data in datagram.pieces:
+            self._packet_sent(data, source)
+
+    def _packet_sent(self, data: bytes, source: Address) -> None:
         kind = data[1]
         if kind > LAST_NUMBERED:
             if kind == Kind.NACK:
@@ -220,6 +241,7 @@ class Watchers:
             self.repairs_sent,
             self.stability_checks,
             self.cap_checks,
+            self.nonce_checks,
             tuple(self.violations),
         )
 

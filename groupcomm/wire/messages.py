@@ -25,6 +25,7 @@ from groupcomm.limits import (
     MAX_RANGES,
 )
 from groupcomm.wire.codec import Reader, Writer, list_digest
+from groupcomm.wire.keys import KeyEpoch
 from groupcomm.wire.packets import HEADER_BYTES, NO_SENDER, VERSION, Header, Kind, Range, encode, read_ranges
 
 _MAX_VIEWS_HEARD = 128
@@ -335,6 +336,7 @@ class Answer:
         epoch: the highest it has seen.
         holdings: of each stream, by index.
         version: the highest of the wire format that the sender speaks, 1 to 64.
+        key: the epoch it seals under; None for the first.
     """
 
     node: NodeId
@@ -348,6 +350,7 @@ class Answer:
     holdings: tuple[Holding, ...]
     silent: bool = False
     version: int = VERSION
+    key: KeyEpoch | None = None
 
     kind = Kind.ANSWER
 
@@ -356,7 +359,10 @@ class Answer:
         writer = Writer().node(self.node).view(self.proposal).view(self.view).number(len(self.members))
         for member in self.members:
             writer.node(member)
-        writer.u8(self.leaving | self.synced << 1 | (self.version - 1) << 2).u8(self.silent)
+        writer.u8(self.leaving | self.synced << 1 | (self.version - 1) << 2)
+        writer.u8(self.silent | (self.key is not None) << 1)
+        if self.key is not None:
+            self.key.write(writer)
         writer.number(self.sequencer).number(self.epoch)
         for holding in self.holdings:
             writer.number(holding.contiguous).number(holding.contiguous - holding.stable)
@@ -368,7 +374,8 @@ class Answer:
         """The value of a body."""
         node, proposal, view = reader.node(), reader.some_view(), reader.view()
         members = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
-        flags, silent = reader.u8(), reader.u8()
+        flags, more = reader.u8(), reader.u8()
+        key = KeyEpoch.read(reader) if more & 2 else None
         sequencer, epoch = reader.number(MAX_NODES), reader.number()
         holdings = []
         for _ in members:
@@ -376,10 +383,9 @@ class Answer:
             stable = contiguous - reader.number(contiguous)
             holdings.append(Holding(contiguous, stable, read_ranges(reader, contiguous, MAX_RANGES)))
         reader.finish()
-        leaving, synced, version = bool(flags & 1), bool(flags & 2), (flags >> 2) + 1
-        return cls(
-            node, proposal, view, members, leaving, synced, sequencer, epoch, tuple(holdings), bool(silent & 1), version
-        )
+        leaving, synced, silent, version = bool(flags & 1), bool(flags & 2), bool(more & 1), (flags >> 2) + 1
+        held = tuple(holdings)
+        return cls(node, proposal, view, members, leaving, synced, sequencer, epoch, held, silent, version, key)
 
 
 def write_ranges(writer: Writer, at: int, ranges: tuple[Range, ...]) -> None:
@@ -449,6 +455,7 @@ class Plan:
         departed: who of the old views is gone, and why.
         views: the old views.
         version: of the wire format in the view: the highest that all participants speak.
+        key: the epoch that packets of the view are sealed under; None for the first.
     """
 
     proposal: ViewId
@@ -461,6 +468,7 @@ class Plan:
     views: tuple[ViewPlan, ...]
     silent: int = 0
     version: int = VERSION
+    key: KeyEpoch | None = None
 
     kind = Kind.PLAN
 
@@ -484,7 +492,10 @@ class Plan:
             writer.node(node)
         count = len(self.participants)
         writer.bits(self.leaving, count).bits(self.silent, count).node(self.sequencer)
-        writer.u8(self.exchange | (self.version - 1) << 2).number(len(self.departed))
+        writer.u8(self.exchange | (self.key is not None) << 1 | (self.version - 1) << 2)
+        if self.key is not None:
+            self.key.write(writer)
+        writer.number(len(self.departed))
         for departed in self.departed:
             writer.node(departed.node).u8(departed.reason)
         writer.number(len(self.views))
@@ -509,11 +520,12 @@ class Plan:
         participants = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
         leaving, silent = reader.bits(len(participants)), reader.bits(len(participants))
         sequencer, flags = reader.node(), reader.u8()
+        key = KeyEpoch.read(reader) if flags & 2 else None
         departed = tuple(Departed(reader.node(), _read_reason(reader)) for _ in range(reader.number(_MAX_DEPARTED)))
         views = tuple(cls._decode_view(reader, len(participants)) for _ in range(reader.number(len(participants))))
         reader.finish()
         exchange, version = bool(flags & 1), (flags >> 2) + 1
-        return cls(proposal, attempt, participants, leaving, sequencer, exchange, departed, views, silent, version)
+        return cls(proposal, attempt, participants, leaving, sequencer, exchange, departed, views, silent, version, key)
 
     @staticmethod
     def _decode_view(reader: Reader, participants: int) -> ViewPlan:

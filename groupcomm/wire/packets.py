@@ -46,6 +46,7 @@ class Kind(enum.IntEnum):
     READY = 23
     INSTALL = 24
     WHO = 25
+    GREETING = 26
 
 
 _VERSION_AND_KIND = {kind: bytes([VERSION, kind]) for kind in Kind}

@@ -48,6 +48,8 @@ FACTS: dict[str, Any] = {
     ],
     "slow": [],
     "kept_out": [],
+    "sealed": True,
+    "key_epoch": 3,
     "evicted_by": [],
     "window_bytes": 65536,
     "outstanding_bytes": 1000,

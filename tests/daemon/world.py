@@ -246,6 +246,9 @@ class MemoryNode:
         if events:
             session.handler.events_received(events)
 
+    def rotate_key(self) -> Deferred[int]:
+        return succeed(1)
+
     def status(self) -> NodeStatus:
         return NodeStatus(
             node=NODE,

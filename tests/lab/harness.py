@@ -333,6 +333,7 @@ class Daemon(Process):
         own = {
             "XDG_RUNTIME_DIR": str(self.runtime),
             "HOME": str(self.runtime),
+            "GROUPCOMM_KEY": str(self.lab.key),
             "GROUPCOMM_TRACE": str(self.trace),
             "GROUPCOMM_TRACE_LIMIT": str(self.lab.trace_bytes),
         }

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Generic, Protocol, Self, TypeVar
 
+from groupcomm.node.keyfile import write_new_key
+
 SCRIPT: Final = Path(__file__).with_name("lab")
 END_SECONDS: Final = 5.0
 
@@ -50,6 +52,7 @@ class Hosts(Generic[_Process]):
 
     Attributes:
         fault: the class of what is raised when the lab script fails.
+        key: the key of the cluster that runs on them.
         purpose: what the hosts are for: its first letter begins their prefix, all of it the name of the directory.
     """
 
@@ -63,6 +66,8 @@ class Hosts(Generic[_Process]):
 
     def __enter__(self) -> Self:
         self.directory = Path(tempfile.mkdtemp(prefix=f"groupcomm-{self.purpose}-{self.prefix}-"))
+        self.key = self.directory / "cluster.key"
+        write_new_key(self.key)
         try:
             self.run("up", str(self.size))
         except BaseException:

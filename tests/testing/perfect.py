@@ -168,6 +168,13 @@ class PerfectEngine:
     def stalled(self, seconds: float, now: float) -> None:
         self.stalls.append(seconds)
 
+    def clock_jumped(self, now: float) -> None: ...
+
+    def rotate_key(self, now: float) -> None: ...
+
+    def seal(self, datagrams: list[Datagram]) -> list[Datagram]:
+        return datagrams
+
     def open_session(self, client: str, now: float) -> int:
         self.session_count += 1
         self.sessions[self.session_count] = MemberId(client, self.node, self.session_count)

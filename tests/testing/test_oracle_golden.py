@@ -10,7 +10,7 @@ from tests.testing.golden import GOLDEN, Golden
 
 __all__ = ["golden_delivery", "golden_end", "golden_good", "golden_order", "golden_views"]
 
-SEEN_BY_WATCHERS = {"X1", "X4", "X5", "X9"}
+SEEN_BY_WATCHERS = {"X1", "X3", "X4", "X5", "X9"}
 """Tried on the wire, in ``test_watchers``: no trace shows them."""
 
 KNOWN_BY_OTHERS = {"G3", "UNRELIABLE"}

@@ -6,6 +6,7 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.events import Level
+from groupcomm.outputs import Datagram
 from groupcomm.status import NodeStatus
 from groupcomm.testing import trace as traces
 from groupcomm.testing.check_rest import EndOfRun
@@ -60,13 +61,15 @@ class WatchersTests(SynchronousTestCase):
     def test_repair_that_differs(self) -> None:
         """X5: a packet of a stream is sent again with other bytes."""
         for body in (b"one", b"one", b"two"):
-            self.watchers.datagram_sent(encode(Kind.DATA, 7, 0, 5, body), ("10.0.0.2", 7400))
+            self.watchers.datagram_sent(Datagram(encode(Kind.DATA, 7, 0, 5, body), None), ("10.0.0.2", 7400))
         self.assertEqual(self.violations(self.watchers.so_far()), ["X5"])
 
     def test_repair_with_other_flags(self) -> None:
         """X5: a repair carries no mark of its own."""
         for flags in (0, 1):
-            self.watchers.datagram_sent(encode(Kind.DATA, 7, 0, 5, b"one", flags=flags), ("10.0.0.2", 7400))
+            self.watchers.datagram_sent(
+                Datagram(encode(Kind.DATA, 7, 0, 5, b"one", flags=flags), None), ("10.0.0.2", 7400)
+            )
         self.assertEqual(self.violations(self.watchers.so_far()), ["X5"])
 
     def test_words_after_the_end(self) -> None:

@@ -20,6 +20,7 @@ from groupcomm.wire import packets
 from groupcomm.wire.codec import Reader, varint
 from groupcomm.wire.messages import cut, decode_message
 from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, STAMP_POSITION, STAMPED, Kind, encode
+from groupcomm.wire.seal import Greeting
 from tests.wire.vectors import Frame, Header, Position, Vector, read_vectors
 
 VECTORS = read_vectors()
@@ -34,6 +35,7 @@ BODIES: dict[int, Callable[[Reader], object]] = {
     Kind.STATUS: packets.Status.decode,
     Kind.TAIL: packets.Tail.decode,
     Kind.SUMMARY: packets.Summary.decode,
+    Kind.GREETING: Greeting.decode,
 }
 
 

@@ -1,0 +1,108 @@
+"""Seals what this node sends: its own keys, and the counters that no two packets share.
+
+Upholds X3: one counter for each kind of destination serves all keys of this node, and no run draws another's salt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from groupcomm.identity import NodeId
+from groupcomm.outputs import Datagram
+from groupcomm.wire.keys import SALT_BYTES, ClusterKey, KeyEpoch, cluster_packet_key, view_packet_key
+from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW
+from groupcomm.wire.seal import NONCE, SEAL_BYTES, UNICAST, Introduction, open_run_format, sealed_flags
+
+_COUNTER = Struct("!Q")
+
+
+class Sealer:
+    """Seals the packets of one node.
+
+    Args:
+        node: which node.
+        cluster: the cluster's name.
+        key: the cluster's key.
+        epoch: what packets of views are sealed under at first.
+        entropy: makes so many random bytes.
+
+    Attributes:
+        me: as whom it introduces itself; new with each salt.
+        epoch: what packets of views are sealed under.
+        sealed: how many were, under this epoch and salt.
+    """
+
+    def __init__(
+        self, node: NodeId, cluster: str, key: ClusterKey, epoch: KeyEpoch, entropy: Callable[[int], bytes]
+    ) -> None:
+        self._node = node
+        self._cluster = cluster
+        self._cluster_key = key
+        self._entropy = entropy
+        self._counts = [0, UNICAST]
+        self.epoch = epoch
+        self.renew()
+
+    def renew(self) -> None:
+        """Draw a salt: from now on seal under keys that nothing was sealed under before."""
+        self.me = Introduction(self._node, self._entropy(SALT_BYTES))
+        self._introduction = self.me.encode()
+        self._key = cluster_packet_key(self._cluster_key, self._cluster, self._node, self.me.salt)
+        self.use(self.epoch)
+
+    def use(self, epoch: KeyEpoch) -> None:
+        """Seal packets of views under this epoch."""
+        self.epoch = epoch
+        self._view_key = view_packet_key(epoch, self._cluster, self._node, self.me.salt)
+        self.sealed = 0
+
+    @property
+    def counted(self) -> int:
+        """How many packets for all it has sealed: the last one's counter."""
+        return self._counts[0]
+
+    @property
+    def introduction_bytes(self) -> int:
+        """By how much packets of the cluster grow beyond those of views."""
+        return len(self._introduction)
+
+    def seal(self, datagram: Datagram) -> Datagram:
+        """The same, sealed."""
+        data, to_one, size = datagram.data, datagram.destination is not None, datagram.segment_bytes
+        if size:
+            return Datagram(self._seal_run(data, size, to_one), datagram.destination, size + SEAL_BYTES)
+        counter = self._counts[to_one] = self._counts[to_one] + 1
+        key: AESGCM
+        if data[1] <= LAST_OF_VIEW:
+            self.sealed += 1
+            key, epoch, introduction = self._view_key, self.epoch.byte, b""
+        else:
+            key, epoch, introduction = self._key, 0, self._introduction
+        head = b"".join((sealed_flags(data, epoch), data[16:HEADER_BYTES], self.me.mark, _COUNTER.pack(counter)))
+        nonce, head = head[NONCE], head + introduction
+        return Datagram(head + key.encrypt(nonce, data[HEADER_BYTES:], head), datagram.destination)
+
+    def _seal_run(self, data: bytes, size: int, to_one: bool) -> bytes:
+        """The packets of a run: of a view, always."""
+        count, last = -(-len(data) // size), (len(data) - 1) % size + 1
+        first = self._counts[to_one] + 1
+        self._counts[to_one] += count
+        self.sealed += count
+        fields = open_run_format(count, size, last).unpack(data)
+        begins = {begin: sealed_flags(begin, self.epoch.byte) for begin in set(fields[0::3])}
+        mark, pack = self.me.mark, _COUNTER.pack
+        heads = [
+            begins[begin] + number + mark + pack(counter)
+            for begin, number, counter in zip(fields[0::3], fields[1::3], range(first, first + count), strict=True)
+        ]
+        parts = [b""] * (2 * count)
+        parts[0::2] = heads
+        parts[1::2] = map(self._view_key.encrypt, [head[NONCE] for head in heads], fields[2::3], heads)
+        return b"".join(parts)
+
+    def check_invariants(self) -> None:
+        """Raise ``AssertionError`` if it contradicts itself."""
+        assert self._counts[0] < UNICAST <= self._counts[1] < UNICAST << 1
