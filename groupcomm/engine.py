@@ -68,7 +68,17 @@ from groupcomm.wire.messages import (
     cut,
     decode_message,
 )
-from groupcomm.wire.packets import HEADER_BYTES, LAST_NUMBERED, LAST_OF_VIEW, SEALED, Header, Kind, is_data_run
+from groupcomm.wire.packets import (
+    HEADER_BYTES,
+    LAST_NUMBERED,
+    LAST_OF_VIEW,
+    SEALED,
+    ArrivedRun,
+    Header,
+    Kind,
+    is_data_run,
+    split_run,
+)
 
 _CHANGE = FrameType.CHANGE
 _DATA = Kind.DATA
@@ -214,26 +224,25 @@ class Engine:
         The same as ``datagram_received`` for each of them, in their order.
         """
         if self._guard is not None:
-            opened = self._guard.open_run(data, size_bytes, now)
-            if opened is None:
-                for start in range(0, len(data), size_bytes):
-                    self.datagram_received(data[start : start + size_bytes], source, now)
-                return
-            data, size_bytes = opened
-        if is_data_run(data, size_bytes) and self._data_run(data, size_bytes, source, now):
-            return
-        for start in range(0, len(data), size_bytes):
-            self._datagram(data[start : start + size_bytes], source, now)
+            run = self._guard.open_run(data, size_bytes, now)
+        else:
+            run = split_run(data, size_bytes) if is_data_run(data, size_bytes) else None
+        if run is None:
+            for start in range(0, len(data), size_bytes):
+                self.datagram_received(data[start : start + size_bytes], source, now)
+        elif not self._data_run(run, source, now):
+            for index in range(len(run.flags)):
+                self._datagram(run.packets.packet(index), source, now)
 
-    def _data_run(self, data: bytes, size_bytes: int, source: Address, now: float) -> bool:
+    def _data_run(self, run: ArrivedRun, source: Address, now: float) -> bool:
         """Take the packets of a run together, if they may be."""
-        view, header = self._view, Header(data)
-        if view is None or header.digest != view.setup.digest or self._membership.ready_for is not None:
+        view = self._view
+        if view is None or run.digest != view.setup.digest or self._membership.ready_for is not None:
             return False
-        if not view.run_received(header, data, size_bytes, now):
+        if not view.run_received(run, now):
             return False
         self._begin(now)
-        self._counters.up("datagrams_received", -(-len(data) // size_bytes))
+        self._counters.up("datagrams_received", len(run.flags))
         self._membership.packet_came(source, now, moves=True)
         return True
 
@@ -402,13 +411,20 @@ class Engine:
         """Take the packets and messages of the parts as datagrams."""
         view = self._view
         if view is not None and view.out:
-            for packet, target, size_bytes in view.out:
+            for packet, target, packets in view.out:
+                if packets is not None:
+                    size_bytes = packets.size_bytes
+                    if self._guard is None:
+                        self._datagrams.append(Datagram(packets.data, None, size_bytes))
+                    else:
+                        self._datagrams.append(Datagram(b"", None, size_bytes, packets))
+                    continue
                 if target is None:
-                    self._datagrams.append(Datagram(packet, None, size_bytes))
+                    self._datagrams.append(Datagram(packet, None))
                     continue
                 peer = self._view_peers[target]
                 if peer is not None:
-                    self._datagrams.append(Datagram(packet, peer.address, size_bytes))
+                    self._datagrams.append(Datagram(packet, peer.address))
             view.out.clear()
         if self._membership.out:
             for message, destination in self._membership.out:

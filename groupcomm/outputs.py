@@ -12,6 +12,7 @@ from attrs import define, frozen
 
 from groupcomm.events import Level, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.wire.packets import Packets
 
 Address: TypeAlias = tuple[str, int]
 """Host and UDP port of a node's own socket."""
@@ -25,20 +26,26 @@ class Datagram:
         data: the bytes, at most ``mtu_bytes``; of a run, those of all its datagrams.
         destination: a node's own socket; None for the multicast group.
         segment_bytes: the size of each datagram of a run, the last of which may be shorter; 0 if it is one datagram.
+        packets: of a run that is to be sealed, its packets; ``data`` is empty then.
     """
 
     data: bytes
     destination: Address | None
     segment_bytes: int = 0
+    packets: Packets | None = None
 
     @property
     def count(self) -> int:
         """How many datagrams that is."""
+        if self.packets is not None:
+            return self.packets.count
         return -(-len(self.data) // self.segment_bytes) if self.segment_bytes else 1
 
     @property
     def pieces(self) -> list[bytes]:
         """The datagrams one by one."""
+        if self.packets is not None:
+            return [self.packets.packet(index) for index in range(self.packets.count)]
         size = self.segment_bytes
         return [self.data[at : at + size] for at in range(0, len(self.data), size)] if size else [self.data]
 

@@ -49,12 +49,14 @@ from groupcomm.wire.packets import (
     STAMPED,
     UNORDERED,
     WANTS_STATUS,
+    ArrivedRun,
     Ask,
     Grant,
     Handover,
     Header,
     Kind,
     Nack,
+    Packets,
     Stamp,
     StampRun,
     Status,
@@ -62,8 +64,6 @@ from groupcomm.wire.packets import (
     Tail,
     Take,
     encode,
-    encode_run,
-    split_run,
     widen,
 )
 
@@ -318,25 +318,12 @@ class OrderedView:
         elif header.flags & UNORDERED and header.kind == _DATA and stream.missing_count < MAX_RANGES:
             self._take_early(sender, number)
 
-    def run_received(self, header: Header, data: bytes, size_bytes: int, now: float) -> bool:
-        """Packets with this view's digest that came at once.
-
-        Args:
-            header: of the first.
-            data: all of them, one behind the other.
-            size_bytes: of each but the last, which may be shorter.
-            now: the time.
-
-        Returns:
-            Whether they are data of one stream; if not, nothing is done.
-        """
-        sender = header.sender
+    def run_received(self, run: ArrivedRun, now: float) -> bool:
+        """Packets with this view's digest that came at once; if they are taken, else nothing is done."""
+        sender = run.sender
         if self.frozen or sender >= len(self.streams) or sender == self.setup.me:
             return False
-        packets = split_run(data, size_bytes)
-        if packets is None:
-            return False
-        flags, lows, bodies = packets
+        lows = run.numbers
         begin, count = 0, len(lows)
         while begin < count:
             end = begin + 1
@@ -345,10 +332,10 @@ class OrderedView:
             while end < count and lows[end] == lows[end - 1] + 1:
                 end += 1
             first = widen(lows[begin], self.streams[sender].contiguous)
-            run = PacketRun(first, flags[begin:end], bodies[begin:end], data, size_bytes, begin * size_bytes)
-            if not self._take_run(sender, run, now):
-                for number in range(begin, end):
-                    packet = data[number * size_bytes : (number + 1) * size_bytes]
+            part = PacketRun(first, run.flags[begin:end], run.bodies[begin:end], run.packets, begin)
+            if not self._take_run(sender, part, now):
+                for index in range(begin, end):
+                    packet = run.packets.packet(index)
                     self._numbered(Header(packet), packet, now)
             begin = end
         return True
@@ -724,13 +711,12 @@ class OrderedView:
             self._emit(_DATA, bodies[0], flags[0])
             return
         first = stream.contiguous + 1
-        data = encode_run(self.setup.digest, me, first, flags, bodies)
-        size = HEADER_BYTES + len(bodies[0])
-        stream.append_run(PacketRun(first, flags, (), data, size))
+        packets = Packets.of(self.setup.digest, me, flags, range(first, first + len(bodies)), bodies)
+        stream.append_run(PacketRun(first, flags, (), packets))
         self._touched.add(me)
         if flags[-1] & WANTS_STATUS:
             self._reports.wanted(me, stream.contiguous)
-        self.out.append((data, None, size))
+        self.out.append((b"", None, packets))
         self._counters.up("packets_sent", len(bodies))
 
     def _emit(self, kind: Kind, body: bytes, flags: int = 0) -> int:
@@ -742,7 +728,7 @@ class OrderedView:
         self._touched.add(me)
         if flags & WANTS_STATUS:
             self._reports.wanted(me, number)
-        self.out.append((packet, None, 0))
+        self.out.append((packet, None, None))
         self._counters["packets_sent"] += 1
         if kind != _DATA:
             self.window.sent(number, 0, slotted=True)
@@ -818,7 +804,7 @@ class OrderedView:
 
     def send_unreliable(self, frame: Outgoing) -> None:
         """Multicast a frame that is not numbered, not repaired and not ordered."""
-        self.out.append((self._unreliable.packet(frame), None, 0))
+        self.out.append((self._unreliable.packet(frame), None, None))
 
     def maintain(self, now: float) -> bool:
         """Reports, requests and repairs that are due; True if by them more may be delivered."""
@@ -866,7 +852,7 @@ class OrderedView:
             if packet is None:
                 continue
             alone = not askers & (askers - 1) and not (everyone and stream == self.setup.me)
-            self.out.append((packet, askers.bit_length() - 1 if alone else None, 0))
+            self.out.append((packet, askers.bit_length() - 1 if alone else None, None))
             self._counters.up("repairs_sent" if stream == self.setup.me else "repairs_for_others")
 
     def _size_of(self, stream: int, number: int) -> int:

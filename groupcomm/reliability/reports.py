@@ -15,10 +15,10 @@ from groupcomm.config import EngineConfig
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.stability import Stability
 from groupcomm.reliability.stream import Stream
-from groupcomm.wire.packets import HEADER_BYTES, Kind, Status, StatusEntry, Summary, SummaryEntry, encode
+from groupcomm.wire.packets import HEADER_BYTES, Kind, Packets, Status, StatusEntry, Summary, SummaryEntry, encode
 
-Out: TypeAlias = list[tuple[bytes, int | None, int]]
-"""Packets to send: bytes, index of the member they are for (None for all), and of a run the size of each (else 0)."""
+Out: TypeAlias = list[tuple[bytes, int | None, Packets | None]]
+"""Packets to send: bytes, the member they are for by index (None for all), and of a run its packets in place of bytes."""
 
 _REPORTING_NODES = 16
 _LARGEST_HEAD_BYTES = HEADER_BYTES + 12
@@ -235,7 +235,7 @@ class Reports:
         for part in _in_packets(entries, self._mtu_bytes):
             body = Status(room, tuple(part)).encode()
             packet = encode(Kind.STATUS, self._digest, self._me, 0, body, flags=flags)
-            self._out.append((packet, self.collector if self.summed else None, 0))
+            self._out.append((packet, self.collector if self.summed else None, None))
             self._counters.up("statuses_sent")
 
     def send_again(self, now: float) -> None:
@@ -263,7 +263,7 @@ class Reports:
         self._last_summary_at = now
         for part in _in_packets(entries, self._mtu_bytes):
             body = Summary(min(self._rooms), tuple(part)).encode()
-            self._out.append((encode(Kind.SUMMARY, self._digest, self._me, 0, body), None, 0))
+            self._out.append((encode(Kind.SUMMARY, self._digest, self._me, 0, body), None, None))
             self._counters.up("summaries_sent")
 
 

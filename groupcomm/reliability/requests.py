@@ -117,7 +117,7 @@ class Requests:
                 for at in range(0, len(ranges), MAX_NACK_RANGES):
                     body = Nack(index, target, ranges[at : at + MAX_NACK_RANGES]).encode()
                     packet = encode(Kind.NACK, self._digest, self._me, 0, body)
-                    self._out.append((packet, None if self.to_all and target == index else target, 0))
+                    self._out.append((packet, None if self.to_all and target == index else target, None))
                     stream.requests += 1
                     self._counters.up("nacks_sent")
 

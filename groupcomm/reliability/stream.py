@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from math import inf
 
 from groupcomm.limits import MAX_MISSING, MAX_RANGES, MAX_REPAIR_PACKETS
-from groupcomm.wire.packets import Range
+from groupcomm.wire.packets import Packets, Range
 
 _BATCH_SECONDS = 0.002
 
@@ -30,7 +30,7 @@ _TOO_FAR = Accepted.TOO_FAR
 
 
 class PacketRun:
-    """Packets of one size with consecutive numbers, kept as they came: one behind the other.
+    """Packets of one size with consecutive numbers, kept together.
 
     Attributes:
         first: the number of the first.
@@ -39,23 +39,19 @@ class PacketRun:
         bodies: what follows the header of each; emptied once they have been looked into.
     """
 
-    __slots__ = ("_data", "_size_bytes", "_start", "bodies", "first", "flags", "last")
+    __slots__ = ("_packets", "_start", "bodies", "first", "flags", "last")
 
-    def __init__(
-        self, first: int, flags: bytes, bodies: Sequence[bytes], data: bytes, size_bytes: int, start: int = 0
-    ) -> None:
+    def __init__(self, first: int, flags: bytes, bodies: Sequence[bytes], packets: Packets, start: int = 0) -> None:
         self.first = first
         self.last = first + len(flags) - 1
         self.flags = flags
         self.bodies = bodies
-        self._data = data
-        self._size_bytes = size_bytes
+        self._packets = packets
         self._start = start
 
     def packet(self, number: int) -> bytes:
         """One of them."""
-        at = self._start + (number - self.first) * self._size_bytes
-        return self._data[at : at + self._size_bytes]
+        return self._packets.packet(self._start + number - self.first)
 
 
 class Stream:

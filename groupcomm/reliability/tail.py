@@ -132,7 +132,7 @@ class TailSender:
         self._repeat_at = now + 2 * self._repeat_wait if self._repeats < _MOST_REPEATS else inf
         packet = self._own.packet(self._own.contiguous)
         if packet is not None:
-            self._out.append((packet, None, 0))
+            self._out.append((packet, None, None))
             self._counters.up("packets_repeated")
 
     def _send(self, now: float) -> None:
@@ -145,5 +145,5 @@ class TailSender:
         self._tail_at = now + self._tail_wait
         body = Tail(highest, short if self._names_short else 0).encode()
         packet = encode(Kind.TAIL, self._digest, self._me, 0, body)
-        self._out.append((packet, short.bit_length() - 1 if not short & (short - 1) else None, 0))
+        self._out.append((packet, short.bit_length() - 1 if not short & (short - 1) else None, None))
         self._counters.up("tails_sent")

@@ -23,13 +23,13 @@ from groupcomm.sealing.strangers import Strangers
 from groupcomm.sealing.window import ReplayWindow
 from groupcomm.wire.codec import Reader, cluster_digest
 from groupcomm.wire.keys import ClusterKey, KeyEpoch, cluster_packet_key, view_packet_key
-from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW, SEALED, VERSION, Kind
+from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW, SEALED, VERSION, ArrivedRun, Kind, common_flags
 from groupcomm.wire.seal import (
     COUNTER,
     MARK,
     NOBODY,
     NONCE,
-    SEAL_BYTES,
+    NONCE_BYTES,
     SEALED_HEAD_BYTES,
     UNICAST,
     Greeting,
@@ -53,6 +53,7 @@ RENEW_AFTER = 1 << 28
 """Packets under one key of one node, should rotation fail for so long (RFC 9001, B.1.1, for packets of up to 2 KiB)."""
 
 _DIGEST = slice(4, 12)
+_OPENED_FLAGS = bytes(flags & ~SEALED for flags in range(256))
 
 
 class Acquaintance:
@@ -264,17 +265,16 @@ class Guard:
         key = sender.keys[byte] = view_packet_key(epoch, self._cluster, sender.who.node, sender.who.salt)
         return key
 
-    def open_run(self, data: bytes, size: int, now: float) -> tuple[bytes, int] | None:
-        """Packets of a view, from one sender, that came at once.
+    def open_run(self, data: bytes, size: int, now: float) -> ArrivedRun | None:
+        """Data packets of one stream and one sender that came at once.
 
         Args:
-            data: all of them.
+            data: all of them, one behind the other.
             size: of each but the last, which may be shorter.
             now: the time.
 
         Returns:
-            The same before they were sealed, and their size then; None, and nothing has changed, if they must be
-            opened one by one.
+            What was sealed; None, and nothing has changed, if they must be opened one by one.
         """
         if not is_sealed_run(data, size) or data[0] != VERSION:
             return None
@@ -285,25 +285,23 @@ class Guard:
             return None
         count, last = -(-len(data) // size), (len(data) - 1) % size + 1
         fields = sealed_run_format(count, size, last).unpack(data)
-        begins, marked, counters = fields[0::4], fields[1::4], fields[2::4]
-        kinds = set(begins)
-        first = counters[0]
+        begins, marks, counters = fields[0::5], fields[2::5], fields[3::5]
+        flags, first = common_flags(begins), counters[0]
         window = sender.windows[first >= UNICAST]
+        if flags is None or marks.count(mark) != count or not min(flags) & SEALED:
+            return None
         if first <= window.highest or counters != tuple(range(first, first + count)):
             return None
-        if any(one[4:] != mark for one in marked) or any(one[3] != epoch or not one[2] & SEALED for one in kinds):
-            return None
-        heads = [data[at : at + SEALED_HEAD_BYTES] for at in range(0, len(data), size)]
-        parts = [b""] * (2 * count)
+        ends = range(SEALED_HEAD_BYTES, len(data), size)
+        nonces = [data[end - NONCE_BYTES : end] for end in ends]
+        heads = [data[end - SEALED_HEAD_BYTES : end] for end in ends]
         try:
-            parts[1::2] = map(key.decrypt, [head[NONCE] for head in heads], fields[3::4], heads)
+            bodies = list(map(key.decrypt, nonces, fields[4::5], heads))
         except InvalidTag:
             return None
         window.take_run(first, count)
         sender.heard_at, sender.epoch = now, epoch
-        opened = {begin: opened_head(begin) for begin in kinds}
-        parts[0::2] = [opened[begin] + one[:4] for begin, one in zip(begins, marked, strict=True)]
-        return b"".join(parts), size - SEAL_BYTES
+        return ArrivedRun(begins[0], flags.translate(_OPENED_FLAGS), fields[1::5], bodies, None)
 
     def _open_message(self, data: bytes, sender: Acquaintance | None, source: Address, now: float) -> bytes | None:
         """A packet of the cluster; that of a stranger ends here, whatever it is."""

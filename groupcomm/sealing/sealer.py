@@ -13,8 +13,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from groupcomm.identity import NodeId
 from groupcomm.outputs import Datagram
 from groupcomm.wire.keys import SALT_BYTES, ClusterKey, KeyEpoch, cluster_packet_key, view_packet_key
-from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW
-from groupcomm.wire.seal import NONCE, SEAL_BYTES, UNICAST, Introduction, open_run_format, sealed_flags
+from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW, Packets
+from groupcomm.wire.seal import (
+    NONCE,
+    NONCE_BYTES,
+    SEAL_BYTES,
+    SEALED_HEAD_BYTES,
+    UNICAST,
+    Introduction,
+    heads_format,
+    sealed_begin,
+)
 
 _COUNTER = Struct("!Q")
 
@@ -72,8 +81,8 @@ class Sealer:
     def seal(self, datagram: Datagram) -> Datagram:
         """The same, sealed."""
         data, to_one, size = datagram.data, datagram.destination is not None, datagram.segment_bytes
-        if size:
-            return Datagram(self._seal_run(data, size, to_one), datagram.destination, size + SEAL_BYTES)
+        if datagram.packets is not None:
+            return Datagram(self._seal_run(datagram.packets, to_one), datagram.destination, size + SEAL_BYTES)
         counter = self._counts[to_one] = self._counts[to_one] + 1
         key: AESGCM
         if data[1] <= LAST_OF_VIEW:
@@ -81,27 +90,32 @@ class Sealer:
             key, epoch, introduction = self._view_key, self.epoch.byte, b""
         else:
             key, epoch, introduction = self._key, 0, self._introduction
-        head = b"".join((sealed_flags(data, epoch), data[16:HEADER_BYTES], self.me.mark, _COUNTER.pack(counter)))
+        head = b"".join((sealed_begin(data, epoch), data[16:HEADER_BYTES], self.me.mark, _COUNTER.pack(counter)))
         nonce, head = head[NONCE], head + introduction
         return Datagram(head + key.encrypt(nonce, data[HEADER_BYTES:], head), datagram.destination)
 
-    def _seal_run(self, data: bytes, size: int, to_one: bool) -> bytes:
+    def _seal_run(self, packets: Packets, to_one: bool) -> bytes:
         """The packets of a run: of a view, always."""
-        count, last = -(-len(data) // size), (len(data) - 1) % size + 1
+        parts = packets.parts
+        assert parts is not None, "a run that is to be sealed was joined"
+        count = len(parts.flags)
         first = self._counts[to_one] + 1
         self._counts[to_one] += count
         self.sealed += count
-        fields = open_run_format(count, size, last).unpack(data)
-        begins = {begin: sealed_flags(begin, self.epoch.byte) for begin in set(fields[0::3])}
-        mark, pack = self.me.mark, _COUNTER.pack
-        heads = [
-            begins[begin] + number + mark + pack(counter)
-            for begin, number, counter in zip(fields[0::3], fields[1::3], range(first, first + count), strict=True)
-        ]
-        parts = [b""] * (2 * count)
-        parts[0::2] = heads
-        parts[1::2] = map(self._view_key.encrypt, [head[NONCE] for head in heads], fields[2::3], heads)
-        return b"".join(parts)
+        epoch = self.epoch.byte
+        begins = {flags: sealed_begin(begin, epoch) for flags, begin in parts.begins().items()}
+        fields: list[bytes | int] = [self.me.mark] * (4 * count)
+        fields[0::4] = map(begins.__getitem__, parts.flags)
+        fields[1::4] = parts.low_numbers
+        fields[3::4] = range(first, first + count)
+        clear = heads_format(count).pack(*fields)
+        ends = range(SEALED_HEAD_BYTES, len(clear) + 1, SEALED_HEAD_BYTES)
+        heads = [clear[end - SEALED_HEAD_BYTES : end] for end in ends]
+        nonces = [clear[end - NONCE_BYTES : end] for end in ends]
+        pieces = [b""] * (2 * count)
+        pieces[0::2] = heads
+        pieces[1::2] = map(self._view_key.encrypt, nonces, parts.bodies, heads)
+        return b"".join(pieces)
 
     def check_invariants(self) -> None:
         """Raise ``AssertionError`` if it contradicts itself."""

@@ -20,6 +20,7 @@ STAMP_POSITION = struct.Struct("!I")
 NO_SENDER = 0xFFFF
 
 _HEAD_BYTES = HEADER_BYTES - 4
+_BEGIN = struct.Struct("!BBBBQHH")
 
 
 class Kind(enum.IntEnum):
@@ -102,24 +103,104 @@ def encode(
     return HEADER.pack(VERSION, kind, flags, 0, digest, sender, part, sequence & 0xFFFFFFFF) + body
 
 
+class Packets:
+    """Data packets of one stream, kept together: one behind the other, or in the parts that they are made of.
+
+    What came in the clear or is to leave so is kept joined; what was opened or is to be sealed is kept in parts, and
+    joined only for who asks.
+
+    Attributes:
+        size_bytes: of each but the last, which may be shorter.
+    """
+
+    __slots__ = ("_data", "_parts", "size_bytes")
+
+    def __init__(self, size_bytes: int, *, data: bytes | None = None, parts: Parts | None = None) -> None:
+        self.size_bytes = size_bytes
+        self._data = data
+        self._parts = parts
+
+    @classmethod
+    def of(cls, digest: int, sender: int, flags: bytes, numbers: Sequence[int], bodies: Sequence[bytes]) -> Packets:
+        """Those with these flags, numbers and bodies; all bodies but the last have one size."""
+        return cls(HEADER_BYTES + len(bodies[0]), parts=Parts(digest, sender, flags, numbers, bodies))
+
+    @property
+    def data(self) -> bytes:
+        """All of them, one behind the other."""
+        if self._data is None:
+            assert self._parts is not None
+            self._data, self._parts = self._parts.join(), None
+        return self._data
+
+    @property
+    def parts(self) -> Parts | None:
+        """What they are made of; None if they are joined."""
+        return self._parts
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        if self._parts is not None:
+            return len(self._parts.flags)
+        return -(-len(self.data) // self.size_bytes)
+
+    def packet(self, index: int) -> bytes:
+        """One of them."""
+        if self._parts is not None:
+            return self._parts.packet(index)
+        at = index * self.size_bytes
+        return self.data[at : at + self.size_bytes]
+
+
+class Parts:
+    """What data packets of one stream are made of.
+
+    Attributes:
+        digest: of the view.
+        sender: the index of the stream's owner.
+        flags: one byte for each packet.
+        numbers: of each; the low 32 bits count.
+        bodies: of each; all but the last have one size.
+    """
+
+    __slots__ = ("bodies", "digest", "flags", "numbers", "sender")
+
+    def __init__(self, digest: int, sender: int, flags: bytes, numbers: Sequence[int], bodies: Sequence[bytes]) -> None:
+        self.digest = digest
+        self.sender = sender
+        self.flags = flags
+        self.numbers = numbers
+        self.bodies = bodies
+
+    @property
+    def low_numbers(self) -> Sequence[int]:
+        """The low 32 bits of the numbers."""
+        numbers = self.numbers
+        return numbers if numbers[-1] < 1 << 32 else [number & 0xFFFFFFFF for number in numbers]
+
+    def begins(self) -> dict[int, bytes]:
+        """For each of the flags what goes before the number."""
+        return {flag: _head(flag, self.digest, self.sender) for flag in set(self.flags)}
+
+    def join(self) -> bytes:
+        """The packets, one behind the other."""
+        count, bodies = len(self.bodies), self.bodies
+        fields: list[bytes | int] = [0] * (3 * count)
+        fields[0::3] = map(self.begins().__getitem__, self.flags)
+        fields[1::3] = self.low_numbers
+        fields[2::3] = bodies
+        return _run_format(count, len(bodies[0]), len(bodies[-1])).pack(*fields)
+
+    def packet(self, index: int) -> bytes:
+        """One of the packets."""
+        flags, number = self.flags[index], self.numbers[index]
+        return encode(Kind.DATA, self.digest, self.sender, number, self.bodies[index], flags=flags)
+
+
 @lru_cache(maxsize=256)
 def _run_format(count: int, body_bytes: int, last_body_bytes: int) -> struct.Struct:
     return struct.Struct("!" + f"{_HEAD_BYTES}sI{body_bytes}s" * (count - 1) + f"{_HEAD_BYTES}sI{last_body_bytes}s")
-
-
-def encode_run(digest: int, sender: int, first: int, flags: bytes, bodies: Sequence[bytes]) -> bytes:
-    """Data packets with consecutive numbers from ``first`` on, one behind the other; all but the last of one size."""
-    count = len(bodies)
-    fields: list[bytes | int] = [0] * (3 * count)
-    heads = {flag: _head(flag, digest, sender) for flag in set(flags)}
-    fields[0::3] = map(heads.__getitem__, flags)
-    fields[1::3] = (
-        range(first, first + count)
-        if first + count < 1 << 32
-        else [number & 0xFFFFFFFF for number in range(first, first + count)]
-    )
-    fields[2::3] = bodies
-    return _run_format(count, len(bodies[0]), len(bodies[-1])).pack(*fields)
 
 
 @lru_cache(maxsize=1024)
@@ -133,7 +214,31 @@ def is_data_run(data: bytes, size_bytes: int) -> bool:
     return size_bytes > HEADER_BYTES and data[:2] == _VERSION_AND_KIND[Kind.DATA] and not data[2] & SEALED
 
 
-def split_run(data: bytes, size_bytes: int) -> tuple[bytes, Sequence[int], Sequence[bytes]] | None:
+class ArrivedRun:
+    """Data packets of one stream that came at once.
+
+    Attributes:
+        digest: of the view.
+        sender: the index of the stream's owner.
+        flags: one byte for each.
+        numbers: the low 32 bits of the number of each.
+        bodies: what follows the header of each.
+        packets: they themselves, to be kept.
+    """
+
+    __slots__ = ("bodies", "digest", "flags", "numbers", "packets", "sender")
+
+    def __init__(
+        self, begin: bytes, flags: bytes, numbers: Sequence[int], bodies: Sequence[bytes], packets: Packets | None
+    ) -> None:
+        _, _, _, _, self.digest, self.sender, _ = _BEGIN.unpack(begin)
+        self.flags = flags
+        self.numbers = numbers
+        self.bodies = bodies
+        self.packets = packets or Packets.of(self.digest, self.sender, flags, numbers, bodies)
+
+
+def split_run(data: bytes, size_bytes: int) -> ArrivedRun | None:
     """Data packets of one stream, one behind the other.
 
     Args:
@@ -141,19 +246,27 @@ def split_run(data: bytes, size_bytes: int) -> tuple[bytes, Sequence[int], Seque
         size_bytes: of each but the last, which may be shorter; more than a header.
 
     Returns:
-        The flags, the low 32 bits of the number, and the body of each; None if they are anything else.
+        The packets; None if they are anything else.
     """
     count, last_bytes = -(-len(data) // size_bytes), (len(data) - 1) % size_bytes + 1
     if last_bytes <= HEADER_BYTES:
         return None
     fields = _run_format(count, size_bytes - HEADER_BYTES, last_bytes - HEADER_BYTES).unpack(data)
-    heads = fields[0::3]
-    head = heads[0]
-    if heads.count(head) == count:
-        return head[2:3] * count, fields[1::3], fields[2::3]
-    if any(other[:2] != head[:2] or other[2] & SEALED or other[3:] != head[3:] for other in set(heads)):
+    begins = fields[0::3]
+    flags = common_flags(begins)
+    if flags is None or any(flag & SEALED for flag in set(flags)):
         return None
-    return bytes([other[2] for other in heads]), fields[1::3], fields[2::3]
+    return ArrivedRun(begins[0], flags, fields[1::3], fields[2::3], Packets(size_bytes, data=data))
+
+
+def common_flags(begins: Sequence[bytes]) -> bytes | None:
+    """The flags of packets that begin like this, up to the number; None if anything but flags differs."""
+    begin = begins[0]
+    if begins.count(begin) == len(begins):
+        return begin[2:3] * len(begins)
+    if any(other[:2] != begin[:2] or other[3:] != begin[3:] for other in set(begins)):
+        return None
+    return bytes([other[2] for other in begins])
 
 
 def widen(low: int, near: int) -> int:

@@ -16,7 +16,7 @@ from attrs import frozen
 from groupcomm.identity import NodeId
 from groupcomm.wire.codec import Reader, Writer
 from groupcomm.wire.keys import SALT_BYTES
-from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW, SEALED, Kind
+from groupcomm.wire.packets import HEADER_BYTES, SEALED, Kind
 
 MARK_BYTES = 8
 TAG_BYTES = 16
@@ -26,14 +26,15 @@ SEAL_BYTES = SEALED_HEAD_BYTES - HEADER_BYTES + TAG_BYTES
 
 MARK = slice(HEADER_BYTES, HEADER_BYTES + MARK_BYTES)
 COUNTER = slice(HEADER_BYTES + MARK_BYTES, SEALED_HEAD_BYTES)
-NONCE = slice(SEALED_HEAD_BYTES - 12, SEALED_HEAD_BYTES)
+NONCE_BYTES = 12
+NONCE = slice(SEALED_HEAD_BYTES - NONCE_BYTES, SEALED_HEAD_BYTES)
 """The second half of the mark, which is one with the key, and the counter, which no packet shares."""
 
 UNICAST = 1 << 63
 """Set in the counter of a packet for one node: its packets for all are counted apart, as they may overtake those."""
 
 
-def sealed_flags(data: bytes, epoch: int) -> bytes:
+def sealed_begin(data: bytes, epoch: int) -> bytes:
     """The first bytes of a packet, up to the number, as they stand before a sealed body."""
     return data[:2] + bytes((data[2] | SEALED, epoch)) + data[4:16]
 
@@ -43,18 +44,17 @@ def opened_head(data: bytes) -> bytes:
     return data[:2] + bytes((data[2] & ~SEALED, 0)) + data[4:HEADER_BYTES]
 
 
-@lru_cache(maxsize=256)
-def open_run_format(count: int, size_bytes: int, last_bytes: int) -> Struct:
-    """Packets in the clear, one behind the other: of each the header up to the number, the number, the body."""
-    body, last = size_bytes - HEADER_BYTES, last_bytes - HEADER_BYTES
-    return Struct("!" + f"16s4s{body}s" * (count - 1) + f"16s4s{last}s")
+@lru_cache(maxsize=64)
+def heads_format(count: int) -> Struct:
+    """What stands before so many sealed bodies, each the header up to the number, the number, the mark, the counter."""
+    return Struct("!" + "16sI8sQ" * count)
 
 
 @lru_cache(maxsize=256)
 def sealed_run_format(count: int, size_bytes: int, last_bytes: int) -> Struct:
-    """Sealed packets: of each the header up to the number, the number and the mark, the counter, what is sealed."""
+    """Sealed packets: of each the header up to the number, the number, the mark, the counter, what is sealed."""
     body, last = size_bytes - SEALED_HEAD_BYTES, last_bytes - SEALED_HEAD_BYTES
-    return Struct("!" + f"16s12sQ{body}s" * (count - 1) + f"16s12sQ{last}s")
+    return Struct("!" + f"16sI8sQ{body}s" * (count - 1) + f"16sI8sQ{last}s")
 
 
 @frozen
@@ -127,7 +127,7 @@ def is_sealed(data: bytes) -> bool:
 
 
 def is_sealed_run(data: bytes, size_bytes: int) -> bool:
-    """Whether the first of these packets, and the last, are as long as sealed packets of a view."""
+    """Whether the first of these packets is one of data, and it and the last are as long as sealed ones."""
     least = SEALED_HEAD_BYTES + TAG_BYTES
     last_bytes = (len(data) - 1) % size_bytes + 1
-    return size_bytes > least and last_bytes > least and data[1] <= LAST_OF_VIEW and bool(data[2] & SEALED)
+    return size_bytes > least and last_bytes > least and data[1] == Kind.DATA and bool(data[2] & SEALED)

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupcomm.reliability.slowness import MOST_SECONDS, Look, Patience, Waiting, behind, lag_bytes, look
 from groupcomm.reliability.stability import Stability
 from groupcomm.reliability.stream import PacketRun, Stream
-from groupcomm.wire.packets import StatusEntry
+from groupcomm.wire.packets import Packets, StatusEntry
 
 LOOK_SECONDS = 0.05
 
@@ -111,7 +111,7 @@ class LookTests(SynchronousTestCase):
         """The bytes beyond what it has, of single packets and of runs."""
         self.sent(0, 3)
         stream = self.streams[0]
-        stream.append_run(PacketRun(4, bytes(2), (), bytes(150), 100))
+        stream.append_run(PacketRun(4, bytes(2), (), Packets(100, data=bytes(150))))
         self.assertEqual([lag_bytes(stream, number) for number in (0, 2, 3, 4, 5)], [180, 160, 150, 50, 0])
 
 

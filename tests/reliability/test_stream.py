@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.limits import MAX_MISSING, MAX_RANGES, MAX_REPAIR_PACKETS
 from groupcomm.reliability.stream import Accepted, PacketRun, Stream, join_ranges
-from groupcomm.wire.packets import Range
+from groupcomm.wire.packets import Packets, Range
 
 WAIT = 0.01
 
@@ -22,7 +22,7 @@ def made_packet(number: int) -> bytes:
 def made_run(first: int, last: int) -> PacketRun:
     """Packets ``first`` to ``last`` as they came, one behind the other."""
     packets = [made_packet(number) for number in range(first, last + 1)]
-    return PacketRun(first, bytes(len(packets)), packets, b"".join(packets), len(packets[0]))
+    return PacketRun(first, bytes(len(packets)), packets, Packets(len(packets[0]), data=b"".join(packets)))
 
 
 class StreamTests(SynchronousTestCase):
@@ -355,13 +355,13 @@ class RunTests(SynchronousTestCase):
     def test_a_run_that_begins_inside_what_came(self) -> None:
         """A part of what came at once is a run as well: its packets are those of that part."""
         data = b"".join(made_packet(number) for number in range(1, 11))
-        run = PacketRun(5, bytes(6), (), data, len(made_packet(1)), 4 * len(made_packet(1)))
+        run = PacketRun(5, bytes(6), (), Packets(len(made_packet(1)), data=data), 4)
         self.assertEqual((run.first, run.last), (5, 10))
         self.assertEqual([run.packet(number) for number in range(5, 11)], [made_packet(each) for each in range(5, 11)])
 
     def test_a_shorter_last_one(self) -> None:
         """The last packet of a run may be shorter; it comes back as short as it was."""
-        run = PacketRun(7, bytes(3), (), b"aaaabbbbc", 4)
+        run = PacketRun(7, bytes(3), (), Packets(4, data=b"aaaabbbbc"))
         self.assertEqual([run.packet(number) for number in (7, 8, 9)], [b"aaaa", b"bbbb", b"c"])
 
 

@@ -16,8 +16,8 @@ from groupcomm.wire.packets import (
     UNORDERED,
     WANTS_STATUS,
     Kind,
+    Packets,
     encode,
-    encode_run,
     is_data_run,
     split_run,
 )
@@ -32,6 +32,15 @@ def one_by_one(first: int, flags: bytes, bodies: list[bytes], sender: int = SEND
         encode(Kind.DATA, digest, sender, first + index, body, flags=flag)
         for index, (flag, body) in enumerate(zip(flags, bodies, strict=True))
     )
+
+
+def encode_run(digest: int, sender: int, first: int, flags: bytes, bodies: list[bytes]) -> bytes:
+    """Packets with consecutive numbers, one behind the other; each of them is also there by itself."""
+    packets = Packets.of(digest, sender, flags, range(first, first + len(bodies)), bodies)
+    apart = [packets.packet(index) for index in range(packets.count)]
+    data = packets.data
+    assert apart == [packets.packet(index) for index in range(packets.count)]
+    return data
 
 
 class RunTests(SynchronousTestCase):
@@ -64,7 +73,9 @@ class RunTests(SynchronousTestCase):
             self.assertTrue(is_data_run(data, size))
             read = split_run(data, size)
             assert read is not None
-            self.assertEqual((read[0], list(read[1]), list(read[2])), (flags, list(range(77, 77 + len(flags))), bodies))
+            self.assertEqual(
+                (read.flags, list(read.numbers), list(read.bodies)), (flags, list(range(77, 77 + len(flags))), bodies)
+            )
 
     def test_numbers_go_on_at_the_end_of_their_32_bits(self) -> None:
         """The low 32 bits of the numbers are on the wire, also where they begin anew within a run."""
@@ -74,7 +85,7 @@ class RunTests(SynchronousTestCase):
             self.assertEqual(data, one_by_one(first, bytes(6), bodies))
             read = split_run(data, HEADER_BYTES + 9)
             assert read is not None
-            self.assertEqual(list(read[1]), [number & 0xFFFFFFFF for number in range(first, first + 6)])
+            self.assertEqual(list(read.numbers), [number & 0xFFFFFFFF for number in range(first, first + 6)])
 
     def test_a_run_of_one(self) -> None:
         """One packet is a run as well."""
@@ -82,7 +93,7 @@ class RunTests(SynchronousTestCase):
         self.assertEqual(data, encode(Kind.DATA, DIGEST, SENDER, 5, b"body", flags=FIRST))
         read = split_run(data, len(data))
         assert read is not None
-        self.assertEqual((read[0], list(read[1]), list(read[2])), (bytes([FIRST]), [5], [b"body"]))
+        self.assertEqual((read.flags, list(read.numbers), list(read.bodies)), (bytes([FIRST]), [5], [b"body"]))
 
 
 class RefusalTests(SynchronousTestCase):
@@ -138,7 +149,7 @@ class RefusalTests(SynchronousTestCase):
             self.assertIsNone(split_run(data[: 4 * self.size + size], self.size))
         read = split_run(data[: 4 * self.size + HEADER_BYTES + 1], self.size)
         assert read is not None
-        self.assertEqual(list(read[2]), [*self.bodies[:4], self.bodies[4][:1]])
+        self.assertEqual(list(read.bodies), [*self.bodies[:4], self.bodies[4][:1]])
 
     def test_any_bytes(self) -> None:
         """Any bytes of any length, divided by any size, are a run or are not; nothing is raised."""
