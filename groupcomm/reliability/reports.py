@@ -18,7 +18,7 @@ from groupcomm.reliability.stream import Stream
 from groupcomm.wire.packets import HEADER_BYTES, Kind, Packets, Status, StatusEntry, Summary, SummaryEntry, encode
 
 Out: TypeAlias = list[tuple[bytes, int | None, Packets | None]]
-"""Packets to send: bytes, the member they are for by index (None for all), and of a run its packets in place of bytes."""
+"""Packets to send: bytes, the index of the member they are for (None for all), and of a run its packets instead."""
 
 _REPORTING_NODES = 16
 _LARGEST_HEAD_BYTES = HEADER_BYTES + 12

@@ -155,10 +155,10 @@ class Guard:
         return None if self.epoch == self._first else self.epoch
 
     def expect(self, epoch: KeyEpoch | None) -> None:
-        """Open what is sealed under this epoch from now on."""
+        """Open what is sealed under this epoch from now on; of one that packets name like the present, later."""
         epoch = epoch or self._first
         known = self._epochs.get(epoch.byte)
-        if known == epoch:
+        if known in (epoch, self.epoch):
             return
         if known is not None:
             self._drop(known)
@@ -174,6 +174,9 @@ class Guard:
             if self._old is not None and self._old != epoch:
                 self._drop(self._old)
             self._old, self._wipe_at = self.epoch, None
+            if epoch.byte == self._old.byte:
+                self._drop(self._old)
+                self._epochs[epoch.byte], self._old = epoch, None
             self._sealer.use(epoch)
             self._counters.up("key_epochs")
 
