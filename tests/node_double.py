@@ -40,6 +40,7 @@ class RecordingEngine:
         self.deadline: float | None = None
         self.refusal: Exception | None = None
         self.queued = 0
+        self.sealed_after_jumps: list[int] = []
         self.stop_at_once = True
         self._names: dict[int, str] = {}
         self._sessions = 0
@@ -75,6 +76,7 @@ class RecordingEngine:
             raise self.refusal
 
     def seal(self, datagrams: list[Datagram]) -> list[Datagram]:
+        self.sealed_after_jumps.append(len(self.named("clock_jumped")))
         return datagrams
 
     def flush(self, now: float) -> None:
@@ -282,7 +284,7 @@ class NodeBench:
             make_sources=lambda *_: sources,
             find_interface=lambda _: LOOPBACK,
             clock=self.clock.seconds,
-            wall_clock=lambda: self.wall_seconds,
+            wall_clock=lambda: self.wall_seconds + self.clock.seconds(),
         )
         config = config or NodeConfig(node="n1", insecure=True)
         self.node = Node(cast(INodeReactor, self.clock), config, seams)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from groupcomm.outputs import (
     GroupLeft,
     GroupSignalDelivered,
     GroupViewDelivered,
+    KeyRotated,
     NodeEvicted,
     NodeViewInstalled,
+    PacketsRefused,
     PrivateUndeliverable,
     ProbeWanted,
     ReceiverSlow,
@@ -441,6 +444,57 @@ class EndTests(SynchronousTestCase):
         bench.node.startService()
         self.assertEqual(bench.node.id, NodeId("n1", first.incarnation + 1))
         self.assertEqual(len(bench.engines), 2)
+
+    def test_a_copied_machine_renews_its_keys(self) -> None:
+        """When wall clock and monotonic clock have parted, the engine hears of it before anything is sealed."""
+        bench = NodeBench()
+        bench.node.startService()
+        bench.engine.datagrams.append(Datagram(b"x", None))
+        bench.transport.sink.burst_ended()
+        self.assertEqual(bench.engine.named("clock_jumped"), [])
+        bench.wall_seconds += 1.5
+        bench.engine.datagrams.append(Datagram(b"x", None))
+        bench.transport.sink.burst_ended()
+        self.assertEqual(bench.engine.sealed_after_jumps, [0, 1])
+
+    def test_a_forked_process_renews_its_keys(self) -> None:
+        """A child that goes on with the node of its parent does not seal under the parent's keys."""
+        bench = NodeBench()
+        bench.node.startService()
+        self.patch(os, "getpid", lambda: 1)
+        bench.engine.datagrams.append(Datagram(b"x", None))
+        bench.transport.sink.burst_ended()
+        self.assertEqual(bench.engine.sealed_after_jumps, [1])
+
+    def test_rotation_of_the_key(self) -> None:
+        """It is done when this node seals under the next epoch; the end of the node ends the waiting."""
+        bench = NodeBench()
+        bench.node.startService()
+        rotation = bench.node.rotate_key()
+        self.assertNoResult(rotation)
+        bench.say(KeyRotated(4))
+        self.assertEqual(self.successResultOf(rotation), 4)
+        again = bench.node.rotate_key()
+        bench.say(Stopped("name in use", clean=False))
+        self.failureResultOf(again, NotConnected)
+
+    def test_rotation_without_a_key(self) -> None:
+        """Where there is none, nothing is rotated, and that is said."""
+        bench = NodeBench()
+        bench.node.startService()
+        bench.engine.refusal = UsageError("no key")
+        self.failureResultOf(bench.node.rotate_key(), UsageError)
+
+    def test_packets_that_do_not_open_are_logged(self) -> None:
+        """Each kind in words, with where the last came from and how many there were."""
+        bench = NodeBench()
+        bench.node.startService()
+        with capturedLogs() as events:
+            bench.say(PacketsRefused("seal_broken", ("10.0.0.9", 7), 3), PacketsRefused("unsealed", ("10.0.0.8", 7), 1))
+        texts = [formatEvent(event) for event in events]
+        self.assertEqual(len(texts), 2)
+        self.assertIn("10.0.0.9:7 do not open (3): a node there has another key", texts[0])
+        self.assertIn("10.0.0.8:7 (1): a node there runs without a key", texts[1])
 
     def test_nothing_to_stop(self) -> None:
         """A node that was never started stops at once."""

@@ -32,11 +32,11 @@ def read_key(path: Path) -> ClusterKey:
         EnvironmentFault: there is none, others may read it, or it is no key; the text says what to do.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise EnvironmentFault(f"cannot read the key {path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise EnvironmentFault(f"the key {path} is not a file")
         if found.st_mode & 0o077:
@@ -44,7 +44,9 @@ def read_key(path: Path) -> ClusterKey:
             raise EnvironmentFault(f"others may read the key {path} (mode {mode:04o}): chmod 600 {path}")
         if found.st_uid not in (os.geteuid(), 0):
             raise EnvironmentFault(f"the key {path} belongs to somebody else (user {found.st_uid})")
-        secret = file.read(KEY_BYTES + 1)
+        secret = os.read(descriptor, KEY_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(secret) != KEY_BYTES:
         raise EnvironmentFault(f"{path} is no key: a key has {KEY_BYTES} bytes. Make one with: groupcomm key new FILE")
     return ClusterKey(secret)
