@@ -2,7 +2,8 @@
 
 Decides what a peer may make us parse: bytes, values and nesting of one call, the types in it, the commands of the
 protocol. The first breach ends the connection with one line in the log. Twisted's own parser copies the rest of its
-buffer for every token and bounds neither nesting nor totals; this one reads in place.
+buffer for every token and bounds neither nesting nor totals; this one reads in place. What the numbers are for is in
+``doc/design/broker.md``.
 """
 
 # twisted.spread is untyped; what the brokers here inherit from it would count as untyped calls of ours.
@@ -16,13 +17,14 @@ from typing import ClassVar, Final
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITransport
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.spread import jelly, pb
 
 from groupcomm.daemon import caps
 from groupcomm.daemon.encoding import encode_call, read_plain
-from groupcomm.daemon.errors import as_peer_error
+from groupcomm.daemon.errors import BadArgument, InternalError, as_peer_error
 
 _MAX_HEAD_BYTES: Final = 64
 _LIST, _INT, _STRING, _NEGATIVE, _FLOAT, _LONG, _LONG_NEGATIVE, _VOCABULARY = range(0x80, 0x88)
@@ -87,7 +89,12 @@ class BudgetedBroker(pb.Broker):
     """A broker that reads within a budget and answers errors of a closed set only.
 
     Invariants: ``_spent_bytes`` and ``_spent_elements`` count what the unfinished call holds and never exceed the
-    budget; ``listStack`` is never deeper than ``caps.MAX_DEPTH``; ``_incoming`` is one token that is not whole.
+    budget; ``listStack`` is never deeper than ``caps.MAX_DEPTH``; ``_incoming`` is one token that is not whole and will
+    not be before it has ``_wanted`` bytes, unless the broker is ``held_back``: then it is what came meanwhile.
+
+    Attributes:
+        held_back: whether what comes in is kept and not looked at; see ``read_on``.
+        violation: what ended the connection, if the peer did.
     """
 
     log = Logger()
@@ -100,35 +107,63 @@ class BudgetedBroker(pb.Broker):
     def __init__(self, isClient: bool = True, security: jelly.SecurityOptions = SERVER_TYPES) -> None:
         super().__init__(isClient, security)
         self.budget = CLIENT_BUDGET if isClient else LOGIN_BUDGET
-        self._incoming = b""
+        self._incoming = bytearray()
+        self._wanted = 0
         self._spent_bytes = 0
         self._spent_elements = 0
         self._cut = False
+        self.held_back = False
         self.violation: str | None = None
 
     # What comes in.
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a call has come in part, or something waits to be looked at."""
+        return bool(self._incoming or self.listStack)
 
     def dataReceived(self, data: bytes) -> None:
         """Parse what is whole and act on it; the first breach ends the connection."""
         if self._cut or self.disconnected:
             return
-        buffer = self._incoming + data if self._incoming else data
-        self._incoming = b""
+        if not self._incoming and not self.held_back:
+            self.read(data)
+            return
+        self._incoming += data
+        self.read_on()
+
+    def read_on(self) -> None:
+        """Go on with what is kept, if that makes a token whole and the broker is not held back."""
+        enough = self._incoming and len(self._incoming) >= self._wanted
+        if enough and not self.held_back and not self._cut and not self.disconnected:
+            kept, self._incoming = bytes(self._incoming), bytearray()
+            self.read(kept)
+
+    def read(self, buffer: bytes) -> None:
+        """Parse ``buffer`` up to the first token that is not whole, or until the broker is held back."""
+        self._wanted = 0
         try:
             rest = self._parse(buffer)
-            if not self._cut:
-                self._incoming = buffer[rest:]
         except ProtocolViolation as violation:
             self._breach(str(violation))
         except Exception as error:
             # Whatever the layers below make of hostile input (a KeyError for an unknown answer, a bad UTF-8 string):
             # it is the peer's fault and ends the peer's connection, without a traceback for each.
             self._breach(f"{type(error).__name__}: {error}"[:200])
+        else:
+            if not self._cut and rest < len(buffer):
+                self._incoming += memoryview(buffer)[rest:]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Nothing of a call that was not whole is kept."""
+        self._incoming = bytearray()
+        self.listStack.clear()
+        super().connectionLost(reason)
 
     def _breach(self, text: str) -> None:
         self.violation = text
         self._cut = True
-        self._incoming = b""
+        self._incoming = bytearray()
         self.listStack.clear()
         self.peer_broke_protocol(text)
         self.transport.abortConnection()  # type: ignore[attr-defined]  # every stream transport of Twisted has it
@@ -149,6 +184,7 @@ class BudgetedBroker(pb.Broker):
         while position < size:
             start, number, kind = _head(buffer, position, size)
             if start > size:
+                self._wanted = size - position + 1
                 break
             item: object
             following = start
@@ -178,6 +214,7 @@ class BudgetedBroker(pb.Broker):
             if elements >= budget.elements:
                 raise ProtocolViolation(f"more than {budget.elements} values in one call")
             if following > size:
+                self._wanted = following - position
                 break
             position = following
             spent += cost
@@ -194,7 +231,7 @@ class BudgetedBroker(pb.Broker):
             else:
                 spent = elements = 0
                 self.callExpressionReceived(item)
-                if self._cut or self.disconnected:
+                if self.held_back or self._cut or self.disconnected:
                     break
                 budget = self.budget
         self._spent_bytes, self._spent_elements = spent, elements
@@ -237,11 +274,19 @@ class BudgetedBroker(pb.Broker):
             ProtocolViolation: it has another type or no known form: no well-behaved peer sends such a thing.
         """
         try:
-            return read_plain(sexp, self.unserialize)
+            return read_plain(sexp, self.read_reference)
         except jelly.InsecureJelly as error:
             raise ProtocolViolation(f"a value of a type that may not be sent: {error}"[:120]) from None
         except Exception as error:
             raise ProtocolViolation(f"a value of no known form: {error!r}"[:120]) from None
+
+    def read_reference(self, sexp: object) -> object:
+        """The value behind what is no plain value; ends of the connection differ in what else they take."""
+        return self.unserialize(sexp)
+
+    def read_call(self, args: object, keywords: object) -> tuple[object, object]:
+        """The arguments of a call, as ``read_value`` makes them."""
+        return self.read_value(args), self.read_value(keywords)
 
     # Answers to what comes in.
 
@@ -261,14 +306,20 @@ class BudgetedBroker(pb.Broker):
         netKw: object,
     ) -> None:
         # Replaces the base's, which logs every error with its traceback and sends the peer any exception's text.
-        if not isinstance(requestID, int) or not isinstance(message, bytes) or not isinstance(objectID, int | bytes):
+        if (
+            not isinstance(requestID, int)
+            or not 0 <= requestID <= caps.MAX_NUMBER
+            or not isinstance(objectID, int | bytes)
+            or not isinstance(message, bytes)
+            or len(message) > caps.MAX_METHOD_BYTES
+        ):
             raise ProtocolViolation("a call of no known form")
         name = message.decode("utf-8")
         wanted = bool(answerRequired)
         try:
             target = self.localObjectForID(objectID)
             if target is None:
-                raise pb.Error("no such object")
+                raise BadArgument("there is no such object, or not any more")
             result = target.remoteMessageReceived(self, name, netArgs, netKw)
         except ProtocolViolation:
             raise
@@ -292,8 +343,8 @@ class BudgetedBroker(pb.Broker):
 
     def _answer_failure(self, failure: Failure, request: int, wanted: bool) -> None:
         assert failure.value is not None
-        error = failure.value if isinstance(failure.value, pb.Error) else as_peer_error(failure.value)
-        if error.__class__.__name__ == "InternalError":
+        error = as_peer_error(failure.value)
+        if isinstance(error, InternalError):
             self.call_failed(failure)
         if wanted and not self.disconnected:
             copyable = pb.CopyableFailure(error)

@@ -10,6 +10,7 @@ from typing import Final
 from groupcomm.limits import (
     CLIENT_QUEUE_EVENTS,
     MAX_MESSAGE_BYTES,
+    MAX_SESSIONS,
     PAYLOAD_HEAD_BYTES,
     SESSION_QUEUE_BYTES,
 )
@@ -31,6 +32,26 @@ MAX_LOGIN_CALL_BYTES: Final = 4096
 MAX_LOGIN_ELEMENTS: Final = 64
 """Values in one call before login."""
 
+MAX_LOGIN_BYTES: Final = 16 * 1024
+"""All bytes before login: more end the connection. A login takes some 300, ``MAX_ATTEMPTS`` of the longest 5,000."""
+
+MAX_ATTEMPTS: Final = 8
+"""Logins one connection may try: one more is refused, and it is closed by its deadline at the latest."""
+
+LOGINS_PER_SECOND: Final = 500
+"""Logins at one daemon, beyond ``LOGIN_BURST``: one more is refused. A session costs the node a few hundred
+microseconds to open and to close."""
+
+LOGIN_BURST: Final = MAX_SESSIONS
+"""Logins at once: all clients come back when a daemon is started again."""
+
+MAX_METHOD_BYTES: Final = 64
+"""The name of a method: a longer one ends the connection."""
+
+MAX_NUMBER: Final = 2**63 - 1
+"""The number of a call or of an object of the client's: beyond it ends the connection. Their sizes are their sender's
+choice, and they are sent back."""
+
 MAX_CALL_BYTES: Final = 1024 * 1024
 """One call after login, all its strings together: larger ends the connection. Twice ``MAX_INLINE_BYTES``."""
 
@@ -39,6 +60,22 @@ MAX_CALL_ELEMENTS: Final = 16_384
 
 MAX_DEPTH: Final = 16
 """Nesting of one call: deeper ends the connection, before a recursive reader could exhaust the stack."""
+
+CALL_SECONDS: Final = 60.0
+"""A call of which not all has come by then ends the connection: what has come of it holds memory."""
+
+TURN_SECONDS: Final = 0.02
+"""Processor time that the calls of all control connections take in a row. After it what has come waits for the next
+turn of the reactor, so that sockets and timers of the node are served in between: a node counts as silent after a
+second."""
+
+DECODE_SHARE: Final = 0.4
+"""Processor time a second that reading the calls of one connection may take, without what the calls do: beyond it the
+connection is not read until it has waited off what it owes. A client that sends small messages as fast as it can takes
+0.2."""
+
+DECODE_SHARE_OF_ALL: Final = 0.6
+"""The same for all connections of a daemon together. When sending clients have it busy reading takes 0.3."""
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 """What the client library takes from its daemon in one call or answer."""
@@ -109,6 +146,9 @@ LOG_INTERVAL_SECONDS: Final = 60.0
 
 STATUS_PAGE_GROUPS: Final = 250
 """Groups named in one answer of ``groups``."""
+
+STATUS_PAGE_BYTES: Final = 1024 * 1024
+"""An answer of ``groups`` ends with the group that reaches this size."""
 
 STATUS_PAGE_SECONDS: Final = 2.0
 """How old the list of groups may be of which a further page is asked for."""

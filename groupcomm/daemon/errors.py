@@ -64,7 +64,6 @@ _BY_LOCAL: Final[tuple[tuple[type[errors.GroupcommError], type[DaemonError]], ..
     (errors.Refused, LoginRefused),
     (errors.NotConnected, SessionClosed),
     (errors.OutcomeUnknown, SessionClosed),
-    (errors.EnvironmentFault, InternalError),
 )
 
 _BY_NAME: Final[dict[str, type[errors.GroupcommError]]] = {
@@ -81,7 +80,10 @@ _BY_NAME: Final[dict[str, type[errors.GroupcommError]]] = {
 
 
 def as_peer_error(error: BaseException) -> DaemonError:
-    """What the client is told of ``error``: a member of the closed set, with a text that is safe to show."""
+    """What the client is told of ``error``: a member of the closed set, with a text that is safe to show.
+
+    What is neither the client's fault nor foreseen keeps its text to itself: it may hold paths, addresses or data.
+    """
     if isinstance(error, DaemonError):
         return error
     for local, peer in _BY_LOCAL:

@@ -5,6 +5,9 @@ Decides how many there may be, and how often a misdeed is worth a line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import thread_time
+
 from twisted.cred.portal import Portal
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -14,21 +17,29 @@ from twisted.python.failure import Failure
 from groupcomm.daemon import caps
 from groupcomm.daemon.connection import ServerBroker
 from groupcomm.daemon.login import LoginRoot
+from groupcomm.daemon.reading import ReadingTime, Share
 
 
 class ControlFactory(ServerFactory):
     """The connections of one daemon, over all its control endpoints.
 
     Invariants: at most ``MAX_CONNECTIONS`` and ``MAX_UNAUTHENTICATED`` are open.
+
+    Args:
+        clock: the reactor's time.
+        portal: where clients log in.
+        measure: the processor time of this thread, in seconds.
     """
 
     noisy = False
     unsafeTracebacks = False
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, portal: Portal) -> None:
+    def __init__(self, clock: IReactorTime, portal: Portal, measure: Callable[[], float] = thread_time) -> None:
         self._clock = clock
         self._portal = portal
+        self._time = ReadingTime(clock, measure)
+        self._logins = Share(clock, caps.LOGINS_PER_SECOND, caps.LOGIN_BURST)
         self._unauthenticated: set[ServerBroker] = set()
         self._logged_at: dict[str, float] = {}
         self._unlogged = 0
@@ -38,6 +49,8 @@ class ControlFactory(ServerFactory):
             "connections_refused": 0,
             "connections_cut": 0,
             "logins": 0,
+            "logins_refused": 0,
+            "clients_slowed": 0,
             "clients_too_slow": 0,
             "calls_failed": 0,
         }
@@ -48,7 +61,7 @@ class ControlFactory(ServerFactory):
             self.counters["connections_refused"] += 1
             self._report("a control connection was refused: too many are open")
             return None
-        broker = ServerBroker(self._clock)
+        broker = ServerBroker(self._clock, self._time)
         broker.factory = self
         broker.publish_root(LoginRoot(self._portal, broker))
         self.brokers.add(broker)
@@ -58,6 +71,15 @@ class ControlFactory(ServerFactory):
 
     def clientConnectionMade(self, broker: ServerBroker) -> None:
         """The protocol has begun; nothing to do until the login."""
+
+    def admits_login(self) -> bool:
+        """Whether one more may log in now."""
+        admitted = not self._logins.take(0)
+        if admitted:
+            self._logins.take(1)
+        else:
+            self.counters["logins_refused"] += 1
+        return admitted
 
     def login_succeeded(self, broker: ServerBroker) -> None:
         """It is no stranger any more."""
@@ -72,6 +94,11 @@ class ControlFactory(ServerFactory):
         """A client did what none should, and its connection is cut."""
         self.counters["connections_cut"] += 1
         self._report(f"a control connection was cut: {text}")
+
+    def client_slowed(self) -> None:
+        """A client's calls cost so much to read that it has to wait."""
+        self.counters["clients_slowed"] += 1
+        self._report("a client has to wait: reading its calls takes more than its share of the processor")
 
     def call_failed(self, failure: Failure) -> None:
         """A client's call failed by a fault of the daemon's: the traceback is worth having once."""

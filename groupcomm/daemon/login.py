@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar
 
 from attrs import frozen
 from twisted.cred.checkers import ICredentialsChecker
@@ -18,14 +18,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.spread import pb
 from zope.interface import implementer
 
+from groupcomm.daemon import caps
 from groupcomm.daemon.errors import LoginRefused
 from groupcomm.daemon.schema import DeclaredMethods, Method, Parameter, client_name, optional_reference, short_bytes
 
 if TYPE_CHECKING:
     from groupcomm.daemon.connection import ServerBroker
-
-MAX_ATTEMPTS: Final = 8
-"""Logins one connection may try; it is closed by its deadline at the latest."""
 
 
 class ILocalName(ICredentials):
@@ -99,8 +97,10 @@ class LoginRoot(DeclaredMethods):
         self._attempts += 1
         if self._broker.authenticated:
             raise LoginRefused("this connection is logged in already: open another")
-        if self._attempts > MAX_ATTEMPTS:
+        if self._attempts > caps.MAX_ATTEMPTS:
             raise LoginRefused("too many attempts on this connection")
+        if not self._broker.factory.admits_login():
+            raise LoginRefused("too many logins at this daemon: try again in a second")
         return secrets.token_bytes(16), Challenger(self, name)
 
     def login_anonymous(self, mind: object) -> None:

@@ -174,7 +174,7 @@ class Realm:
         }
 
     def groups(self, after: str, count: int) -> list[dict[str, object]]:
-        """Up to ``count`` groups whose names come after ``after``, by name; at most ``STATUS_PAGE_GROUPS``.
+        """Up to ``count`` groups whose names come after ``after``, by name, as many as one answer holds, at least one.
 
         Pages asked for one after the other come from one picture, which is taken with the first.
         """
@@ -184,7 +184,12 @@ class Realm:
             self._groups, self._group_names = groups, [group.name for group in groups]
         self._groups_at = now
         start = bisect_right(self._group_names, after) if after else 0
-        return [
-            {"name": group.name, "view": str(group.view), "members": members_text(group.members)}
-            for group in self._groups[start : start + min(count, caps.STATUS_PAGE_GROUPS)]
-        ]
+        page: list[dict[str, object]] = []
+        size = 0
+        for group in self._groups[start : start + min(count, caps.STATUS_PAGE_GROUPS)]:
+            members = members_text(group.members)
+            page.append({"name": group.name, "view": str(group.view), "members": members})
+            size += len(members)
+            if size >= caps.STATUS_PAGE_BYTES:
+                break
+        return page

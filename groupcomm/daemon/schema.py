@@ -101,10 +101,10 @@ class DeclaredMethods(pb.Referenceable):
         method = self.methods.get(message)
         if method is None:
             raise BadArgument(f"there is no method {message!r:.60}; there are: {', '.join(self.methods)}")
-        bound = method.bind(message, broker.read_value(args), broker.read_value(kw))
+        bound = method.bind(message, *broker.read_call(args, kw))
         try:
             result = method.call(self, **bound)
-        except (GroupcommError, pb.Error) as error:
+        except GroupcommError as error:
             raise as_peer_error(error) from None
         return broker.answer_form(result)
 

@@ -10,58 +10,11 @@ from twisted.spread import banana, jelly, pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.daemon import caps
-from groupcomm.daemon.broker import SERVER_TYPES, BudgetedBroker
+from groupcomm.daemon.broker import SERVER_TYPES
 from groupcomm.daemon.connection import ServerBroker
-from groupcomm.daemon.encoding import encode_bytes, encode_head, encode_int, encode_value
+from groupcomm.daemon.encoding import encode_bytes, encode_head, encode_value
+from tests.daemon.raw_calls import HELLO, call, expression, recorder
 from tests.daemon.world import MemoryTransport, PlainClient, World, server_broker
-
-HELLO = encode_bytes(b"pb")
-
-
-def expression(*items: object) -> bytes:
-    """A Banana expression as any peer would send it."""
-
-    def encode(item: object) -> bytes:
-        if isinstance(item, list):
-            return encode_head(len(item), b"\x80") + b"".join(map(encode, item))
-        if isinstance(item, bytes):
-            return encode_bytes(item)
-        assert isinstance(item, int)
-        return encode_int(item)
-
-    return encode(list(items))
-
-
-def call(method: bytes, *args: object, target: bytes = b"root", request: int = 1) -> bytes:
-    """A call of a method."""
-    return expression(b"message", request, target, method, 1, [b"tuple", *args], [b"dictionary"])
-
-
-class Recorder(BudgetedBroker):
-    """Keeps the expressions it reads."""
-
-    def __init__(self) -> None:
-        super().__init__(isClient=False)
-        self.read: list[object] = []
-        self.currentDialect = b"pb"
-
-    def connectionMade(self) -> None:
-        """No greeting."""
-
-    def expressionReceived(self, sexp: object) -> None:
-        self.read.append(sexp)
-
-    def peer_broke_protocol(self, text: str) -> None:
-        """Not logged here."""
-
-
-def recorder() -> Recorder:
-    broker = Recorder()
-    transport = MemoryTransport()
-    transport.peer = MemoryTransport()
-    transport.protocol = broker
-    broker.makeConnection(transport)
-    return broker
 
 
 class ParserTests(SynchronousTestCase):
@@ -99,7 +52,7 @@ class ParserTests(SynchronousTestCase):
                 size = rng.randrange(1, len(data) + 1)
                 broker.dataReceived(data[:size])
                 data = data[size:]
-            self.assertEqual(broker.read, [sent])
+            self.assertEqual(broker.expressions, [sent])
 
     def test_every_truncation_waits(self) -> None:
         """A call that is not whole does nothing; with its last byte it is there."""
@@ -107,16 +60,16 @@ class ParserTests(SynchronousTestCase):
         for size in range(len(data)):
             broker = recorder()
             broker.dataReceived(data[:size])
-            self.assertEqual((broker.read, broker.violation), ([], None))
+            self.assertEqual((broker.expressions, broker.violation), ([], None))
             broker.dataReceived(data[size:])
-            self.assertEqual(len(broker.read), 1)
+            self.assertEqual(len(broker.expressions), 1)
 
     def test_byte_by_byte(self) -> None:
         """Bytes may come one at a time."""
         broker = recorder()
         for byte in call(b"login", b"alice") * 2:
             broker.dataReceived(bytes([byte]))
-        self.assertEqual(len(broker.read), 2)
+        self.assertEqual(len(broker.expressions), 2)
 
     def test_budget(self) -> None:
         """Exactly the budget is read, one more of anything ends the connection."""
@@ -128,12 +81,12 @@ class ParserTests(SynchronousTestCase):
         ):
             broker = recorder()
             broker.dataReceived(good)
-            self.assertEqual((len(broker.read), broker.violation), (1, None))
+            self.assertEqual((len(broker.expressions), broker.violation), (1, None))
             broker.dataReceived(good)
-            self.assertEqual(len(broker.read), 2, "the budget is for one call")
+            self.assertEqual(len(broker.expressions), 2, "the budget is for one call")
             broker = recorder()
             broker.dataReceived(bad)
-            self.assertEqual(broker.read, [])
+            self.assertEqual(broker.expressions, [])
             self.assertIsNotNone(broker.violation)
 
     def test_lengths_are_not_believed(self) -> None:
@@ -377,7 +330,7 @@ class EncodingTests(SynchronousTestCase):
         for value in values:
             broker = recorder()
             broker.dataReceived(b"\x01\x80" + encode_value(value))
-            (read,) = broker.read
+            (read,) = broker.expressions
             assert isinstance(read, list)
             unjellied = jelly.unjelly(read[0], jelly.globalSecurity)
             self.assertEqual(unjellied, value)

@@ -46,6 +46,19 @@ CONTROL = "/memory/d.sock"
 CHANNELS = "/memory/d.data"
 
 
+class TurnClock(Clock):
+    """A clock whose ``advance`` is one turn, as a reactor's: calls made in it for now are for the next turn."""
+
+    def advance(self, amount: float) -> None:
+        self.rightNow += amount
+        self._sortCalls()
+        for call in [call for call in self.calls if call.getTime() <= self.rightNow]:
+            if call.active():
+                self.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+
+
 class MemorySession:
     """A session of ``MemoryNode``; ``hold`` keeps back the answers of sends, as a node in a view change does."""
 
@@ -474,15 +487,21 @@ class RawChannel:
 
 
 class World:
-    """A daemon, and whoever connects to it; with ``channels`` clients get data channels."""
+    """A daemon, and whoever connects to it; with ``channels`` clients get data channels.
+
+    Work takes no time here, unless a test adds to ``processor_seconds``.
+    """
 
     def __init__(self, limits: DeliveryLimits | None = None, *, channels: bool = False) -> None:
-        self.clock = Clock()
+        self.clock = TurnClock()
         if channels:
             alsoProvides(self.clock, IReactorFDSet)  # clients have sockets of their own, which ``dial`` gives them
         self.node = MemoryNode(self.clock)
         self.realm = Realm(self.clock, self.node, (Origin("cluster", "test", "option"),), limits)
-        self.factory = ControlFactory(self.clock, Portal(self.realm, [LocalNameChecker()]))
+        self.processor_seconds = 0.0
+        self.factory = ControlFactory(
+            self.clock, Portal(self.realm, [LocalNameChecker()]), lambda: self.processor_seconds
+        )
         self.realm.counters = self.factory.counters
         self.doors = ChannelDoors(self.clock, self.realm.upload_budget, self.factory)
         self.realm.channels = self.doors
