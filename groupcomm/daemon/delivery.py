@@ -194,11 +194,11 @@ class Delivery(Backlog):
             self._hand_over(batch).addBoth(self._acknowledged, size, events)
 
     def _acknowledged(self, result: object, size: int, events: int) -> None:
-        # A client whose method failed has been given the batch all the same; a lost connection closes us by itself.
-        if isinstance(result, Failure):
-            result.cleanFailure()
         self._in_flight -= 1
         self._in_flight_bytes -= size
+        if isinstance(result, Failure):  # the connection is lost, which will close us: nobody is there to hand over to
+            result.cleanFailure()
+            return
         if self._closed:
             return
         self._progress = self._clock.seconds()

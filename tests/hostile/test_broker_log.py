@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 from twisted.internet.protocol import Protocol
 
 from groupcomm.daemon import caps
+from groupcomm.events import Level
 from tests.daemon.raw_calls import HELLO, call, expression
 from tests.hostile.broker_case import BrokerAttack
 
@@ -59,6 +62,25 @@ class LogTests(BrokerAttack):
             attacker.send(call(b"send", b"chat", b"x", target=avatar, request=request))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
         self.assertEqual(self.world.factory.counters["calls_failed"], 1000)
+
+    def test_going_with_events_unread(self) -> None:
+        """Members that go while events are on their way to them, and more wait, are no line at all."""
+        sender = self.world.node.sessions["alice"]
+        for number in range(20):
+            name = b"mallory%d" % number
+            attacker, avatar = self.logged_in(name)
+            attacker.send(call(b"join", b"flood", target=avatar, request=3))
+            attacker.transport.deaf = True
+            for _ in range(4 * caps.BATCHES_IN_FLIGHT):
+                self.world.node.deliver(sender, ("flood",), b"x" * caps.BATCH_BYTES, Level.AGREED)
+                self.world.settle()
+            attacker.transport.deaf = False
+            attacker.transport.peer.lose()
+            attacker.transport.lose()
+            self.world.settle()
+            self.guests.discard(name.decode())
+        gc.collect()
+        self.assertEqual(self.lines, [])
 
     def test_usage_errors(self) -> None:
         """A client's wrong calls are its own affair and not logged at all."""
