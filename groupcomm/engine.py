@@ -20,6 +20,7 @@ from groupcomm.limits import (
     MAX_DESTINATION_GROUPS,
     MAX_DIRECTORY_BYTES,
     MAX_GROUPS_PER_SESSION,
+    MAX_MEMBERSHIPS,
     MAX_SESSIONS,
     MIN_WINDOW_BYTES,
     PAYLOAD_HEAD_BYTES,
@@ -153,6 +154,7 @@ class Engine:
         self._message_number = random.getrandbits(32)
         self._sessions: dict[int, _Session] = {}
         self._directory_bytes = 0
+        self._memberships = 0
         self._next_session = 1
         self._next_ticket = 1
         self._names: dict[str, int] = {}
@@ -525,6 +527,7 @@ class Engine:
         session = self._sessions.pop(number, None)
         if session is not None:
             self._directory_bytes -= sum(len(group.encode()) + 1 for group in session.wanted)
+            self._memberships -= len(session.wanted)
             self._names.pop(session.member.client, None)
             self._outbox.forget(number)
 
@@ -808,8 +811,11 @@ class Engine:
         size = len(group.encode()) + 1
         if self._directory_bytes + size > MAX_DIRECTORY_BYTES:
             raise UsageError(f"the group names of all sessions of {self._node} exceed {MAX_DIRECTORY_BYTES} bytes")
+        if self._memberships >= MAX_MEMBERSHIPS:
+            raise UsageError(f"the sessions of {self._node} are in {MAX_MEMBERSHIPS} groups together")
         self._check_room(own)
         self._directory_bytes += size
+        self._memberships += 1
         own.wanted.add(group)
         self._change(own, Change.JOIN, group, Reason.LEAVE)
 
@@ -827,6 +833,7 @@ class Engine:
         self._check_room(own)
         own.wanted.discard(group)
         self._directory_bytes -= len(group.encode()) + 1
+        self._memberships -= 1
         self._change(own, Change.LEAVE, group, Reason.LEAVE)
 
     def send(

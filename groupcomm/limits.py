@@ -55,6 +55,10 @@ PACKET_OVERHEAD_BYTES: Final = 200
 MAX_DIRECTORY_BYTES: Final = 8 * 1024 * 1024
 """The group names of all sessions of one node together, which go out in one frame; one more join is refused."""
 
+MAX_MEMBERSHIPS: Final = 128 * 1024
+"""Sessions of one node in groups, counted once for each group; one more join is refused. Every node of the view keeps
+them all, and each costs it about a KiB, however short the name."""
+
 MIN_WINDOW_BYTES: Final = 64 * 1024
 """The send window never falls below this, whatever the loss."""
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
+import groupcomm.engine as engine_module
 from groupcomm.config import EngineConfig
 from groupcomm.engine import Engine
 from groupcomm.errors import MessageTooLarge, NameInUse, NotAMember, QueueFull, UsageError
@@ -331,6 +332,23 @@ class CommandTests(EngineCase):
         self.assertRaises(UsageError, self.engine.open_session, "one more", self.now)
         self.engine.close_session(self.session, Reason.LEAVE, self.now)
         self.engine.open_session("one more", self.now)
+
+    def test_groups_of_all_sessions(self) -> None:
+        """The sessions of a node are in so many groups together; leaving one, and closing a session, makes room."""
+        self.patch(engine_module, "MAX_MEMBERSHIPS", 3)
+        self.start()
+        other = self.engine.open_session("other", self.now)
+        for session, group in ((self.session, "a"), (self.session, "b"), (other, "a")):
+            self.engine.join(session, group, self.now)
+        error = self.assertRaises(UsageError, self.engine.join, other, "b", self.now)
+        self.assertIn("3 groups together", str(error))
+        self.engine.leave(self.session, "a", self.now)
+        self.engine.join(other, "b", self.now)
+        self.assertRaises(UsageError, self.engine.join, other, "c", self.now)
+        self.engine.close_session(self.session, Reason.LEAVE, self.now)
+        self.turn()
+        self.engine.join(other, "c", self.now)
+        self.assertRaises(UsageError, self.engine.join, other, "d", self.now)
 
     def test_sessions_that_are_not_there(self) -> None:
         """No command works for a session that was never opened or is closed."""
