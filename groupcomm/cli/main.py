@@ -14,6 +14,7 @@ from groupcomm._version import __version__
 from groupcomm.cli.running import FAILED, USAGE, IReactor, Run, complain, silence_standard_output
 from groupcomm.cli.session import Control
 from groupcomm.events import Level
+from groupcomm.limits import DEFAULT_BUDGET_BYTES, MAX_NODES, MAX_SESSIONS, MIN_BUDGET_BYTES
 
 Work = Callable[[IReactor], Coroutine["Deferred[Any]", Any, None]]
 
@@ -124,6 +125,30 @@ def status_command(control: Control, as_json: bool, settings: bool) -> int:
     from groupcomm.cli.status import status
 
     return run(lambda reactor: status(reactor, control, as_json=as_json, settings=settings))
+
+
+@command.command("limits", short_help="Show every limit, and what a daemon may need of memory.")
+@click.option("--nodes", type=click.IntRange(1, MAX_NODES), default=MAX_NODES, metavar="N", help="In the view.")
+@click.option("--clients", type=click.IntRange(1, MAX_SESSIONS), default=MAX_SESSIONS, metavar="N", help="Of a daemon.")
+@click.option(
+    "--budget", type=click.IntRange(min=MIN_BUDGET_BYTES), default=DEFAULT_BUDGET_BYTES, metavar="BYTES", help="Of it."
+)
+@click.option("--config", "settings", is_flag=True, help="With the clients and the budget that the daemon is set to.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_obj
+def limits_command(control: Control, nodes: int, clients: int, budget: int, settings: bool, as_json: bool) -> int:
+    """Show every limit of a daemon: what may be held, how much memory that is at the worst, and what happens then.
+
+    Without options the figures are for the largest cluster there can be. Needs no daemon, but with --config.
+    """
+    from groupcomm.cli.limits import limits, limits_of_daemon
+    from groupcomm.daemon.worst_case import Sizing
+
+    sizing = Sizing(nodes=nodes, clients=clients, budget_bytes=budget)
+    if settings:
+        return run(lambda reactor: limits_of_daemon(reactor, control, sizing, as_json=as_json))
+    limits(sizing, as_json=as_json)
+    return 0
 
 
 @command.group("key", short_help="Make the key of a cluster, or rotate it.")

@@ -23,11 +23,12 @@ from groupcomm.daemon.avatar import ClientAvatar
 from groupcomm.daemon.channel_doors import ChannelDoors
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.encoder import EventEncoder
-from groupcomm.daemon.errors import SessionClosed
+from groupcomm.daemon.errors import LimitReached, SessionClosed
 from groupcomm.daemon.login import Mind
 from groupcomm.daemon.settings import Origin
 from groupcomm.daemon.uploads import UploadBudget
 from groupcomm.daemon.vocabulary import members_text
+from groupcomm.limits import MAX_SESSIONS
 from groupcomm.status import GroupStatus, NodeStatus
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Realm:
         node: whose sessions are given out.
         origins: the settings, as the status shows them.
         limits: when a client is too slow.
+        max_clients: how many may be logged in at once.
     """
 
     _log = Logger()
@@ -71,6 +73,8 @@ class Realm:
         node: ServedNode,
         origins: tuple[Origin, ...] = (),
         limits: DeliveryLimits | None = None,
+        *,
+        max_clients: int = MAX_SESSIONS,
     ) -> None:
         self.clock = clock
         self.encoder = EventEncoder()
@@ -82,6 +86,7 @@ class Realm:
         self._node = node
         self._origins = origins
         self._limits = limits or DeliveryLimits()
+        self._max_clients = max_clients
         self._groups: list[GroupStatus] = []
         self._group_names: list[str] = []
         self._groups_at = 0.0
@@ -93,12 +98,15 @@ class Realm:
 
         Raises:
             NameInUse: a live session has it.
+            LimitReached: too many are logged in.
             SessionClosed: the daemon is about to stop.
         """
         if pb.IPerspective not in interfaces or not isinstance(mind, Mind) or not isinstance(avatarId, bytes):
             raise NotImplementedError("only named Perspective Broker clients are served")
         if self.stopping:
             raise SessionClosed("this daemon is about to stop")
+        if len(self.avatars) >= self._max_clients:
+            raise LimitReached(f"this daemon serves {self._max_clients} clients at once: try again later")
         name = avatarId.decode("utf-8")
         avatar = ClientAvatar(self, mind.broker, name, mind.client, self._limits)
         avatar.opened(self._node.open_session(name, avatar))

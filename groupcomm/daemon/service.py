@@ -30,6 +30,7 @@ from groupcomm.daemon.login import LocalNameChecker
 from groupcomm.daemon.realm import Realm, ServedNode
 from groupcomm.daemon.settings import Origin
 from groupcomm.errors import EnvironmentFault
+from groupcomm.limits import MAX_SESSIONS
 
 
 class NodeService(ServedNode, Protocol):
@@ -53,6 +54,7 @@ class DaemonService(Service):
         control: where clients connect.
         origins: the settings, for the status.
         limits: when a client is too slow.
+        max_clients: how many may be logged in at once.
     """
 
     _log = Logger()
@@ -64,6 +66,8 @@ class DaemonService(Service):
         control: tuple[ControlEndpoint, ...],
         origins: tuple[Origin, ...] = (),
         limits: DeliveryLimits | None = None,
+        *,
+        max_clients: int = MAX_SESSIONS,
     ) -> None:
         self._reactor = reactor
         self._node = node
@@ -71,7 +75,7 @@ class DaemonService(Service):
         self._guards: list[SocketGuard] = []
         self._ports: list[IListeningPort] = []
         self._channel_ports: list[IListeningPort] = []
-        self.realm = Realm(reactor, node, origins, limits)
+        self.realm = Realm(reactor, node, origins, limits, max_clients=max_clients)
         self.factory = ControlFactory(reactor, Portal(self.realm, [LocalNameChecker()]))
         self.realm.counters = self.factory.counters
         self._doors = ChannelDoors(reactor, self.realm.upload_budget, self.factory)

@@ -19,7 +19,14 @@ from groupcomm.config import SlowReceiver
 from groupcomm.daemon.control import ControlEndpoint, default_control, parse_control
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name, checked_node_name
-from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES, MAX_SLOW_SECONDS
+from groupcomm.limits import (
+    DEFAULT_BUDGET_BYTES,
+    DEFAULT_TRACE_BYTES,
+    MAX_NODE_NAME_BYTES,
+    MAX_SESSIONS,
+    MAX_SLOW_SECONDS,
+    MIN_BUDGET_BYTES,
+)
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT
 
 DISCOVERIES: Final = ("zeroconf", "multicast", "static")
@@ -27,6 +34,7 @@ LOG_LEVELS: Final = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS: Final = ("text", "json")
 MAX_FILE_BYTES: Final = 1024 * 1024
 MIN_TRACE_BYTES: Final = 64 * 1024
+_MOST_BUDGET_BYTES: Final = 1024 * 1024 * 1024 * 1024
 
 _Value = TypeVar("_Value")
 
@@ -75,6 +83,12 @@ SETTINGS: Final = (
     ),
     Setting("discovery", "how nodes are found: any of zeroconf,multicast,static (default: all)", "LIST", many=True),
     Setting("data-dir", "directory for what must survive a restart (default: none)", "DIR"),
+    Setting(
+        "budget",
+        f"memory for messages on their way between nodes, in bytes (default: {DEFAULT_BUDGET_BYTES})",
+        "BYTES",
+    ),
+    Setting("max-clients", f"how many clients may be logged in at once (default: {MAX_SESSIONS})", "N"),
     Setting("log-level", "least level that is logged: debug, info, warn, error or critical (default: info)", "LEVEL"),
     Setting("log-format", "form of the log: text or json (default: text)", "FORMAT"),
     Setting("trace", "file to record a trace in, of what happens to this node and its clients (default: none)", "FILE"),
@@ -124,6 +138,8 @@ class Settings:
     peers: tuple[str, ...]
     discovery: tuple[str, ...]
     data_dir: Path | None
+    budget_bytes: int
+    max_clients: int
     log_level: str
     log_format: str
     trace: Path | None
@@ -252,6 +268,8 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         peers=take_many("peer", (), _parse_peer),
         discovery=tuple(name for names in take_many("discovery", DISCOVERIES, _parse_discovery) for name in names),
         data_dir=take("data-dir", "", lambda text: Path(text).absolute() if text else None),
+        budget_bytes=take("budget", str(DEFAULT_BUDGET_BYTES), _whole_number(MIN_BUDGET_BYTES, _MOST_BUDGET_BYTES)),
+        max_clients=take("max-clients", str(MAX_SESSIONS), _whole_number(1, MAX_SESSIONS)),
         log_level=take("log-level", "info", _one_of(LOG_LEVELS)),
         log_format=take("log-format", "text", _one_of(LOG_FORMATS)),
         trace=take("trace", "", lambda text: Path(text).absolute() if text else None),
@@ -331,6 +349,15 @@ def _parse_trace_limit(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 15 and int(text) >= MIN_TRACE_BYTES):
         raise UsageError(f"{text!r} is not a number of bytes from {MIN_TRACE_BYTES} on")
     return int(text)
+
+
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) <= 15 and least <= int(text) <= most):
+            raise UsageError(f"{text!r} is not a number from {least} to {most}")
+        return int(text)
+
+    return check
 
 
 def _parse_slow_seconds(text: str) -> float:

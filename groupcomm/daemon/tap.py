@@ -111,6 +111,7 @@ def node_config(settings: Settings) -> NodeConfig:
     return NodeConfig(
         engine=EngineConfig(
             cluster=settings.cluster,
+            budget_bytes=settings.budget_bytes,
             slow_receiver=settings.slow_receiver,
             slow_receiver_seconds=settings.slow_receiver_seconds,
         ),
@@ -139,7 +140,7 @@ class TwistdService(DaemonService):
         node = Node(reactor, options.node_config)
         node.observe(self._observe)
         settings = options.settings
-        super().__init__(reactor, node, settings.control, settings.origins)
+        super().__init__(reactor, node, settings.control, settings.origins, max_clients=settings.max_clients)
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         """Become part of the application, whose log this service then decides the form of."""

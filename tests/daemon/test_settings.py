@@ -64,6 +64,7 @@ class PrecedenceTests(Files):
         self.assertEqual(settings.control[0].client_description, "unix:/run/user/1000/groupcomm/default-a-host.sock")
         self.assertEqual(settings.multicast, ("239.192.71.67", 4874))
         self.assertEqual((settings.slow_receiver, settings.slow_receiver_seconds), (SlowReceiver.WAIT, 5.0))
+        self.assertEqual((settings.budget_bytes, settings.max_clients), (128 * 1024 * 1024, 4096))
         self.assertEqual({origin.source for origin in settings.origins}, {"default"})
 
     def test_precedence(self) -> None:
@@ -135,6 +136,10 @@ class RefusedTests(Files):
             ("log-format", "xml", "text, json"),
             ("multicast", "192.0.2.1:5", "multicast"),
             ("multicast", "239.1.1.1:0", "GROUP:PORT"),
+            ("budget", "67108863", "67108864"),
+            ("budget", "128M", "not a number"),
+            ("max-clients", "0", "from 1 to 4096"),
+            ("max-clients", "4097", "from 1 to 4096"),
             ("slow-receiver", "kill", "wait, evict"),
             ("slow-receiver-seconds", "0.9", "from 1 to 3600"),
             ("slow-receiver-seconds", "3601", "from 1 to 3600"),
@@ -268,6 +273,7 @@ class OptionsTests(Files):
                 *("--cluster", "c", "--node=n", "--control", "unix:/a", "--control", "unix:/b", "--peer", "h:1"),
                 *("--discovery", "static", "--discovery", "multicast", "--multicast", ":5000", "--data-dir", "/d"),
                 *("--slow-receiver", "evict", "--slow-receiver-seconds", "7.5"),
+                *("--budget", "67108864", "--max-clients", "7"),
             ]
         )
         settings = options.settings
@@ -277,6 +283,7 @@ class OptionsTests(Files):
         self.assertEqual((options.node_config.multicast_port, options.node_config.peers), (5000, ("h:1",)))
         engine = options.node_config.engine
         self.assertEqual((engine.slow_receiver, engine.slow_receiver_seconds), (SlowReceiver.EVICT, 7.5))
+        self.assertEqual((engine.budget_bytes, settings.max_clients), (67108864, 7))
 
     def test_usage_errors(self) -> None:
         """What cannot be is a usage error of twistd's."""

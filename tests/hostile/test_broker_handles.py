@@ -25,6 +25,7 @@ CALLS: tuple[tuple[bytes, tuple[object, ...]], ...] = (
     (b"status", ()),
     (b"groups", ()),
     (b"whoami", ()),
+    (b"rotate_key", ()),
     (b"logout", ()),
 )
 

@@ -56,6 +56,22 @@ class LoginTests(BrokerAttack):
         self.guests.add("carol")
         PlainClient(self.world, "carol")
 
+    def test_more_clients_than_the_daemon_is_set_to(self) -> None:
+        """Whoever comes when all places are taken is refused in words, and let in when one is free."""
+        self.patch(self.world.realm, "_max_clients", 3)
+        carol = PlainClient(self.world, "carol")
+        for name in (b"mallory", b"eve"):
+            attacker = self.attacker()
+            attacker.send(call(b"login", name))
+            attacker.send(call(b"respond", b"", target=1, request=2))
+            self.assertEqual(
+                attacker.errors, [("LimitReached", "this daemon serves 3 clients at once: try again later")]
+            )
+        carol.call("logout")
+        self.world.settle()
+        PlainClient(self.world, "dave")
+        self.guests.add("dave")
+
     def flood(self, count: int) -> int:
         """Log in and out as often at one time; how often that went well."""
         before = self.world.node.opened
