@@ -211,7 +211,9 @@ def _head(flags: int, digest: int, sender: int) -> bytes:
 
 def is_data_run(data: bytes, size_bytes: int) -> bool:
     """Whether the first of these packets is one of data in the clear."""
-    return size_bytes > HEADER_BYTES and data[:2] == _VERSION_AND_KIND[Kind.DATA] and not data[2] & SEALED
+    if min(size_bytes, len(data)) <= HEADER_BYTES:
+        return False
+    return data[:2] == _VERSION_AND_KIND[Kind.DATA] and not data[2] & SEALED
 
 
 class ArrivedRun:
