@@ -89,9 +89,10 @@ class Lab(Hosts["Process"]):
     fault = LabError
     purpose = "lab"
 
-    def __init__(self, size: int, *, trace_bytes: int = TRACE_BYTES) -> None:
+    def __init__(self, size: int, *, trace_bytes: int = TRACE_BYTES, sealed: bool = True) -> None:
         require_lab()
         super().__init__(size)
+        self.sealed = sealed
         self.trace_bytes = trace_bytes
         self.cluster = f"lab-{self.prefix}-{os.getpid()}"
         self._judged = False
@@ -333,7 +334,7 @@ class Daemon(Process):
         own = {
             "XDG_RUNTIME_DIR": str(self.runtime),
             "HOME": str(self.runtime),
-            "GROUPCOMM_KEY": str(self.lab.key),
+            **({"GROUPCOMM_KEY": str(self.lab.key)} if self.lab.sealed else {"GROUPCOMM_INSECURE": "yes"}),
             "GROUPCOMM_TRACE": str(self.trace),
             "GROUPCOMM_TRACE_LIMIT": str(self.lab.trace_bytes),
         }

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -43,9 +44,28 @@ class Injector(Process):
 class HostileBytesTests(SynchronousTestCase):
     """A fourth host that sends what it should not."""
 
-    def test_counted_and_without_effect(self) -> None:
+    def test_without_a_key(self) -> None:
         """Every datagram that does not belong is counted once, none is logged, and the group notices nothing."""
-        with Lab(EVIL_HOST) as lab:
+        cases = (
+            ("random", ("malformed",)),
+            ("truncated", ("malformed",)),
+            ("cut body", ("malformed",)),
+            ("other cluster", ("foreign_cluster",)),
+        )
+        self.attack(cases, sealed=False)
+
+    def test_with_a_key(self) -> None:
+        """The same where packets are sealed: what is not is counted and dropped, and told once a minute at most."""
+        cases = (
+            ("random", ("malformed", "unsealed")),
+            ("truncated", ("malformed",)),
+            ("cut body", ("malformed", "unsealed", "replayed", "reflected", "seal_broken")),
+            ("other cluster", ("unsealed",)),
+        )
+        self.attack(cases, sealed=True)
+
+    def attack(self, cases: Sequence[tuple[str, tuple[str, ...]]], *, sealed: bool) -> None:
+        with Lab(EVIL_HOST, sealed=sealed) as lab:
             daemons = lab.daemons((1, 2, 3))
             members = [lab.member(daemon, f"m{daemon.host}", "lab") for daemon in daemons]
             titles = [member.title for member in members]
@@ -55,14 +75,8 @@ class HostileBytesTests(SynchronousTestCase):
                 member.tell({"do": "send", "seed": index, "sizes": [50, 1500], "levels": LEVELS, "rate": 100})
             views = [daemon.counter("views_installed") for daemon in daemons]
             lines = [len(daemon.log().splitlines()) for daemon in daemons]
-            cases = (
-                ("random", "malformed"),
-                ("truncated", "malformed"),
-                ("cut body", "malformed"),
-                ("other cluster", "foreign_cluster"),
-            )
-            for kind, counter in cases:
-                self.inject(lab, daemons, kind, counter)
+            for kind, counters in cases:
+                self.inject(lab, daemons, kind, counters)
             self.throw_at_streams(lab, daemons)
             for daemon, before in zip(daemons, lines, strict=True):
                 new = daemon.log().splitlines()[before:]
@@ -76,22 +90,27 @@ class HostileBytesTests(SynchronousTestCase):
             settle(members)
             self.assertEqual([daemon.counter("views_installed") for daemon in daemons], views)
 
-    def inject(self, lab: Lab, daemons: list[Daemon], kind: str, counter: str) -> None:
+    def inject(self, lab: Lab, daemons: list[Daemon], kind: str, counters: tuple[str, ...]) -> None:
         """Send one kind to the multicast group and to every unicast socket, and compare the counters."""
         targets = [GROUP, *(address_of(daemon, daemons) for daemon in daemons)]
-        before = [daemon.counter(counter) for daemon in daemons]
+
+        def count(daemon: Daemon) -> int:
+            status = daemon.status()["counters"]
+            return sum(int(status.get(name, 0)) for name in counters)
+
+        before = [count(daemon) for daemon in daemons]
         injector = lab.started(Injector(lab, kind.replace(" ", "-"), targets, [kind]))
         wait_until(lambda: not injector.running, 60, f"{COUNT} datagrams to be sent to each socket")
         self.assertEqual(json.loads(injector.output.read_text())["sent"], {kind: COUNT}, injector.last_errors())
         expected = 2 * COUNT  # by multicast, and to its own socket
         wait_until(
-            lambda: all(d.counter(counter) - b >= expected for d, b in zip(daemons, before, strict=True)),
+            lambda: all(count(daemon) - past >= expected for daemon, past in zip(daemons, before, strict=True)),
             10,
-            f"{counter} to count {expected} more at every daemon",
+            f"{' and '.join(counters)} to count {expected} more at every daemon",
             every=0.1,
         )
-        for daemon, count in zip(daemons, before, strict=True):
-            self.assertEqual(daemon.counter(counter) - count, expected, f"{kind} at {daemon.node}")
+        for daemon, past in zip(daemons, before, strict=True):
+            self.assertEqual(count(daemon) - past, expected, f"{kind} at {daemon.node}")
 
     def throw_at_streams(self, lab: Lab, daemons: list[Daemon]) -> None:
         """Bytes that make no sense at the TCP port and at the control socket end those connections, nothing more."""

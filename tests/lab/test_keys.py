@@ -87,6 +87,7 @@ class StrangerTests(SynchronousTestCase):
             wait_until(lambda: "another key" in friends[0].log(), LIMIT_SECONDS, "n1 to say that n3 has another key")
             self.assertEqual(friends[0].log().count("another key"), 1)
             lab.wait_for_view(friends)
+            stranger.stop()
             loose = lab.directory / "loose.key"
             write_new_key(loose)
             loose.chmod(0o644)

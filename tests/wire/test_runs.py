@@ -143,7 +143,7 @@ class RefusalTests(SynchronousTestCase):
             self.assertFalse(is_data_run(b"x" * size * 2, size))
 
     def test_less_than_a_header_is_no_run(self) -> None:
-        """The first bytes of a packet, up to its whole header, are no run, whatever size the packets are said to have."""
+        """The first bytes of a packet, up to its whole header, are no run, whatever size packets are said to have."""
         for size in range(HEADER_BYTES + 1):
             self.assertFalse(is_data_run(self.packets[0][:size], self.size))
         self.assertTrue(is_data_run(self.packets[0][: HEADER_BYTES + 1], self.size))
