@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutations import in_engine, in_membership, in_ordering, in_reliability
+from tests.mutations import in_engine, in_membership, in_ordering, in_reliability, in_sealing
 from tests.mutations.mutation import Mutation
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -10,6 +10,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *in_membership.MUTATIONS,
     *in_reliability.MUTATIONS,
     *in_engine.MUTATIONS,
+    *in_sealing.MUTATIONS,
 )
 
 HARMLESS = Mutation(
@@ -27,7 +28,7 @@ HARMLESS = Mutation(
 """What must not be caught: the runner can say so."""
 
 PROPERTIES = (
-    "X1", "X4", "X5", "X6", "X9",
+    "X1", "X3", "X4", "X5", "X6", "X9",
     "A2", "D1", "G1", "M3", "D2", "G4", "G2", "D3",
     "M1", "M2", "M4", "M6", "D6", "VIEW", "SIGNAL",
     "D4", "O1", "O2", "O3", "O4", "O8", "O7", "O5",
