@@ -21,6 +21,7 @@ ROOMS = (
     ("wire",),
     ("outputs",),
     ("status",),
+    ("trust",),
     ("packing",),
     ("batches",),
     ("interfaces",),

@@ -5,14 +5,25 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 import click
 from twisted.internet.defer import Deferred
 
 from groupcomm._version import __version__
-from groupcomm.cli.running import FAILED, USAGE, IReactor, Run, complain, silence_standard_output
+from groupcomm.cli.running import (
+    FAILED,
+    USAGE,
+    CommandFailed,
+    IReactor,
+    Run,
+    complain,
+    silence_standard_output,
+    status_of,
+)
 from groupcomm.cli.session import Control
+from groupcomm.errors import GroupcommError
 from groupcomm.events import Level
 from groupcomm.limits import DEFAULT_BUDGET_BYTES, MAX_NODES, MAX_SESSIONS, MIN_BUDGET_BYTES
 
@@ -33,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         complain(f"{_place(error)}{error.format_message()}")
         status = error.exit_code
+    except (CommandFailed, GroupcommError) as error:
+        status, text = status_of(error)
+        complain(text)
     except (click.Abort, KeyboardInterrupt):
         status = FAILED
     except BrokenPipeError:
@@ -210,3 +224,69 @@ def simulate_command(
     if since is not None and until is not None and since > until:
         raise click.BadParameter("ends before it begins", param_hint="'--to'")
     return simulate(seed, nodes=nodes, svg=svg, verbose=verbose, small=small, since=since, until=until)
+
+
+@command.group("ca", short_help="Certificates for nodes and for clients on other hosts.")
+def ca_group() -> None:
+    """The certificate authority of a cluster: make it, let it sign for nodes and clients, take a certificate back."""
+
+
+_CA_DIRECTORY = click.option(
+    "--ca",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    default="ca",
+    show_default=True,
+    help="Directory of the authority.",
+)
+
+
+@ca_group.command("new", short_help="Make an authority.")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path), default="ca")
+@click.option("--name", metavar="NAME", default="groupcomm", show_default=True, help="What its certificate calls it.")
+@click.option("--days", type=int, metavar="N", help="How long it is good. Default: ten years.")
+def ca_new_command(directory: Path, name: str, days: int | None) -> None:
+    """Make the authority of a cluster: DIR/ca.crt for every node and client, and DIR/ca.key, which signs."""
+    from groupcomm.cli.authority import new_authority
+
+    new_authority(directory, name, days)
+
+
+@ca_group.command("issue", short_help="Make a key and a certificate.")
+@click.argument("name", metavar="NAME")
+@click.option("--client", "kind", flag_value="client", default=True, help="For a client, which is NAME. The default.")
+@click.option("--node", "kind", flag_value="node", help="For a node, to which clients come.")
+@click.option(
+    "--host",
+    "hosts",
+    metavar="HOST",
+    multiple=True,
+    help="DNS name or address of a node; may be repeated. Default: NAME.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    default=".",
+    help="Where the files go. Default: here.",
+)
+@click.option("--days", type=int, metavar="N", help="How long it is good. Default: a year.")
+@_CA_DIRECTORY
+def ca_issue_command(
+    name: str, kind: str, hosts: tuple[str, ...], out: Path, days: int | None, directory: Path
+) -> None:
+    """Make NAME.key and NAME.crt for a client or a node, signed by the authority."""
+    from groupcomm.cli.authority import issue
+
+    issue(directory, name, kind, hosts, days, out)
+
+
+@ca_group.command("revoke", short_help="Take a certificate back.")
+@click.argument("certificate", metavar="FILE", type=click.Path(path_type=Path))
+@_CA_DIRECTORY
+def ca_revoke_command(certificate: Path, directory: Path) -> None:
+    """Put the certificate in FILE on the authority's revocation list, DIR/revoked.crl."""
+    from groupcomm.cli.authority import revoke
+
+    revoke(directory, certificate)

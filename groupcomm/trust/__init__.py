@@ -1,0 +1,1 @@
+"""Who is trusted: certificates, and what they say."""
