@@ -7,6 +7,7 @@ node of the cluster).
 
 from groupcomm._version import __version__
 from groupcomm.errors import (
+    AccessDenied,
     EnvironmentFault,
     GroupcommError,
     MessageTooLarge,
@@ -24,6 +25,7 @@ from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
 
 __all__ = [
+    "AccessDenied",
     "Departure",
     "EnvironmentFault",
     "Event",

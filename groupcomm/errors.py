@@ -39,6 +39,10 @@ class Refused(GroupcommError):
     """The daemon refused the login or the request; the text says why."""
 
 
+class AccessDenied(Refused):
+    """Who asked has not the right to it; the text says which. Nothing was done."""
+
+
 class OutcomeUnknown(GroupcommError):
     """The connection was lost while a send was under way: it was delivered once or not at all."""
 

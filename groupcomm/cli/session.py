@@ -14,6 +14,7 @@ from twisted.internet.defer import TimeoutError as NoAnswer
 from groupcomm.cli.control import control_endpoint
 from groupcomm.cli.running import CLOSE_SECONDS, NO_DAEMON, CommandFailed, IReactor
 from groupcomm.client import Connection, connect
+from groupcomm.daemon.control import is_tls
 from groupcomm.errors import NotConnected
 
 ANSWER_SECONDS: Final = 15.0
@@ -44,7 +45,7 @@ async def session(reactor: IReactor, control: Control, name: str | None) -> Asyn
     Raises:
         CommandFailed: no daemon is there, or it does not let us in.
     """
-    connection = await opened(reactor, control, name or default_name())
+    connection = await opened(reactor, control, name)
     try:
         yield connection
     finally:
@@ -54,10 +55,10 @@ async def session(reactor: IReactor, control: Control, name: str | None) -> Asyn
         await closing
 
 
-async def opened(reactor: IReactor, control: Control, name: str) -> Connection:
-    """Connect and log in under ``name``."""
+async def opened(reactor: IReactor, control: Control, name: str | None) -> Connection:
+    """Connect and log in under ``name``; without one the user's, or over TLS that of the certificate."""
     where = control_endpoint(control.given, control.environment)
-    attempt = connect(reactor, where, name=name)
+    attempt = connect(reactor, where, name=name or (None if is_tls(where) else default_name()))
     attempt.addTimeout(ANSWER_SECONDS, reactor)
     try:
         return await attempt

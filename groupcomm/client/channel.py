@@ -12,7 +12,9 @@ from typing import Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IReactorFDSet, IReactorTime
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from groupcomm.batches import MessageBatch
@@ -38,6 +40,7 @@ from groupcomm.daemon.records import (
     record,
 )
 from groupcomm.daemon.stream import RecordStream, SocketStream, StreamOwner
+from groupcomm.daemon.tls_stream import TransportStream
 from groupcomm.errors import NotConnected, PeerError, Refused, UsageError
 
 _MAX_HEAD_BYTES = 0xFFFF
@@ -186,11 +189,15 @@ async def open_channel(reactor: IReactorTime, link: Link, receiver: ChannelRecei
         match answer:
             case ("unix", str(path), bytes(ticket)):
                 channel.opened(dial(cast(IReactorFDSet, reactor), path, channel), ticket)
+            case ("tls", 0, bytes(ticket)) if link.way.certified is not None:
+                way = link.way.certified.for_channel()
+                stream = await way.connect(Factory.forProtocol(lambda: TransportStream(reactor, channel)))
+                channel.opened(cast(TransportStream, stream), ticket)
             case ("tcp", int(port), bytes(ticket)) if isinstance(link.peer, IPv4Address | IPv6Address):
                 channel.opened(dial(cast(IReactorFDSet, reactor), (link.peer.host, port), channel), ticket)
             case _:
                 raise Refused("its channel is of a kind that this version does not know")
-    except (UsageError, Refused, OSError) as error:
+    except (UsageError, Refused, ConnectError, OSError) as error:
         _log.info("no data channel, Perspective Broker carries the messages: {error}", error=error)
         return None
     late = reactor.callLater(LOGIN_SECONDS, channel.abort)

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from groupcomm.batches import MessageBatch
 from groupcomm.client.channel import ClientChannel, open_channel
-from groupcomm.client.link import Link, open_link
+from groupcomm.client.link import Link, find_way, open_link
 from groupcomm.client.outbox import Outbox, Sender
 from groupcomm.daemon.vocabulary import REASONS, EventReader, UnknownForm, member_from_text
 from groupcomm.errors import NotConnected, UsageError
@@ -39,16 +39,20 @@ def connect(
 
     Args:
         reactor: the reactor.
-        endpoint: where the daemon is: a client endpoint or its description, such as ``unix:/run/groupcomm/c-n.sock``.
+        endpoint: where the daemon is: a client endpoint or its description, such as ``unix:/run/groupcomm/c-n.sock``,
+            or ``tls:HOST:PORT:privateKey=FILE:certKey=FILE:caCerts=FILE`` for one on another host.
             None: what ``GROUPCOMM_CONTROL`` says, else the only control socket found on this host.
-        name: this client's name, 1 to 255 bytes of UTF-8, unique at the daemon; None: one is made up.
+        name: this client's name, 1 to 255 bytes of UTF-8, unique at the daemon; None: one is made up. With a
+            certificate it is that of the certificate, or begins with that and a ``+``.
 
     Returns:
         Fires with the connection when the daemon has answered the login.
 
     Raises:
         NotConnected: no daemon is there; through the Deferred, as all of these.
-        Refused: the socket may not be opened, or the daemon refuses the login.
+        Refused: the socket may not be opened, or the daemon refuses the certificate or the login.
+        AccessDenied: this client may do nothing there, or not under that name.
+        EnvironmentFault: a key or a certificate cannot be read.
         NameInUse: another session at that daemon has the name.
         UsageError: the endpoint or the name is none.
     """
@@ -56,11 +60,13 @@ def connect(
 
 
 async def _connect(reactor: IReactorTime, endpoint: IStreamClientEndpoint | str | None, name: str | None) -> Connection:
+    way = find_way(reactor, endpoint, os.environ)
     if name is None:
-        name = f"client-{os.getpid()}-{os.urandom(3).hex()}"
+        own = f"{os.getpid()}-{os.urandom(3).hex()}"
+        name = f"client-{own}" if way.certified is None else f"{way.certified.client_name}+{own}"
     checked_name(name, "a client name")
     connection = Connection(reactor)
-    link = await open_link(reactor, endpoint, name, connection.batch_received, os.environ)
+    link = await open_link(reactor, way, name, connection.batch_received)
     connection.opened(link)
     try:
         connection.introduced(member_from_text(str(await link.call("whoami"))))

@@ -12,7 +12,9 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from typing import ClassVar, cast
+from typing import Protocol as Interface
 
+from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError, ConnectingCancelledError
@@ -22,7 +24,7 @@ from twisted.python.failure import Failure
 from twisted.spread import pb
 
 from groupcomm.daemon.broker import CLIENT_TYPES, BudgetedBroker
-from groupcomm.daemon.control import client_description, find_control
+from groupcomm.daemon.control import client_description, escape, find_control, is_tls
 from groupcomm.daemon.errors import as_local_error
 from groupcomm.daemon.schema import DeclaredMethods, Method, Parameter
 from groupcomm.errors import GroupcommError, NotConnected, Refused, UsageError
@@ -37,12 +39,14 @@ class ClientBroker(BudgetedBroker):
     Attributes:
         ready: fires when calls can be made; fails with ``NotConnected`` if it never comes to that.
         lost: fires when the connection is gone.
+        lost_reason: why it is, if it is.
     """
 
     def __init__(self) -> None:
         super().__init__(isClient=True, security=CLIENT_TYPES)
         self.ready: Deferred[None] = Deferred()
         self.lost: Deferred[None] = Deferred()
+        self.lost_reason: Failure | None = None
 
     def connectionReady(self) -> None:
         """The two ends agree on the protocol."""
@@ -52,6 +56,7 @@ class ClientBroker(BudgetedBroker):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Fail what waits."""
+        self.lost_reason = reason
         super().connectionLost(reason)
         if not self.ready.called:
             self.ready.errback(NotConnected(self.violation or "the daemon closed the connection"))
@@ -77,7 +82,7 @@ class BrokerFactory(Factory):
     noisy = False
     unsafeTracebacks = False
 
-    def buildProtocol(self, addr: object) -> Protocol:
+    def buildProtocol(self, addr: object) -> Protocol | None:
         """The broker."""
         broker = ClientBroker()
         broker.factory = self  # type: ignore[assignment]  # None in the base, which sets it later
@@ -106,12 +111,78 @@ class EventReceiver(DeclaredMethods):
     methods: ClassVar[Mapping[str, Method]] = {"events": Method(events, (Parameter("batch", _batch),))}
 
 
-class Link:
-    """A logged-in control connection."""
+class CertifiedEndpoint(Interface):
+    """What is asked of an endpoint with a certificate."""
 
-    def __init__(self, broker: ClientBroker, avatar: pb.RemoteReference) -> None:
+    @property
+    def client_name(self) -> str:
+        """The name in the certificate."""
+
+    def for_channel(self) -> IStreamClientEndpoint:
+        """The same way, for a data channel."""
+
+    def explain(self, reason: Failure) -> GroupcommError | None:
+        """What it means that a connection was lost for that reason; None if that has nothing to do with TLS."""
+
+
+@frozen
+class Way:
+    """How to a daemon.
+
+    Attributes:
+        endpoint: connects to it.
+        where: for people.
+        certified: the endpoint, if it shows a certificate of ours; None if it does not.
+    """
+
+    endpoint: IStreamClientEndpoint
+    where: str
+    certified: CertifiedEndpoint | None = None
+
+
+def find_way(reactor: IReactorTime, endpoint: IStreamClientEndpoint | str | None, environ: Mapping[str, str]) -> Way:
+    """How to the daemon that is meant.
+
+    Args:
+        reactor: what runs it.
+        endpoint: where the daemon is: an endpoint, its description, the absolute path of a UNIX socket, or None to
+            look for the only one here.
+        environ: where ``GROUPCOMM_CONTROL`` and the run directories are looked up.
+
+    Raises:
+        NotConnected: none was given and there is none here.
+        UsageError: the description is none.
+    """
+    if endpoint is None:
+        endpoint = find_control(environ, os.geteuid())
+    if not isinstance(endpoint, str):
+        return Way(
+            endpoint, repr(endpoint), cast(CertifiedEndpoint, endpoint) if hasattr(endpoint, "for_channel") else None
+        )
+    where = client_description(endpoint)
+    if is_tls(where):
+        from groupcomm.client.tls import TlsClientEndpoint, parse_destination  # OpenSSL is for those who use it
+
+        there = parse_destination(where)
+        secure = TlsClientEndpoint(reactor, there)
+        return Way(secure, f"tls:{escape(there.host)}:{there.port}", secure)
+    try:
+        return Way(cast(IStreamClientEndpoint, clientFromString(reactor, where)), where)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise UsageError(f"{where!r} is not a client endpoint description: {error}") from None
+
+
+class Link:
+    """A logged-in control connection.
+
+    Attributes:
+        way: how the daemon was reached.
+    """
+
+    def __init__(self, broker: ClientBroker, avatar: pb.RemoteReference, way: Way) -> None:
         self._broker = broker
         self._avatar = avatar
+        self.way = way
 
     @property
     def lost(self) -> Deferred[None]:
@@ -165,37 +236,25 @@ def translate(failure: Failure, lost: Callable[[str], GroupcommError] = NotConne
 
 async def open_link(
     reactor: IReactorTime,
-    endpoint: IStreamClientEndpoint | str | None,
+    way: Way,
     name: str,
     receive: Callable[[list[object]], None],
-    environ: Mapping[str, str],
 ) -> Link:
     """Connect and log in.
 
     Args:
         reactor: what runs it.
-        endpoint: where the daemon is: an endpoint, its description, the absolute path of a UNIX socket, or None to
-            look for the only one here.
+        way: how to the daemon.
         name: the client's name.
         receive: called with each batch of plain events.
-        environ: where ``GROUPCOMM_CONTROL`` and the run directories are looked up.
 
     Raises:
         NotConnected: no daemon is there, or it went away.
         Refused: the socket or the daemon refuses; ``NameInUse`` and other ``UsageError``s are the daemon's too.
     """
-    if endpoint is None:
-        endpoint = find_control(environ, os.geteuid())
-    if isinstance(endpoint, str):
-        endpoint = client_description(endpoint)
-    where = endpoint if isinstance(endpoint, str) else repr(endpoint)
-    if isinstance(endpoint, str):
-        try:
-            endpoint = cast(IStreamClientEndpoint, clientFromString(reactor, endpoint))
-        except (ValueError, TypeError, KeyError, IndexError) as error:
-            raise UsageError(f"{where!r} is not a client endpoint description: {error}") from None
+    where = way.where
     try:
-        broker = await endpoint.connect(BrokerFactory())
+        broker = await way.endpoint.connect(BrokerFactory())
     except ConnectingCancelledError:
         raise CancelledError from None
     except (ConnectError, OSError) as error:
@@ -207,7 +266,7 @@ async def open_link(
     late = reactor.callLater(LOGIN_SECONDS, broker.abort)
     try:
         await broker.ready
-        return Link(broker, await _login(broker, name, EventReceiver(receive)))
+        return Link(broker, await _login(broker, name, EventReceiver(receive)), way)
     except CancelledError:
         broker.abort()
         raise
@@ -215,6 +274,8 @@ async def open_link(
         broker.abort()
         if not late.active():
             raise NotConnected(f"the daemon at {where} does not answer") from None
+        if way.certified is not None and broker.lost_reason is not None:
+            raise way.certified.explain(broker.lost_reason) or error from None
         raise error
     finally:
         if late.active():

@@ -20,6 +20,8 @@ from groupcomm.daemon import caps
 from groupcomm.daemon.delivery import Delivery, DeliveryLimits
 from groupcomm.daemon.encoding import encode_value
 from groupcomm.daemon.errors import BadArgument, LimitReached, SessionClosed
+from groupcomm.daemon.principal import Principal
+from groupcomm.daemon.rights import Right, Rights
 from groupcomm.daemon.schema import (
     DeclaredMethods,
     Method,
@@ -69,9 +71,16 @@ class ClientAvatar(DeclaredMethods):
     """
 
     def __init__(
-        self, realm: Realm, broker: ServerBroker, name: str, mind: pb.RemoteReference | None, limits: DeliveryLimits
+        self,
+        realm: Realm,
+        broker: ServerBroker,
+        name: str,
+        mind: pb.RemoteReference | None,
+        limits: DeliveryLimits,
+        rights: Rights,
     ) -> None:
         self.name = name
+        self.rights = rights
         self._realm = realm
         self._broker = broker
         self._mind = mind
@@ -93,6 +102,11 @@ class ClientAvatar(DeclaredMethods):
     def opened(self, session: LocalSession) -> None:
         """The node has opened the session."""
         self._session = session
+
+    @property
+    def principal(self) -> Principal:
+        """Who it is."""
+        return self._broker.principal
 
     @property
     def groups_joined(self) -> Set[str]:
@@ -245,7 +259,7 @@ class ClientAvatar(DeclaredMethods):
 
     def join_group(self, group: str) -> Deferred[None]:
         """Join, asked for over the channel."""
-        return self._may_join().join(group)
+        return self._may_join(group).join(group)
 
     def leave_group(self, group: str) -> Deferred[None]:
         """Leave, asked for over the channel."""
@@ -283,8 +297,9 @@ class ClientAvatar(DeclaredMethods):
         self._withdraw_offer()
         return session
 
-    def _may_join(self) -> LocalSession:
+    def _may_join(self, group: str) -> LocalSession:
         session = self._open_session()
+        self.rights.require_join(group)
         if len(self._groups) >= MAX_GROUPS_PER_SESSION:
             raise LimitReached(f"a session may be in {MAX_GROUPS_PER_SESSION} groups: leave one first")
         return session
@@ -292,7 +307,7 @@ class ClientAvatar(DeclaredMethods):
     def join(self, group: str) -> Deferred[None]:
         """Join a group; answered when the join has its place in the order."""
         self._messaging_session()
-        session = self._may_join()
+        session = self._may_join(group)
         if self._mind is None:
             raise LimitReached("to join, log in with a client object: its remote_events method gets the events")
         return self._pending(lambda: session.join(group), 0)
@@ -313,6 +328,7 @@ class ClientAvatar(DeclaredMethods):
     ) -> Deferred[None]:
         """Send several messages; answered once for all."""
         session = self._messaging_session()
+        self.rights.require(Right.SEND, groups)
 
         def call() -> Deferred[None]:
             if len(messages) == 1:  # which may share a frame with those of other calls
@@ -324,6 +340,7 @@ class ClientAvatar(DeclaredMethods):
     def send_private(self, recipient: str, data: bytes, level: Level, stable: bool) -> Deferred[None]:
         """Send one message to one member."""
         session = self._messaging_session()
+        self.rights.require_private()
         return self._pending(
             lambda: session.send_private(recipient, data, level, stable=stable), len(data) + MESSAGE_BYTES
         ).addCallback(self._hold)
@@ -343,27 +360,30 @@ class ClientAvatar(DeclaredMethods):
     ) -> Deferred[None]:
         """Send the message whose parts are all here."""
         self._messaging_session()
+        self.rights.require(Right.SEND, groups)
         return self.send(groups, self._uploads.take(number), level, stable, self_discard)
 
     def commit_private(self, number: int, recipient: str, level: Level, stable: bool) -> Deferred[None]:
         """Send the message whose parts are all here to one member."""
         self._messaging_session()
+        self.rights.require_private()
         return self.send_private(recipient, self._uploads.take(number), level, stable)
 
     def status(self) -> object:
         """What the node and the daemon say of themselves."""
         self._open_session()
-        return self._realm.status()
+        return self._realm.status(self.rights)
 
     def rotate_key(self) -> Deferred[int]:
         """Have the view pass to its next key epoch; fires with its number."""
         self._open_session()
+        self.rights.require_cluster()
         return self._realm.rotate_key()
 
     def groups(self, after: str, count: int) -> object:
         """A page of the groups."""
         self._open_session()
-        return self._realm.groups(after, count)
+        return self._realm.groups(after, count, self.rights)
 
     def whoami(self) -> object:
         """This session, as the others see it."""

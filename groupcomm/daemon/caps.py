@@ -26,6 +26,14 @@ MAX_UNAUTHENTICATED: Final = 1024
 """Connections that have not logged in yet, each for ``LOGIN_SECONDS`` at most; one more is closed at once. All clients
 of a host that come back after a restart of the daemon fit; each holds a few KiB."""
 
+MAX_HANDSHAKES: Final = 512
+"""Connections of one TLS endpoint in their handshake, each for ``LOGIN_SECONDS`` at most; one more is closed at once.
+Each holds some 60 KiB."""
+
+MAX_PRINCIPAL_CONNECTIONS: Final = 256
+"""Control connections of one principal, and as many to the data channel: so no certificate, and no user of the host but
+the daemon's own, takes all there are. One more is closed at once."""
+
 MAX_LOGIN_CALL_BYTES: Final = 4096
 """One call before login: a name of 255 bytes and the rest of the login fit well."""
 

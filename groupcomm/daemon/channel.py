@@ -19,6 +19,7 @@ from groupcomm.daemon.channel_events import ChannelEncoder, event_record
 from groupcomm.daemon.channel_queue import ChannelQueue
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.errors import InternalError, SessionClosed, as_peer_error
+from groupcomm.daemon.principal import Principal
 from groupcomm.daemon.records import (
     CREDIT,
     DONE,
@@ -41,6 +42,7 @@ from groupcomm.daemon.records import (
     RecordReader,
     record,
 )
+from groupcomm.daemon.rights import Right, Rights
 from groupcomm.daemon.schema import group_name, group_names, recipient
 from groupcomm.daemon.stream import RecordStream
 from groupcomm.daemon.uploads import UploadBudget
@@ -58,6 +60,10 @@ class ChannelClient(Protocol):
     @property
     def limits(self) -> DeliveryLimits:
         """When it is too slow."""
+
+    @property
+    def rights(self) -> Rights:
+        """What it may do."""
 
     @property
     def groups_joined(self) -> Set[str]:
@@ -93,8 +99,11 @@ class ChannelHall(Protocol):
     def upload_budget(self) -> UploadBudget:
         """Bytes of large payloads on their way in."""
 
-    def redeem(self, ticket: bytes) -> ChannelClient | None:
-        """Whose ticket this is; it is used up by that."""
+    def admit(self, principal: Principal) -> bool:
+        """Whether there is room for a connection more of this principal; it is counted then."""
+
+    def redeem(self, ticket: bytes, principal: Principal | None) -> ChannelClient | None:
+        """Whose ticket this is, if that is the principal who shows it; it is used up by that in any case."""
 
     def channel_named(self, channel: ServerChannel) -> None:
         """It has shown its ticket."""
@@ -115,6 +124,9 @@ class ServerChannel:
     Invariants: ``_unanswered`` are the bytes of the requests whose answer has not been written; requests reach the
     session in their order; a request is answered once, at the latest ``ANSWER_SECONDS`` after it was done if the client
     keeps up with reading.
+
+    Attributes:
+        principal: who is at the other end; None if it was not let in.
     """
 
     def __init__(self, clock: IReactorTime, hall: ChannelHall) -> None:
@@ -124,6 +136,7 @@ class ServerChannel:
             clock: the reactor's time.
             hall: what is shared.
         """
+        self.principal: Principal | None = None
         self.reader = RecordReader(2 * caps.TICKET_BYTES, 0, self._large_begins)
         self._clock = clock
         self._hall = hall
@@ -150,6 +163,11 @@ class ServerChannel:
     def makeConnection(self, stream: RecordStream) -> None:
         """The connection is there."""
         self._stream = stream
+        principal = stream.principal()
+        if not self._hall.admit(principal):
+            stream.abort()
+            return
+        self.principal = principal
         self._deadline = self._clock.callLater(caps.TICKET_SECONDS, self._is_late)
 
     # What the stream calls.
@@ -276,12 +294,16 @@ class ServerChannel:
         sent.addCallbacks(accepted, self._failed, callbackArgs=(number, size), errbackArgs=(number, size))
 
     def _read_destination(self, private: int, head: bytes) -> tuple[str, ...]:
+        """Where a message goes, which its client may send to; remembered, so that it is checked once."""
+        assert self._client is not None
         destination: tuple[str, ...]
         if private:
             client, _, node = recipient(head).rpartition("@")
             destination = ("", client, node)
+            self._client.rights.require_private()
         else:
             destination = group_names(head.split(b"\n"))
+            self._client.rights.require(Right.SEND, destination)
         size = _remembered_bytes(head, destination)
         if self._destinations_bytes + size > caps.DESTINATIONS_BYTES:
             self._destinations.clear()
@@ -309,7 +331,7 @@ class ServerChannel:
             raise RecordError(f"no record of kind {kind}")
 
     def _hello(self, kind: int, number: int, ticket: bytes) -> None:
-        client = self._hall.redeem(ticket) if kind == HELLO and number == VERSION else None
+        client = self._hall.redeem(ticket, self.principal) if kind == HELLO and number == VERSION else None
         if client is None:
             raise RecordError("a channel without a ticket, or with one that is not good any more")
         self._cancel_deadline()

@@ -1,7 +1,7 @@
 """The way to a data channel: tickets for clients that are logged in, and the sockets where they are shown.
 
-Decides who may open a channel: whoever shows a ticket that was issued to a live session, once and in time. Counts the
-strangers at the door.
+Decides who may open a channel: whoever shows a ticket that was issued to a live session of its own, once and in time.
+Counts the strangers at the door.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -23,15 +24,20 @@ from groupcomm.daemon.channel import ChannelClient, ServerChannel
 from groupcomm.daemon.channel_events import ChannelEncoder
 from groupcomm.daemon.control import BACKLOG
 from groupcomm.daemon.errors import LimitReached
+from groupcomm.daemon.principal import Crowd, Principal
 from groupcomm.daemon.stream import SocketStream
 from groupcomm.daemon.uploads import UploadBudget
 
 Place: TypeAlias = tuple[str, str | int]
-"""``unix`` and a path, or ``tcp`` and a port at the host of the control endpoint."""
+"""``unix`` and a path, or ``tcp`` and a port at the host of the control endpoint, or ``tls`` and 0: the port itself."""
 
 
 class Offered(ChannelClient, Protocol):
     """A client that has asked for a ticket."""
+
+    @property
+    def principal(self) -> Principal:
+        """Who it is."""
 
     def offer_ended(self) -> None:
         """The ticket is not good any more."""
@@ -50,13 +56,29 @@ class MisdeedLog(Protocol):
 class ChannelDoors(ServerFactory):
     """The channels of one daemon, and the tickets for them.
 
-    Invariants: a ticket is good once and for ``TICKET_SECONDS``; at most ``MAX_STRANGER_CHANNELS`` connections have
-    shown none.
+    Invariants: a ticket is good once, for ``TICKET_SECONDS``, and for the principal it was issued to; at most
+    ``MAX_STRANGER_CHANNELS`` connections have shown none; of one principal there are at most
+    ``MAX_PRINCIPAL_CONNECTIONS`` unless it is exempt.
     """
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, upload_budget: UploadBudget, log: MisdeedLog) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        upload_budget: UploadBudget,
+        log: MisdeedLog,
+        exempt: Callable[[Principal], bool] = lambda _: False,
+    ) -> None:
+        """Have none yet.
+
+        Args:
+            clock: the reactor's time.
+            upload_budget: what large messages of all clients may have together.
+            log: counts and logs what peers do wrong.
+            exempt: which principals may have any number of connections.
+        """
+        self._crowd = Crowd(caps.MAX_PRINCIPAL_CONNECTIONS, exempt)
         self.encoder = ChannelEncoder()
         self.upload_budget = upload_budget
         self.channels: set[ServerChannel] = set()
@@ -76,7 +98,7 @@ class ChannelDoors(ServerFactory):
             mode: its mode.
         """
         port: Any = _UnixChannelPort(os.fsencode(path), self, BACKLOG, mode, reactor)
-        mask = os.umask(0o117)  # the socket has its mode from the moment it exists
+        mask = os.umask(0o777 & ~mode)  # the socket has its mode from the moment it exists
         try:
             port.startListening()
         finally:
@@ -120,7 +142,7 @@ class ChannelDoors(ServerFactory):
         Raises:
             LimitReached: there are no channels for those who come that way.
         """
-        place = self._places.get(address)
+        place = ("tls", 0) if client.principal.certificate else self._places.get(address)
         if place is None:
             raise LimitReached("there is no data channel here: go on without")
         ticket = secrets.token_bytes(caps.TICKET_BYTES)
@@ -155,9 +177,20 @@ class ChannelDoors(ServerFactory):
         self._strangers.add(channel)
         return channel
 
-    def redeem(self, ticket: bytes) -> ChannelClient | None:
-        """Whose ticket this is; it is used up by that."""
-        return self._take(ticket)
+    def admit(self, principal: Principal) -> bool:
+        """Whether there is room for a connection more of this principal; it is counted then."""
+        if self._crowd.enter(principal):
+            return True
+        self._misdeeds.misdeed(f"{principal.name} has too many connections to the data channel")
+        return False
+
+    def redeem(self, ticket: bytes, principal: Principal | None) -> ChannelClient | None:
+        """Whose ticket this is, if that is the principal who shows it; it is used up by that in any case."""
+        client = self._take(ticket)
+        if client is not None and client.principal != principal:
+            client.offer_ended()
+            return None
+        return client
 
     def channel_named(self, channel: ServerChannel) -> None:
         """It has shown its ticket."""
@@ -168,6 +201,8 @@ class ChannelDoors(ServerFactory):
         """It is gone."""
         self._strangers.discard(channel)
         self.channels.discard(channel)
+        if channel.principal is not None:
+            self._crowd.leave(channel.principal)
 
     def misdeed(self, text: str) -> None:
         """Counted and logged with those of the control connections."""

@@ -20,6 +20,7 @@ from twisted.spread import pb
 
 from groupcomm.daemon import caps
 from groupcomm.daemon.broker import SERVER_TYPES, SESSION_BUDGET, BudgetedBroker, ProtocolViolation
+from groupcomm.daemon.principal import CertifiedAddress, Principal, local_principal
 from groupcomm.daemon.reading import ReadingTime, Share
 
 if TYPE_CHECKING:
@@ -35,14 +36,22 @@ class ServerBroker(BudgetedBroker):
     Args:
         clock: the reactor's time.
         time: what all control connections of the daemon may take of it.
+        certified: the other end, if its certificate was verified.
+
+    Attributes:
+        principal: who is at the other end; known from the moment the connection is made.
     """
 
     factory: ControlFactory  # type: ignore[assignment]  # None in the base, which sets it later
 
-    def __init__(self, clock: IReactorTime, time: ReadingTime) -> None:
+    principal: Principal
+
+    def __init__(self, clock: IReactorTime, time: ReadingTime, certified: CertifiedAddress | None = None) -> None:
         super().__init__(isClient=False, security=SERVER_TYPES)
         self._clock = clock
         self._time = time
+        self._certified = certified
+        self._admitted = False
         self._decoding = Share(clock, caps.DECODE_SHARE, caps.DECODE_SHARE)
         self._decoding_seconds = 0.0
         self._mark = 0.0
@@ -59,8 +68,15 @@ class ServerBroker(BudgetedBroker):
 
     def connectionMade(self) -> None:
         """Start the clock of the login; watch the output, which a client that does not read would let grow."""
+        certified, now = self._certified, self._clock.seconds()
+        self.principal = certified.principal if certified else local_principal(self.transport.getHandle())  # type: ignore[attr-defined]
+        self._admitted = self.factory.admit(self.principal)
+        if not self._admitted:
+            self.abort()
+            return
         super().connectionMade()
-        self._deadline = self._clock.callLater(caps.LOGIN_SECONDS, self._login_is_late)
+        left = caps.LOGIN_SECONDS - (now - certified.since if certified else 0.0)
+        self._deadline = self._clock.callLater(max(0.0, left), self._login_is_late)
         self.transport.registerProducer(self, True)  # type: ignore[attr-defined]
 
     # What comes in, and when it is looked at.
@@ -187,6 +203,8 @@ class ServerBroker(BudgetedBroker):
         self._time.forget(self)
         super().connectionLost(reason)
         self.factory.connection_lost(self)
+        if self._admitted:
+            self.factory.crowd.leave(self.principal)
         lost, self._lost = self._lost, []
         for waiter in lost:
             waiter.callback(None)

@@ -1,13 +1,14 @@
 """Where the control socket of a daemon is: its default place, whether it may be used, and how a client finds it.
 
 A UNIX socket is governed by its mode and by the directory it lies in; both are checked here. What may be reached over
-the network is refused here too: remote clients need TLS, which this version does not offer.
+the network must be TLS with certificates on both sides; anything else is refused here.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import ipaddress
 import os
 import re
 import socket
@@ -27,6 +28,32 @@ BACKLOG: Final = MAX_UNAUTHENTICATED
 """Connections the kernel holds until they are accepted: a UNIX socket refuses the rest at once."""
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+TLS_PREFIX: Final = "groupcomm-tls"
+
+CONTROL_PROTOCOL: Final = b"groupcomm-pb"
+CHANNEL_PROTOCOL: Final = b"groupcomm-channel"
+"""What a client on another host asks for in its first message (ALPN, RFC 7301); control if for nothing."""
+
+_TLS_FORM: Final = f"{TLS_PREFIX}:PORT:privateKey=FILE:certKey=FILE:clientCA=FILE"
+
+
+@frozen
+class TlsFiles:
+    """The files of a TLS endpoint, by what its description calls them; all absolute."""
+
+    private_key: Path
+    certificate: Path
+    client_ca: Path
+    revoked: Path | None
+
+
+@frozen
+class TlsControl:
+    """A TLS endpoint as its description says: the port, the address to listen on (all if empty), and the files."""
+
+    port: int
+    interface: str
+    files: TlsFiles
 
 
 @frozen
@@ -35,13 +62,20 @@ class ControlEndpoint:
 
     Attributes:
         description: for ``twisted.internet.endpoints.serverFromString``.
-        path: of a UNIX socket; None for a loopback TCP port.
+        path: of a UNIX socket; None for a TCP port.
         mode: of a UNIX socket.
+        tls: of a TLS port; None for all others.
     """
 
     description: str
     path: Path | None
     mode: int = 0o600
+    tls: TlsControl | None = None
+
+    @property
+    def lets_everybody_in(self) -> bool:
+        """Whether any user of this host may connect to it as itself."""
+        return self.path is not None and self.mode == 0o666
 
     @property
     def channel_path(self) -> Path | None:
@@ -115,13 +149,13 @@ def checked_path(path: Path) -> Path:
 def parse_control(description: str) -> ControlEndpoint:
     """Check a server endpoint description for the control service.
 
-    Allowed are ``unix:PATH[:mode=600|660]``, the absolute path alone, and ``tcp:PORT:interface=127.0.0.1`` (or
-    localhost, ::1).
+    Allowed are ``unix:PATH[:mode=600|660|666]``, the absolute path alone, ``tcp:PORT:interface=127.0.0.1`` (or
+    localhost, ::1), and ``groupcomm-tls:PORT:...``.
 
     Raises:
         UsageError: anything else; the text says what is allowed.
     """
-    words, options = _split(client_description(description))
+    words, options = split_description(client_description(description))
     kind = words[0]
     if kind == "unix":
         return _parse_unix(description, words, options)
@@ -131,12 +165,53 @@ def parse_control(description: str) -> ControlEndpoint:
             raise UsageError(f"{description}: a TCP control endpoint is tcp:PORT:interface=127.0.0.1")
         if options.get("interface") not in LOOPBACK:
             raise UsageError(
-                f"{description}: a TCP control port is for this host only in this version, since whoever "
-                f"reaches it may use the groups: add :interface=127.0.0.1, or use unix:PATH"
+                f"{description}: a TCP control port is for this host only, since whoever reaches it may use the "
+                f"groups: add :interface=127.0.0.1, or use unix:PATH; for other hosts use {_TLS_FORM}"
             )
         interface = options["interface"].replace(":", "\\:").replace("localhost", "127.0.0.1")
         return ControlEndpoint(f"tcp:{int(port)}:interface={interface}:backlog={BACKLOG}", None)
-    raise UsageError(f"{description}: use unix:PATH or tcp:PORT:interface=127.0.0.1")
+    if kind == TLS_PREFIX:
+        tls = parse_tls(words[1:], options)
+        return ControlEndpoint(description, None, tls=tls)
+    raise UsageError(f"{description}: use unix:PATH, tcp:PORT:interface=127.0.0.1, or {_TLS_FORM}")
+
+
+def parse_tls(words: Sequence[str], options: Mapping[str, str]) -> TlsControl:
+    """What a description of a TLS endpoint says, behind its prefix.
+
+    Args:
+        words: the port.
+        options: ``privateKey``, ``clientCA``, and if given ``certKey``, ``interface`` and ``revoked``.
+
+    Raises:
+        UsageError: something is missing, is not known, or is no port or address; the text says what is allowed.
+    """
+    known = {"port", "privateKey", "certKey", "clientCA", "interface", "revoked"}
+    if unknown := sorted(set(options) - known):
+        raise UsageError(f"{TLS_PREFIX} has no {unknown[0]}=; it is {_TLS_FORM}[:interface=ADDRESS][:revoked=FILE]")
+    ports = [*words, *([options["port"]] if "port" in options else [])]
+    if len(ports) != 1 or not ports[0].isdecimal() or int(ports[0]) > 65535:
+        raise UsageError(f"{TLS_PREFIX} takes one port: {_TLS_FORM}")
+    for name in ("privateKey", "clientCA"):
+        if not options.get(name):
+            raise UsageError(f"{TLS_PREFIX} takes {name}=FILE: {_TLS_FORM}")
+    interface = options.get("interface", "")
+    if interface:
+        try:
+            interface = str(ipaddress.ip_address(interface))
+        except ValueError:
+            raise UsageError(f"interface={interface} is no address of this host, such as 192.0.2.1") from None
+    private_key, revoked = Path(options["privateKey"]).absolute(), options.get("revoked")
+    return TlsControl(
+        int(ports[0]),
+        interface,
+        TlsFiles(
+            private_key,
+            Path(options["certKey"]).absolute() if options.get("certKey") else private_key,
+            Path(options["clientCA"]).absolute(),
+            Path(revoked).absolute() if revoked else None,
+        ),
+    )
 
 
 def _parse_unix(description: str, words: Sequence[str], options: Mapping[str, str]) -> ControlEndpoint:
@@ -144,14 +219,14 @@ def _parse_unix(description: str, words: Sequence[str], options: Mapping[str, st
     if not path or len(words) > 2 or set(options) - {"address", "mode"}:
         raise UsageError(f"{description}: a UNIX control endpoint is unix:PATH or unix:PATH:mode=660")
     mode = options.get("mode", "600").lstrip("0")
-    if mode not in ("600", "660"):
-        raise UsageError(f"{description}: the mode is 600 (this user) or 660 (its group), never others")
+    if mode not in ("600", "660", "666"):
+        raise UsageError(f"{description}: the mode is 600 (this user), 660 (its group) or 666 (all users of this host)")
     checked_path(Path(path))
     # Twisted's lock file would survive a crash; the daemon has its own (``SocketGuard``).
     return ControlEndpoint(f"unix:{escape(path)}:mode={mode}:lockfile=0:backlog={BACKLOG}", Path(path), int(mode, 8))
 
 
-def _split(description: str) -> tuple[list[str], dict[str, str]]:
+def split_description(description: str) -> tuple[list[str], dict[str, str]]:
     """The positional and the named arguments of an endpoint description, with its escapes undone."""
     words: list[str] = []
     options: dict[str, str] = {}
@@ -258,6 +333,11 @@ class SeveralDaemons(NotConnected):
 def first_control(text: str) -> str:
     """The first of the control endpoints in a list as the environment holds it; empty if there is none."""
     return next((item for item in re.split(r"[\s,]+", text) if item), "")
+
+
+def is_tls(description: str) -> bool:
+    """Whether a client endpoint description is one of ours for a daemon on another host."""
+    return description.partition(":")[0] in ("tls", TLS_PREFIX)
 
 
 def client_description(given: str) -> str:

@@ -26,6 +26,10 @@ class LoginRefused(DaemonError):
     """The login was refused; the text says why."""
 
 
+class AccessDenied(DaemonError):
+    """This client has not the right to do that; the text says which right is missing. Nothing was done."""
+
+
 class NameInUse(DaemonError):
     """Another live session of this daemon has that name."""
 
@@ -61,6 +65,7 @@ _BY_LOCAL: Final[tuple[tuple[type[errors.GroupcommError], type[DaemonError]], ..
     (errors.QueueFull, LimitReached),
     (errors.UsageError, BadArgument),
     (errors.SendIncomplete, SendIncomplete),
+    (errors.AccessDenied, AccessDenied),
     (errors.Refused, LoginRefused),
     (errors.NotConnected, SessionClosed),
     (errors.OutcomeUnknown, SessionClosed),
@@ -69,6 +74,7 @@ _BY_LOCAL: Final[tuple[tuple[type[errors.GroupcommError], type[DaemonError]], ..
 _BY_NAME: Final[dict[str, type[errors.GroupcommError]]] = {
     "BadArgument": errors.UsageError,
     "LoginRefused": errors.Refused,
+    "AccessDenied": errors.AccessDenied,
     "NameInUse": errors.NameInUse,
     "MessageTooLarge": errors.MessageTooLarge,
     "NotAMember": errors.NotAMember,

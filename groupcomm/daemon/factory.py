@@ -17,17 +17,20 @@ from twisted.python.failure import Failure
 from groupcomm.daemon import caps
 from groupcomm.daemon.connection import ServerBroker
 from groupcomm.daemon.login import LoginRoot
+from groupcomm.daemon.principal import CertifiedAddress, Crowd, Principal
 from groupcomm.daemon.reading import ReadingTime, Share
 
 
 class ControlFactory(ServerFactory):
     """The connections of one daemon, over all its control endpoints.
 
-    Invariants: at most ``MAX_CONNECTIONS`` and ``MAX_UNAUTHENTICATED`` are open.
+    Invariants: at most ``MAX_CONNECTIONS`` and ``MAX_UNAUTHENTICATED`` are open, of one principal at most
+    ``MAX_PRINCIPAL_CONNECTIONS`` unless it is exempt.
 
     Args:
         clock: the reactor's time.
         portal: where clients log in.
+        exempt: which principals may have any number of connections.
         measure: the processor time of this thread, in seconds.
     """
 
@@ -35,7 +38,14 @@ class ControlFactory(ServerFactory):
     unsafeTracebacks = False
     log = Logger()
 
-    def __init__(self, clock: IReactorTime, portal: Portal, measure: Callable[[], float] = thread_time) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        portal: Portal,
+        exempt: Callable[[Principal], bool] = lambda _: False,
+        measure: Callable[[], float] = thread_time,
+    ) -> None:
+        self.crowd = Crowd(caps.MAX_PRINCIPAL_CONNECTIONS, exempt)
         self._clock = clock
         self._portal = portal
         self._time = ReadingTime(clock, measure)
@@ -61,13 +71,22 @@ class ControlFactory(ServerFactory):
             self.counters["connections_refused"] += 1
             self._report("a control connection was refused: too many are open")
             return None
-        broker = ServerBroker(self._clock, self._time)
+        certified = addr if isinstance(addr, CertifiedAddress) else None
+        broker = ServerBroker(self._clock, self._time, certified)
         broker.factory = self
         broker.publish_root(LoginRoot(self._portal, broker))
         self.brokers.add(broker)
         self._unauthenticated.add(broker)
         self.counters["connections"] += 1
         return broker
+
+    def admit(self, principal: Principal) -> bool:
+        """Whether this principal may have one connection more; it is counted then."""
+        if self.crowd.enter(principal):
+            return True
+        self.counters["connections_refused"] += 1
+        self._report(f"a control connection was refused: {principal.name} has too many")
+        return False
 
     def clientConnectionMade(self, broker: ServerBroker) -> None:
         """The protocol has begun; nothing to do until the login."""

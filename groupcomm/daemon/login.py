@@ -1,7 +1,8 @@
 """Logging in over a control connection, as ``pb.PBClientFactory.login`` does it: a name, a challenge, a response.
 
-Whoever can open a control connection may log in under any free name: the socket's mode governs that, and the password
-that Perspective Broker asks for is not looked at. There is no anonymous login, and one login per connection.
+Who is at the other end was decided when the connection was opened; the password that Perspective Broker asks for is not
+looked at. A certificate says under which names its holder may log in; without one any free name will do. There is no
+anonymous login, and one login per connection.
 """
 
 from __future__ import annotations
@@ -14,39 +15,49 @@ from attrs import frozen
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ICredentials
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.spread import pb
 from zope.interface import implementer
 
 from groupcomm.daemon import caps
 from groupcomm.daemon.errors import LoginRefused
+from groupcomm.daemon.principal import Principal
 from groupcomm.daemon.schema import DeclaredMethods, Method, Parameter, client_name, optional_reference, short_bytes
+from groupcomm.errors import AccessDenied
 
 if TYPE_CHECKING:
     from groupcomm.daemon.connection import ServerBroker
 
 
-class ILocalName(ICredentials):
-    """A name claimed over a connection that only those may open who may use the groups."""
+class IClaimedName(ICredentials):
+    """A name claimed over a connection whose other end is known."""
 
 
-@implementer(ILocalName)
+@implementer(IClaimedName)
 @frozen
-class LocalName:
-    """A name claimed over a control connection of this host."""
+class ClaimedName:
+    """A name, and who claims it."""
 
     name: str
+    principal: Principal
 
 
 @implementer(ICredentialsChecker)
-class LocalNameChecker:
-    """Accepts any name: who may claim one was decided when the connection was opened."""
+class NameChecker:
+    """Accepts a name that its claimant may have."""
 
-    credentialInterfaces = (ILocalName,)
+    credentialInterfaces = (IClaimedName,)
 
-    def requestAvatarId(self, credentials: LocalName) -> Deferred[bytes | tuple[()]]:
-        """The name is the avatar's id."""
-        return succeed(credentials.name.encode("utf-8"))
+    def requestAvatarId(self, credentials: ClaimedName) -> Deferred[bytes | tuple[()]]:
+        """The name is the avatar's id.
+
+        Raises:
+            AccessDenied: the claimant's certificate is of another name; through the Deferred.
+        """
+        own = credentials.principal.client_name
+        if own is None or credentials.name == own or credentials.name.startswith(f"{own}+"):
+            return succeed(credentials.name.encode("utf-8"))
+        return fail(AccessDenied(f"the certificate is of {own!r}: log in as {own!r}, or as {own + '+'!r} and more"))
 
 
 @frozen
@@ -111,7 +122,9 @@ class LoginRoot(DeclaredMethods):
         """Log in; fires with the avatar."""
         if self._broker.authenticated:
             raise LoginRefused("this connection is logged in already: open another")
-        login = self._portal.login(LocalName(name), Mind(self._broker, client), pb.IPerspective)
+        login = self._portal.login(
+            ClaimedName(name, self._broker.principal), Mind(self._broker, client), pb.IPerspective
+        )
         return login.addCallback(_avatar)
 
     methods: ClassVar[Mapping[str, Method]] = {

@@ -5,9 +5,11 @@ Decides which of a node's facts a client is told, and in which form; who may log
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.cred.portal import IRealm
@@ -25,6 +27,7 @@ from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.encoder import EventEncoder
 from groupcomm.daemon.errors import LimitReached, SessionClosed
 from groupcomm.daemon.login import Mind
+from groupcomm.daemon.rights import AccessRules, Rights
 from groupcomm.daemon.settings import Origin
 from groupcomm.daemon.uploads import UploadBudget
 from groupcomm.daemon.vocabulary import members_text
@@ -62,6 +65,7 @@ class Realm:
         node: whose sessions are given out.
         origins: the settings, as the status shows them.
         limits: when a client is too slow.
+        access: who may do what; unless given, what holds without a file of rights.
         max_clients: how many may be logged in at once.
     """
 
@@ -73,9 +77,11 @@ class Realm:
         node: ServedNode,
         origins: tuple[Origin, ...] = (),
         limits: DeliveryLimits | None = None,
+        access: AccessRules | None = None,
         *,
         max_clients: int = MAX_SESSIONS,
     ) -> None:
+        self.access = access or AccessRules(os.geteuid())
         self.clock = clock
         self.encoder = EventEncoder()
         self.upload_budget = UploadBudget()
@@ -97,6 +103,7 @@ class Realm:
         """Open a session under that name.
 
         Raises:
+            AccessDenied: who logs in has no right at all.
             NameInUse: a live session has it.
             LimitReached: too many are logged in.
             SessionClosed: the daemon is about to stop.
@@ -108,7 +115,8 @@ class Realm:
         if len(self.avatars) >= self._max_clients:
             raise LimitReached(f"this daemon serves {self._max_clients} clients at once: try again later")
         name = avatarId.decode("utf-8")
-        avatar = ClientAvatar(self, mind.broker, name, mind.client, self._limits)
+        rights = self.access.rights_of(mind.broker.principal)
+        avatar = ClientAvatar(self, mind.broker, name, mind.client, self._limits, rights)
         avatar.opened(self._node.open_session(name, avatar))
         self.avatars.add(avatar)
         self.counters["logins"] += 1
@@ -133,9 +141,13 @@ class Realm:
         """Have the node's view pass to its next key epoch."""
         return self._node.rotate_key()
 
-    def status(self) -> dict[str, object]:
-        """The node, its view, its peers and its clients, in plain values; groups only by their number."""
+    def status(self, rights: Rights) -> dict[str, object]:
+        """The node, its view, its peers and its clients, in plain values; groups only by their number.
+
+        The settings, which name files, are left out for who administers nothing.
+        """
         status = self._node.status()
+        origins = self._origins if rights.may_see_settings else ()
         return {
             "version": __version__,
             "node": status.node.name,
@@ -178,11 +190,13 @@ class Realm:
             "counters": {**status.counters, **self.counters},
             "clients": len(self.avatars),
             "client_queue_bytes": sum(avatar.queued_bytes for avatar in self.avatars),
-            "config": [(origin.name, origin.value, origin.source) for origin in self._origins],
+            "config": [(origin.name, origin.value, origin.source) for origin in origins],
         }
 
-    def groups(self, after: str, count: int) -> list[dict[str, object]]:
+    def groups(self, after: str, count: int, rights: Rights) -> list[dict[str, object]]:
         """Up to ``count`` groups whose names come after ``after``, by name, as many as one answer holds, at least one.
+
+        Only those are there that whoever asks has a right for.
 
         Pages asked for one after the other come from one picture, which is taken with the first.
         """
@@ -192,9 +206,10 @@ class Realm:
             self._groups, self._group_names = groups, [group.name for group in groups]
         self._groups_at = now
         start = bisect_right(self._group_names, after) if after else 0
+        seen = (group for group in islice(self._groups, start, None) if rights.may_see(group.name))
         page: list[dict[str, object]] = []
         size = 0
-        for group in self._groups[start : start + min(count, caps.STATUS_PAGE_GROUPS)]:
+        for group in islice(seen, min(count, caps.STATUS_PAGE_GROUPS)):
             members = members_text(group.members)
             page.append({"name": group.name, "view": str(group.view), "members": members})
             size += len(members)

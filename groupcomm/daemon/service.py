@@ -11,6 +11,7 @@ failure, and connections are closed after that.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Protocol, cast
 
 from twisted.application.service import Service
@@ -26,9 +27,11 @@ from groupcomm.daemon.channel_doors import ChannelDoors
 from groupcomm.daemon.control import ControlEndpoint, SocketGuard, escape
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.factory import ControlFactory
-from groupcomm.daemon.login import LocalNameChecker
+from groupcomm.daemon.login import NameChecker
 from groupcomm.daemon.realm import Realm, ServedNode
+from groupcomm.daemon.rights import AccessRules
 from groupcomm.daemon.settings import Origin
+from groupcomm.daemon.tls_hall import TlsHall
 from groupcomm.errors import EnvironmentFault
 from groupcomm.limits import MAX_SESSIONS
 
@@ -54,6 +57,7 @@ class DaemonService(Service):
         control: where clients connect.
         origins: the settings, for the status.
         limits: when a client is too slow.
+        acl: a file with the rights of clients; None: those of ``AccessRules`` without one.
         max_clients: how many may be logged in at once.
     """
 
@@ -66,6 +70,7 @@ class DaemonService(Service):
         control: tuple[ControlEndpoint, ...],
         origins: tuple[Origin, ...] = (),
         limits: DeliveryLimits | None = None,
+        acl: Path | None = None,
         *,
         max_clients: int = MAX_SESSIONS,
     ) -> None:
@@ -75,10 +80,11 @@ class DaemonService(Service):
         self._guards: list[SocketGuard] = []
         self._ports: list[IListeningPort] = []
         self._channel_ports: list[IListeningPort] = []
-        self.realm = Realm(reactor, node, origins, limits, max_clients=max_clients)
-        self.factory = ControlFactory(reactor, Portal(self.realm, [LocalNameChecker()]))
+        access = AccessRules(os.geteuid(), acl)
+        self.realm = Realm(reactor, node, origins, limits, access, max_clients=max_clients)
+        self.factory = ControlFactory(reactor, Portal(self.realm, [NameChecker()]), access.is_owner)
         self.realm.counters = self.factory.counters
-        self._doors = ChannelDoors(reactor, self.realm.upload_budget, self.factory)
+        self._doors = ChannelDoors(reactor, self.realm.upload_budget, self.factory, access.is_owner)
         self.realm.channels = self._doors
 
     def startService(self) -> None:
@@ -108,7 +114,9 @@ class DaemonService(Service):
     def control_descriptions(self) -> tuple[str, ...]:
         """What clients pass to ``connect``, for each endpoint that is open."""
         return tuple(
-            endpoint.client_description if endpoint.path is not None else f"tcp:{_host(port)}"
+            endpoint.client_description
+            if endpoint.path is not None
+            else f"{'tls' if endpoint.tls else 'tcp'}:{_host(port)}"
             for endpoint, port in zip(self._control, self._ports, strict=False)
         )
 
@@ -117,19 +125,29 @@ class DaemonService(Service):
             guard = SocketGuard(endpoint.path)
             guard.acquire()
             self._guards.append(guard)
-        mask = os.umask(0o117)  # the socket has its mode from the moment it exists
+        mask = os.umask(0o777 & ~endpoint.mode)  # the socket has its mode from the moment it exists
         try:
-            opened = maybeDeferred(serverFromString(self._reactor, endpoint.description).listen, self.factory)
+            opened = self._listen(endpoint)
         finally:
             os.umask(mask)
         failures: list[Failure] = []
         opened.addCallbacks(self._ports.append, failures.append)
         if failures:
             error = failures[0].value
-            if isinstance(error, CannotListenError | OSError):
+            if isinstance(error, CannotListenError | OSError | EnvironmentFault):
                 raise EnvironmentFault(f"cannot open the control endpoint {endpoint.description}: {error}") from None
             failures[0].raiseException()
-        self._open_channels(endpoint, self._ports[-1])
+        if endpoint.tls is None:
+            self._open_channels(endpoint, self._ports[-1])
+
+    def _listen(self, endpoint: ControlEndpoint) -> Deferred[IListeningPort]:
+        if endpoint.tls is None:
+            return maybeDeferred(serverFromString(self._reactor, endpoint.description).listen, self.factory)
+        from groupcomm.daemon.tls import TlsServerEndpoint  # OpenSSL is for those who use it
+
+        return TlsServerEndpoint(self._reactor, endpoint.tls, self.factory.misdeed).listen(
+            TlsHall(self._reactor, self.factory, self._doors)
+        )
 
     def _open_channels(self, endpoint: ControlEndpoint, control: IListeningPort) -> None:
         """The socket for data channels beside a control endpoint; clients do without it if it cannot be had."""

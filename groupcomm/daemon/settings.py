@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 
 from groupcomm.config import SlowReceiver
 from groupcomm.daemon.control import ControlEndpoint, default_control, parse_control
+from groupcomm.daemon.rights import read_grants
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name, checked_node_name
 from groupcomm.limits import (
@@ -70,11 +71,13 @@ SETTINGS: Final = (
     Setting("interface", "network interface to use (default: the one of the default route)", "NAME_OR_ADDRESS"),
     Setting(
         "control",
-        "where clients connect: unix:PATH or tcp:PORT:interface=127.0.0.1; may be repeated (default: a UNIX socket of "
-        "mode 0600 in a private run directory)",
+        "where clients connect: unix:PATH, tcp:PORT:interface=127.0.0.1, or for other hosts "
+        "groupcomm-tls:PORT:privateKey=FILE:certKey=FILE:clientCA=FILE; may be repeated "
+        "(default: a UNIX socket of mode 0600 in a private run directory)",
         "ENDPOINT",
         many=True,
     ),
+    Setting("acl", "file that says which clients may do what (default: none, all may talk in all groups)", "FILE"),
     Setting(
         "peer",
         "a node that may be there (port: that of --multicast, if none is given); may be repeated",
@@ -125,6 +128,7 @@ class Settings:
 
     Attributes:
         control: where clients connect; at least one.
+        acl: the file with the rights of clients.
         peers: nodes that may be there, each ``HOST`` or ``HOST:PORT``.
         origins: every setting with its value as text and where it came from.
     """
@@ -135,6 +139,7 @@ class Settings:
     insecure: bool
     interface: str | None
     control: tuple[ControlEndpoint, ...]
+    acl: Path | None
     peers: tuple[str, ...]
     discovery: tuple[str, ...]
     data_dir: Path | None
@@ -265,6 +270,7 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         insecure=take("insecure", "no", _one_of(("yes", "no"))) == "yes",
         interface=take("interface", "", str) or None,
         control=take_many("control", control_default, parse_control),
+        acl=take("acl", "", _parse_acl),
         peers=take_many("peer", (), _parse_peer),
         discovery=tuple(name for names in take_many("discovery", DISCOVERIES, _parse_discovery) for name in names),
         data_dir=take("data-dir", "", lambda text: Path(text).absolute() if text else None),
@@ -281,6 +287,10 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
     )
     if settings.key is not None and settings.insecure:
         raise UsageError("--key and --insecure contradict each other: give one of them")
+    if settings.acl is None and any(endpoint.lets_everybody_in for endpoint in settings.control):
+        raise UsageError(
+            "--control: a socket of mode 666 lets every user of this host in: say with --acl who may do what"
+        )
     if settings.peers and "static" not in settings.discovery:
         raise UsageError("--peer has no effect without static in --discovery")
     if discovery_given and settings.discovery == ("static",) and not settings.peers:
@@ -314,6 +324,15 @@ def _one_of(allowed: Sequence[str]) -> Callable[[str], str]:
         return text
 
     return check
+
+
+def _parse_acl(text: str) -> Path | None:
+    """The file, which is read here for its errors and later for what it says."""
+    if not text:
+        return None
+    path = Path(text).absolute()
+    read_grants(path)
+    return path
 
 
 def _parse_discovery(text: str) -> tuple[str, ...]:

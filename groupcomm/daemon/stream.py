@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupcomm.daemon.caps import IO_BUFFER_BYTES
+from groupcomm.daemon.principal import Principal, local_principal
 from groupcomm.daemon.records import Record, RecordError, RecordReader
 
 _MAX_PIECES: Final = 1024
@@ -52,6 +53,9 @@ class RecordStream(Protocol):
     @property
     def backlog(self) -> int:
         """Bytes that were written and that the kernel has not taken."""
+
+    def principal(self) -> Principal:
+        """Who is at the other end."""
 
     def write(self, pieces: list[bytes]) -> None:
         """Write; what the kernel does not take waits."""
@@ -106,6 +110,10 @@ class SocketStream:
     def logPrefix(self) -> str:
         """What the reactor logs under."""
         return "channel"
+
+    def principal(self) -> Principal:
+        """Who is at the other end, as the kernel says."""
+        return local_principal(self._socket)
 
     def doRead(self) -> object:  # type: ignore[override]  # an exception, whatever the interface says
         """Something has come."""

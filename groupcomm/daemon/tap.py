@@ -61,9 +61,10 @@ class Options(usage.Options):
         self._repeated["insecure"] = ["yes"]
 
     def opt_control(self, endpoint: str) -> None:
-        """Where clients connect: unix:PATH or tcp:PORT:interface=127.0.0.1; may be repeated.
+        """Where clients connect: unix:PATH, tcp:PORT:interface=127.0.0.1 or groupcomm-tls:PORT:...; may be repeated.
 
-        By default a UNIX socket of mode 0600 in a private run directory.
+        By default a UNIX socket of mode 0600 in a private run directory. For clients on other hosts
+        groupcomm-tls:PORT:privateKey=FILE:certKey=FILE:clientCA=FILE[:revoked=FILE][:interface=ADDRESS].
         """
         self._repeated.setdefault("control", []).append(endpoint)
 
@@ -140,7 +141,14 @@ class TwistdService(DaemonService):
         node = Node(reactor, options.node_config)
         node.observe(self._observe)
         settings = options.settings
-        super().__init__(reactor, node, settings.control, settings.origins, max_clients=settings.max_clients)
+        super().__init__(
+            reactor,
+            node,
+            settings.control,
+            settings.origins,
+            acl=settings.acl,
+            max_clients=settings.max_clients,
+        )
 
     def setServiceParent(self, parent: IServiceCollection) -> None:
         """Become part of the application, whose log this service then decides the form of."""

@@ -7,6 +7,8 @@ pass in steps. A client that does not read is one whose ``MemoryTransport.deaf``
 from __future__ import annotations
 
 import os
+import socket
+import struct
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -27,7 +29,8 @@ from groupcomm.daemon.channel_doors import ChannelDoors
 from groupcomm.daemon.connection import ServerBroker
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.factory import ControlFactory
-from groupcomm.daemon.login import LocalNameChecker
+from groupcomm.daemon.login import NameChecker
+from groupcomm.daemon.principal import Principal, user_principal
 from groupcomm.daemon.realm import Realm
 from groupcomm.daemon.records import Record, RecordError, RecordReader
 from groupcomm.daemon.settings import Origin
@@ -286,6 +289,19 @@ class MemoryNode:
         )
 
 
+class MemorySocket:
+    """A UNIX socket, as far as it says whose the other end is."""
+
+    family = socket.AF_UNIX
+
+    def __init__(self, uid: int) -> None:
+        self.uid = uid
+
+    def getsockopt(self, level: int, option: int, size: int, /) -> bytes:
+        assert (level, option) == (socket.SOL_SOCKET, socket.SO_PEERCRED)
+        return struct.pack("iII", 1, self.uid, self.uid)
+
+
 class MemoryTransport:
     """One end of a connection in memory, with an output buffer that pauses its producer as a socket's does."""
 
@@ -300,6 +316,7 @@ class MemoryTransport:
         self.disconnecting = False
         self.lost = False
         self.largest_output = 0
+        self.uid = os.geteuid()
 
     def write(self, data: bytes) -> None:
         if self.lost or self.disconnecting:
@@ -337,6 +354,9 @@ class MemoryTransport:
 
     def getPeer(self) -> str:
         return "memory"
+
+    def getHandle(self) -> MemorySocket:
+        return MemorySocket(self.uid)
 
     def getHost(self) -> UNIXAddress:
         return UNIXAddress(os.fsencode(CONTROL))
@@ -398,6 +418,10 @@ class MemoryStream:
         self.deaf = False
         self.finishing = False
         self.closed = False
+        self.uid = os.geteuid()
+
+    def principal(self) -> Principal:
+        return user_principal(self.uid)
 
     @property
     def backlog(self) -> int:
@@ -490,6 +514,9 @@ class World:
     """A daemon, and whoever connects to it; with ``channels`` clients get data channels.
 
     Work takes no time here, unless a test adds to ``processor_seconds``.
+
+    Attributes:
+        next_uid: whose the next connection is; None: the daemon's own user's.
     """
 
     def __init__(self, limits: DeliveryLimits | None = None, *, channels: bool = False) -> None:
@@ -499,14 +526,14 @@ class World:
         self.node = MemoryNode(self.clock)
         self.realm = Realm(self.clock, self.node, (Origin("cluster", "test", "option"),), limits)
         self.processor_seconds = 0.0
-        self.factory = ControlFactory(
-            self.clock, Portal(self.realm, [LocalNameChecker()]), lambda: self.processor_seconds
-        )
+        portal, exempt = Portal(self.realm, [NameChecker()]), self.realm.access.is_owner
+        self.factory = ControlFactory(self.clock, portal, exempt, lambda: self.processor_seconds)
         self.realm.counters = self.factory.counters
-        self.doors = ChannelDoors(self.clock, self.realm.upload_budget, self.factory)
+        self.doors = ChannelDoors(self.clock, self.realm.upload_budget, self.factory, self.realm.access.is_owner)
         self.realm.channels = self.doors
         if channels:
             self.doors.add_place(UNIXAddress(os.fsencode(CONTROL)), ("unix", CHANNELS))
+        self.next_uid: int | None = None
         self.transports: list[MemoryTransport] = []
         self.streams: list[MemoryStream] = []
 
@@ -516,6 +543,7 @@ class World:
         mine, other = MemoryStream(), MemoryStream()
         mine.peer, other.peer = other, mine
         mine.owner = owner
+        other.uid = self._take_uid()
         self.streams += [mine, other]
         channel = self.doors.buildProtocol(None)
         if channel is None:
@@ -525,8 +553,9 @@ class World:
             channel.makeConnection(other)
         return mine
 
-    def raw_channel(self, *data: bytes) -> RawChannel:
-        """A connection to the channels' socket that has sent that."""
+    def raw_channel(self, *data: bytes, uid: int | None = None) -> RawChannel:
+        """A connection of that user, or this one, to the channels' socket that has sent that."""
+        self.next_uid = uid
         channel = RawChannel()
         channel.stream = self.dial(None, CHANNELS, channel)
         channel.stream.write(list(data))
@@ -538,6 +567,7 @@ class World:
         mine, other = MemoryTransport(), MemoryTransport()
         mine.peer, other.peer = other, mine
         mine.protocol = protocol
+        other.uid = self._take_uid()
         broker = self.factory.buildProtocol(None)
         if broker is None:
             other.lost = True
@@ -550,6 +580,11 @@ class World:
         if broker is not None:
             broker.makeConnection(other)
         return mine
+
+    def _take_uid(self) -> int:
+        """Whose the next connection is."""
+        uid, self.next_uid = self.next_uid, None
+        return os.geteuid() if uid is None else uid
 
     def settle(self) -> None:
         """Until nothing moves; no time passes."""
