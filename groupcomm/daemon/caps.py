@@ -28,7 +28,12 @@ of a host that come back after a restart of the daemon fit; each holds a few KiB
 
 MAX_HANDSHAKES: Final = 512
 """Connections of one TLS endpoint in their handshake, each for ``LOGIN_SECONDS`` at most; one more is closed at once.
-Each holds some 60 KiB."""
+Each holds some 30 KiB."""
+
+HANDSHAKES_PER_SECOND: Final = 100
+"""TLS connections of one endpoint that are accepted in a second, and as many at once after a pause; the others wait in
+the kernel's queue. The first message of a stranger costs about 1 ms, a whole handshake about 3: so strangers take a
+tenth of a processor and no more."""
 
 MAX_PRINCIPAL_CONNECTIONS: Final = 256
 """Control connections of one principal, and as many to the data channel: so no certificate, and no user of the host but

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
+from typing import Protocol as Interface
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -157,7 +158,7 @@ class Gatekeeper:
             return False
         if depth == 0:
             try:
-                self.judge(found.to_cryptography())
+                door.principal = self.judge(found.to_cryptography())
             except BadCertificate as reason:
                 door.refusal = f"a certificate was refused: {reason}"
                 return False
@@ -176,12 +177,14 @@ class Door(Protocol):
     """One connection: a stranger until its handshake is over, then whoever listens has it.
 
     Attributes:
+        principal: who it is, once its certificate was found good in this handshake.
         refusal: why its certificate was refused, if it was.
     """
 
     transport: TLSMemoryBIOProtocol
 
     def __init__(self, doors: TlsDoors) -> None:
+        self.principal: Principal | None = None
         self.refusal = ""
         self._doors = doors
         self._since = 0.0
@@ -197,14 +200,13 @@ class Door(Protocol):
         """Both sides have shown who they are: hand the connection on."""
         self._cancel()
         self._doors.strangers.discard(self)
-        peer = self.transport.getPeer()
-        try:
-            principal = self._doors.gatekeeper.judge(self.transport.getPeerCertificate().to_cryptography())
-        except BadCertificate as error:
-            self.refusal = f"a certificate was refused: {error}"
+        if self.principal is None:
+            self.refusal = "no certificate was shown in this handshake"
             self.transport.abortConnection()
             return
-        address = CertifiedAddress(peer.host, peer.port, principal, self.transport.negotiatedProtocol, self._since)
+        peer = self.transport.getPeer()
+        protocol = self.transport.negotiatedProtocol
+        address = CertifiedAddress(peer.host, peer.port, self.principal, protocol, self._since)
         inner = self._doors.inner.buildProtocol(address)
         if inner is None:
             self.transport.abortConnection()
@@ -243,11 +245,22 @@ def _words(reason: Failure) -> str:
     return openssl_words(reason.value) if isinstance(reason.value, SSL.Error) else "the connection was closed"
 
 
+class AcceptingPort(Interface):
+    """What is asked of a listening port."""
+
+    def pauseProducing(self) -> None:
+        """Accept no more for now."""
+
+    def resumeProducing(self) -> None:
+        """Accept again."""
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class TlsDoors(ServerFactory):
     """The connections of one endpoint that are not handed on yet.
 
-    Invariant: at most ``MAX_HANDSHAKES`` are strangers.
+    Invariants: at most ``MAX_HANDSHAKES`` are strangers; of connections no more than ``HANDSHAKES_PER_SECOND`` are
+    accepted in the long run, and of those that come together not more than are with the port's own bound.
     """
 
     noisy = False
@@ -260,6 +273,10 @@ class TlsDoors(ServerFactory):
         self.inner = inner
         self.refused = refused
         self.strangers: set[Door] = set()
+        self.port: AcceptingPort | None = None
+        self._credit = float(caps.HANDSHAKES_PER_SECOND)
+        self._counted_at = clock.seconds()
+        self._resuming: IDelayedCall | None = None
 
     def doStart(self) -> None:
         """The port opens."""
@@ -267,7 +284,26 @@ class TlsDoors(ServerFactory):
 
     def doStop(self) -> None:
         """The port is closed."""
+        self.port = None
+        if self._resuming is not None:
+            self._resuming.cancel()
+            self._resuming = None
         self.inner.doStop()
+
+    def accepted(self) -> None:
+        """One connection was: the next have to wait if there have been too many of late."""
+        now = self.clock.seconds()
+        rate = caps.HANDSHAKES_PER_SECOND
+        self._credit = min(float(rate), self._credit + (now - self._counted_at) * rate) - 1
+        self._counted_at = now
+        if self._credit < 0 and self.port is not None and self._resuming is None:
+            self.port.pauseProducing()
+            self._resuming = self.clock.callLater(-self._credit / rate, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resuming = None
+        if self.port is not None:
+            self.port.resumeProducing()
 
     def buildProtocol(self, addr: IAddress | None) -> Door:
         """For a new connection."""
@@ -291,6 +327,7 @@ class TlsFactory(TLSMemoryBIOFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> TLSMemoryBIOProtocol | None:  # type: ignore[override]
         """None, which closes the connection, if there are."""
+        self._doors.accepted()
         if len(self._doors.strangers) >= caps.MAX_HANDSHAKES:
             self._doors.refused("too many TLS handshakes at once")
             return None
@@ -336,4 +373,5 @@ class TlsServerEndpoint:
         port: IListeningPort = reactor.listenTCP(
             self._control.port, outside, caps.MAX_HANDSHAKES, self._control.interface
         )
+        doors.port = cast(AcceptingPort, port)
         return port

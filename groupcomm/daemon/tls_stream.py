@@ -59,7 +59,8 @@ class TransportStream(Protocol):
         return self._principal
 
     def connectionMade(self) -> None:
-        """The connection is there."""
+        """The connection is there; what is written now is not to wait for what will be."""
+        self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self._opened(self)
 

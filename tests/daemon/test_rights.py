@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.cred.credentials import UsernamePassword
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from groupcomm.client import connect
 from groupcomm.daemon import caps
 from groupcomm.daemon.avatar import ClientAvatar
-from groupcomm.daemon.principal import LOOPBACK, Crowd, Principal, user_principal
+from groupcomm.daemon.principal import LOOPBACK, Crowd, Principal, local_principal, user_principal
 from groupcomm.daemon.records import FAILED, HELLO, JOIN, LEAVE, PRIVATE, SEND, VERSION, record
 from groupcomm.daemon.rights import REMEMBERED, AccessRules, Grant, Right, Rights, read_grants
 from groupcomm.errors import AccessDenied, UsageError
@@ -287,7 +291,7 @@ class CallTests(SynchronousTestCase):
         """Who is granted nothing cannot log in, and no session is opened."""
         self.world_with()
         client = self.other(login=False)
-        failure: Any = self.world.failure(client.factory.login(_named(b"other"), client))
+        failure: Any = self.world.failure(client.factory.login(UsernamePassword(b"other", b""), client))
         self.assertIn(b"AccessDenied", failure.type)
         self.assertEqual(self.world.node.sessions, {})
 
@@ -340,6 +344,48 @@ class CallTests(SynchronousTestCase):
         client.call("send", "tea", b"x")
 
 
+class KernelTests(SynchronousTestCase):
+    """Who is at the other end of a real socket."""
+
+    def listening(self) -> tuple[socket.socket, str]:
+        directory = Path(tempfile.mkdtemp(prefix="gc-"))
+        self.addCleanup(shutil.rmtree, directory)
+        directory.chmod(0o711)
+        listening = socket.socket(socket.AF_UNIX)
+        self.addCleanup(listening.close)
+        listening.bind(str(directory / "s"))
+        (directory / "s").chmod(0o666)
+        listening.listen()
+        return listening, str(directory / "s")
+
+    def test_own_user(self) -> None:
+        """A connection of this process is this user's."""
+        listening, path = self.listening()
+        with socket.socket(socket.AF_UNIX) as connecting:
+            connecting.connect(path)
+            with listening.accept()[0] as accepted:
+                self.assertEqual(local_principal(accepted), user_principal(os.geteuid()))
+
+    def test_another_user(self) -> None:
+        """The user is the one who connected, whoever has the connection later."""
+        if os.geteuid():
+            raise SkipTest("only root can be somebody else")
+        listening, path = self.listening()
+        with socket.socket(socket.AF_UNIX) as connecting:
+            os.seteuid(4321)
+            try:
+                connecting.connect(path)
+            finally:
+                os.seteuid(0)
+            with listening.accept()[0] as accepted:
+                self.assertEqual(local_principal(accepted), user_principal(4321))
+
+    def test_loopback(self) -> None:
+        """Of a TCP connection of this host nothing is known."""
+        with socket.socket() as connected:
+            self.assertEqual(local_principal(connected), LOOPBACK)
+
+
 class CrowdTests(SynchronousTestCase):
     """How many connections one principal may have."""
 
@@ -375,9 +421,3 @@ class CrowdTests(SynchronousTestCase):
         again = PlainClient(world, "other")
         self.assertFalse(again.transport.lost)
         self.assertFalse(world.raw_channel(uid=OTHER).stream.closed)
-
-
-def _named(name: bytes) -> Any:
-    from twisted.cred.credentials import UsernamePassword
-
-    return UsernamePassword(name, b"")

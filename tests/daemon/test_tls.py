@@ -381,6 +381,42 @@ class CapTests(TlsCase):
         self.world.advance(caps.LOGIN_SECONDS)
         self.connect("anne")
 
+    def test_pace(self) -> None:
+        """Connections are accepted so many a second; more wait before the port, and are let in in their turn."""
+
+        class Port:
+            def __init__(self) -> None:
+                self.open = True
+
+            def pauseProducing(self) -> None:
+                self.open = False
+
+            def resumeProducing(self) -> None:
+                self.open = True
+
+        port, accepted = Port(), 0
+        self.world.tls_doors.port = port
+        begin = self.world.clock.seconds()
+        for _ in range(1000):
+            while port.open:
+                self.world.attach_tls(Raw())
+                accepted += 1
+            self.world.advance(0.01)
+        rate = caps.HANDSHAKES_PER_SECOND
+        self.assertLessEqual(abs(accepted - rate - (self.world.clock.seconds() - begin) * rate), 2)
+        self.world.advance(60)
+        self.assertTrue(port.open)
+        for _ in range(rate):
+            self.world.attach_tls(Raw())
+        self.assertTrue(port.open)
+        for _ in range(3 * rate):  # as many as a port may take in at once
+            self.world.attach_tls(Raw())
+        self.assertFalse(port.open)
+        self.world.tls_factory.doStart()
+        self.world.tls_factory.doStop()
+        self.world.advance(60)
+        self.assertFalse(port.open, "it is closed, and stays so")
+
     def test_deadline_of_the_handshake(self) -> None:
         """Whoever does not end its handshake in time is closed."""
         raw = Raw()

@@ -80,6 +80,9 @@ class Papers:
 class TcpTransport(MemoryTransport):
     """A connection in memory with an address."""
 
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing is delayed here."""
+
     def getPeer(self) -> Any:
         return CLIENT
 

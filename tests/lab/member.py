@@ -2,8 +2,8 @@
 
     python -m tests.lab.member SETTINGS
 
-SETTINGS is a JSON object: ``control`` (the socket), ``name``, ``groups``, ``quiet`` (only count messages). Commands
-come as JSON objects, one a line, on standard input; see ``Program``. What it writes:
+SETTINGS is a JSON object: ``control`` (where the daemon is, as ``connect`` takes it), ``name``, ``groups``, ``quiet``
+(only count messages). Commands come as JSON objects, one a line, on standard input; see ``Program``. What it writes:
 
     {"e": "joined", "group", "at"}             the join is complete
     {"e": "send", "by", "n", "g", "l", "at"}   message n (numbered from 1 in this process) is given to the library
@@ -27,7 +27,6 @@ from typing import Any, Final
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
@@ -165,7 +164,7 @@ class Program:
                 Deferred.fromCoroutine(self._reported(work, command))
 
     async def _connected(self, name: str) -> Connection:
-        endpoint = UNIXClientEndpoint(self.reactor, self.settings["control"])
+        endpoint = self.settings["control"]
         while True:
             try:
                 return await connect(self.reactor, endpoint, name=name)
