@@ -4,6 +4,7 @@
 #
 # make campaign SEEDS=FIRST:LAST [JOBS=2]   random runs of whole clusters; goes on where it was interrupted
 # make mutations [JOBS=2] [REPORT=FILE]     every seeded bug in turn: the random runs must find it
+# make fuzz [FUZZ="packets engine"]         hostile bytes for every parser, an hour each (FUZZ_SECONDS=3600)
 # make growth [SIZES="10 50"]               what a larger cluster costs, on virtual time; several minutes
 # make bench [BENCH="--only latency"]       beside corosync, NATS and ZeroMQ in the lab, into bench/results; root, 90 minutes
 #
@@ -13,8 +14,9 @@ PYTHON ?= python3
 METADATA := setup.cfg pyproject.toml groupcomm/_version.py
 
 JOBS ?= 2
+FUZZ_SECONDS ?= 3600
 
-.PHONY: demo test campaign mutations growth bench clean
+.PHONY: demo test campaign mutations fuzz growth bench clean
 
 demo: .venv/installed
 	@.venv/bin/python -m groupcomm.demo
@@ -27,6 +29,9 @@ campaign: .venv/installed
 
 mutations: .venv/installed
 	@.venv/bin/python -m tests.mutations.run --jobs $(JOBS) $(if $(REPORT),--report $(REPORT))
+
+fuzz: .venv/installed-dev
+	@.venv/bin/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) --work .fuzz $(FUZZ)
 
 growth: .venv/installed
 	@.venv/bin/python -m groupcomm.testing.growth $(SIZES)
@@ -41,4 +46,4 @@ bench: .venv/installed
 	@.ci/install "$(PYTHON)" dev
 
 clean:
-	rm -rf .venv build dist groupcomm.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .fuzz build dist groupcomm.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -28,6 +28,7 @@ TESTS = ROOT / "tests"
 OWN_PARTS = ("simulation", "hostile", "lab")
 CAMPAIGN_RUNS = 2000
 MUTATION_PARTS = 2
+FUZZ_SECONDS = 20
 LAB_TOOLS = {"nft": "nftables", "ip": "iproute2", "tc": "iproute2", "ethtool": "ethtool"}
 TOTAL_SECONDS = 75 * 60
 """When what hangs is ended: on a machine that is slow today the budgets below take three times as long."""
@@ -214,6 +215,12 @@ def mutations(_: Path) -> list[list[str]]:
     return [python("-m", "tests.mutations.run", "--part", part, "--quick", "--jobs", str(os.cpu_count() or 1))]
 
 
+def fuzz(_: Path) -> list[list[str]]:
+    """Hostile bytes for every parser, two minutes in all, and bugs that these must find."""
+    command = ["-m", "tests.fuzz.run"]
+    return [python(*command, "--seconds", str(FUZZ_SECONDS)), python(*command, "--seconds", "60", "--planted")]
+
+
 def commit_id() -> str | None:
     """The commit that is checked out; None if this is no git repository."""
     asked = subprocess.run(["git", "rev-parse", "HEAD"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -260,6 +267,7 @@ PARTS = (
     Part("simulation", trial(test_modules(TESTS / "simulation"), *WORKERS), 120, 500),
     Part("campaign", campaign, 300, 1500, why_no_commit),
     Part("mutations", mutations, 60, 600, why_no_commit),
+    Part("fuzz", fuzz, 120, 600),
     Part("hostile", trial(test_modules(TESTS / "hostile")), 120, 240),
     Part("lab", trial(test_modules(TESTS / "lab")), 540, 1500, why_no_lab),
 )
