@@ -155,18 +155,27 @@ class Reader:
         self._end = end
 
     def text(self, limit: int = 255) -> str:
-        """A length byte and as many bytes of UTF-8, at least one and at most ``limit``."""
+        """A name: a length byte and as many bytes of UTF-8, at least one and at most ``limit``.
+
+        As strict as ``identity.checked_name``: clients are told of names in lines of text, which a line's end in one
+        would break.
+        """
         data = self.raw(self.u8())
         if not 0 < len(data) <= limit:
             raise MalformedPacket(f"a name of {len(data)} bytes")
         try:
-            return data.decode("utf-8")
+            name = data.decode("utf-8")
         except UnicodeDecodeError:
             raise MalformedPacket("a name that is not UTF-8") from None
+        if not name.isprintable() or name != name.strip():
+            raise MalformedPacket("a name that is not printable")
+        return name
 
     def node(self) -> NodeId:
-        """Name and incarnation."""
+        """Name and incarnation; the name as strict as ``identity.checked_node_name``."""
         name = self.text(MAX_NODE_NAME_BYTES)
+        if "@" in name or "#" in name or "/" in name:
+            raise MalformedPacket("a node name with a sign that no node has")
         return NodeId(name, self.u64())
 
     def view(self) -> ViewId | None:

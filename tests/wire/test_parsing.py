@@ -238,6 +238,18 @@ class FieldTests(SynchronousTestCase):
         for data in (b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xe2\x82"):
             self.assertRaises(MalformedPacket, Reader(bytes([len(data)]) + data).text)
 
+    def test_texts_are_names(self) -> None:
+        """A line's end, a control character or white space around it is refused, as it is where names are given."""
+        for name in ("a\nb", "a\x00", "a\u2028b", "\u202ea", " a", "a ", "\ud7ff\x7f"):
+            self.assertRaises(MalformedPacket, Reader(Writer().text(name).done()).text)
+        for name in ("a b", "@", "a#b/c", "\u00e4\u4e2d"):
+            self.assertEqual(Reader(Writer().text(name).done()).text(), name)
+
+    def test_node_names_have_no_sign_that_stands_for_something(self) -> None:
+        """``@``, ``#`` and ``/`` stand between the parts of identities where people read them: in no node's name."""
+        for name in ("a@b", "#", "a/"):
+            self.assertRaises(MalformedPacket, Reader(Writer().text(name).u64(1).done()).node)
+
     def test_node_names_have_at_most_64_bytes(self) -> None:
         """A node with a name of 64 bytes is read, with one of 65 bytes it is malformed."""
         node = NodeId("n" * 64, MOST)
