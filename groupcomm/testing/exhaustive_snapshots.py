@@ -91,6 +91,12 @@ def _shape_of(kind: Any) -> tuple[_Shape, tuple[str, ...]]:
     return found
 
 
+def never_changes(*kinds: type) -> None:
+    """Objects of these types are values: copies share them."""
+    for kind in kinds:
+        _shapes[kind] = _VALUE, ()
+
+
 def _written_in_python(kind: type) -> bool:
     return (getattr(sys.modules.get(kind.__module__), "__file__", None) or "").endswith(".py")
 

@@ -48,6 +48,8 @@ from groupcomm.wire.packets import (
     WANTS_STATUS,
     Header,
     Kind,
+    is_data_run,
+    split_run,
 )
 from tests.fuzz.small_world import GROUP, Member, SmallWorld
 from tests.fuzz.steps import Step, any_number, mutate_bytes, mutate_steps, read_steps, write_steps
@@ -84,6 +86,8 @@ RIGHT_DIGEST = 1
 """The packet gets the digest of the receiver's view or of the cluster, whichever its kind has."""
 NEXT_NUMBER = 2
 """Its number counts from the next that the receiver expects of the stream, with 8 for that one."""
+AS_IT_CAME = 4
+"""It has not been opened: it is a stranger's, unless its seal is right."""
 
 
 def settled(config: EngineConfig) -> SmallWorld:
@@ -139,17 +143,20 @@ def captured() -> list[bytes]:
             world.losing = number % 3
             world.send(number % 3, bytes(3000 * (number % 2) + 20), level)
             world.run(0.02)
+        if config.key is not None:
+            world.turn(world.members[0], lambda engine, now: engine.rotate_key(now))
+            world.run(0.3)
         world.turn(world.members[1], lambda engine, now: engine.leave_cluster(now))
         world.run(0.5)
         world.crash(2)
         world.run(1.0)
-        for data in world.wire:
+        for data in world.clear:
             found.setdefault((data[1], data[2], min(len(data), 60) // 8), data)
     return list(found.values())
 
 
-CONFIGS = (EngineConfig(), EngineConfig(suppression_nodes=2))
-"""Few nodes, and what large views do, with few nodes."""
+CONFIGS = (EngineConfig(), EngineConfig(suppression_nodes=2), EngineConfig(key=bytes(range(32))))
+"""Few nodes, what large views do with few nodes, and nodes that seal their packets."""
 
 
 class EngineTarget:
@@ -197,15 +204,17 @@ class EngineTarget:
         if kind == StepKind.PACKET and len(body) >= 4:
             packet = self._mended(world, member, body[2], body[3], body[4:])
             source = self._source(world, second)
-            world.receive(member, packet, source)
+            self._arrives(world, member, body[2], packet, source)
         elif kind == StepKind.RUN and len(body) >= 5:
             count = 2 + first % 40
             member = world.members[second % 3]
             packets = [self._mended(world, member, body[3], body[4] + index, body[5:]) for index in range(count)]
             source = self._source(world, body[2])
-            run = b"".join(packets)
-            if packets[0]:
-                world.turn(member, lambda engine, now: engine.run_received(run, len(packets[0]), source, now))
+            run, size = b"".join(packets), len(packets[0])
+            if size and (body[3] & AS_IT_CAME or member.engine._guard is None):
+                world.turn(member, lambda engine, now: engine.run_received(run, size, source, now))
+            elif size and is_data_run(run, size) and (arrived := split_run(run, size)) is not None:
+                world.turn(member, lambda engine, now: engine._data_run(arrived, source, now))
         elif kind == StepKind.TIME:
             seconds = min((first << 8 | second) % 2000 / 1000, world.ends_at - world.now)
             world.run(seconds, int((seconds + 0.1) * TURNS_PER_SECOND))
@@ -220,7 +229,7 @@ class EngineTarget:
             source = self._source(world, body[2] if len(body) > 2 else 0)
             world.receive(member, packet, source)
         elif kind == StepKind.SESSION and member.alive:
-            self._session(world, member, second % 5)
+            self._session(world, member, second % 7)
 
     def _session(self, world: SmallWorld, member: Member, what: int) -> None:
         def change(engine: Engine, now: float) -> None:
@@ -232,6 +241,10 @@ class EngineTarget:
                 engine.close_session(member.session, Reason.DISCONNECT, now)
             elif what == 3:
                 engine.leave_cluster(now)
+            elif what == 4:
+                engine.rotate_key(now)
+            elif what == 5:
+                engine.clock_jumped(now)
             else:
                 engine.send_private(member.session, "c", "abc"[int(now * 1000) % 3], b"\x01\x01\x02hi", Level.FIFO, now)
 
@@ -247,6 +260,14 @@ class EngineTarget:
             raise
         except GroupcommError:
             world.turn(member, lambda engine, now: None)
+
+    @staticmethod
+    def _arrives(world: SmallWorld, member: Member, mode: int, packet: bytes, source: Address) -> None:
+        """A packet that was sealed by a member and has been opened, or one that was not."""
+        if mode & AS_IT_CAME:
+            world.receive(member, packet, source)
+        else:
+            world.turn(member, lambda engine, now: engine._datagram(packet, source, now))
 
     @staticmethod
     def _source(world: SmallWorld, which: int) -> Address:
@@ -281,7 +302,7 @@ class EngineTarget:
                 seeds.append(bytes((begin,)) + write_steps([step, *talk]))
         body = b"\x05" + bytes((0, 1, 3, 8)) + next(data for data in self._pool() if data[1] == Kind.DATA)
         seeds.append(b"\x00" + write_steps([(StepKind.RUN, body), *talk]))
-        steps = [(StepKind.SESSION, bytes((who, what))) for who in range(2) for what in range(4)]
+        steps = [(StepKind.SESSION, bytes((who, what))) for who in range(2) for what in (0, 1, 2, 4, 5, 3)]
         seeds.append(
             b"\x00" + write_steps([(StepKind.LOSE, b"\x03"), *steps, (StepKind.AGAIN, b"\x00\x03\x01"), *talk])
         )
@@ -301,7 +322,7 @@ class EngineTarget:
     def _fresh(self, random: Random) -> Step:
         way = random.randrange(10)
         if way < 6:
-            head = bytes((random.randrange(3), random.randrange(4), random.choice((1, 3, 3)), 8))
+            head = bytes((random.randrange(3), random.randrange(4), random.choice((1, 3, 3, 3, 3, 7)), 8))
             return self._changed((StepKind.PACKET, head + random.choice(self._pool())), random)
         if way == 6:
             head = bytes((random.randrange(40), random.randrange(3), random.randrange(4), 3, 8))

@@ -13,11 +13,10 @@ import attrs
 
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Level, Reason
-from groupcomm.identity import NodeId, ViewId
+from groupcomm.identity import NodeId, ViewId, checked_name, checked_node_name
 from groupcomm.limits import (
     MAX_DESTINATION_BYTES,
     MAX_FRAME_MESSAGES,
-    MAX_NODE_NAME_BYTES,
     MAX_NODES,
 )
 from groupcomm.membership.groups import Change, ChangeBody, Groups, group_address
@@ -25,8 +24,10 @@ from groupcomm.ordering.frames import Frame, FrameType, Outgoing, parse_alone, p
 from groupcomm.packing import cut_messages, pack_messages, read_runs, unpack_messages
 from groupcomm.wire import messages, packets
 from groupcomm.wire.codec import Reader, Writer, varint
+from groupcomm.wire.keys import KeyEpoch
 from groupcomm.wire.messages import Assembler, cut
 from groupcomm.wire.packets import HEADER_BYTES, Header, Kind, encode, is_data_run, split_run
+from groupcomm.wire.seal import SEALED_HEAD_BYTES, Greeting, Introduction
 from tests.fuzz.steps import mutate_bytes
 from tests.wire.test_vectors import VECTORS, encodable
 
@@ -54,6 +55,7 @@ BODIES: dict[str, Decoder] = {
         messages.Plan,
         messages.Ready,
         messages.Install,
+        Greeting,
     )
 }
 
@@ -73,8 +75,10 @@ def check_body(decode: Decoder, data: bytes) -> None:
 def check_limits(value: object) -> None:
     """No list is longer than any may be, no node has a longer name, no number is negative or larger than may be."""
     if isinstance(value, NodeId):
-        assert 0 < len(value.name.encode("utf-8")) <= MAX_NODE_NAME_BYTES, value
-    if isinstance(value, tuple):
+        assert checked_node_name(value.name) and 0 <= value.incarnation < 1 << 64
+    elif isinstance(value, str):
+        assert not value or checked_name(value, "a name")
+    elif isinstance(value, tuple):
         assert len(value) <= MOST_ITEMS, len(value)
         for item in value:
             check_limits(item)
@@ -264,12 +268,13 @@ def check_run(data: bytes) -> None:
     run = split_run(data, size)
     if run is None:
         return
-    flags, numbers, bodies = run
+    flags, numbers, bodies = run.flags, run.numbers, run.bodies
     pieces = [data[at : at + size] for at in range(0, len(data), size)]
     headers = [Header(piece) for piece in pieces]
     assert len(flags) == len(numbers) == len(bodies) == len(pieces)
     for index, header in enumerate(headers):
-        assert (header.kind, header.digest, header.sender) == (Kind.DATA, headers[0].digest, headers[0].sender)
+        assert run.packets.packet(index) == pieces[index]
+        assert (header.kind, header.digest, header.sender) == (Kind.DATA, run.digest, run.sender)
         assert (header.flags, header.sequence) == (flags[index], numbers[index])
         assert bodies[index] == pieces[index][HEADER_BYTES:]
 
@@ -289,6 +294,18 @@ def check_packet(data: bytes) -> None:
     value = messages.decode_message(header.kind, data[HEADER_BYTES:])
     if value is not None:
         check_limits(value)
+
+
+def check_sealed(data: bytes) -> None:
+    """What stands before a sealed body: who sealed it, and where that begins; and a key epoch."""
+    epoch = KeyEpoch.read(Reader(data))
+    writer = Writer()
+    epoch.write(writer)
+    assert KeyEpoch.read(Reader(writer.done())) == epoch
+    if len(data) >= SEALED_HEAD_BYTES:
+        who, at = Introduction.read(data)
+        assert Introduction.read(data[:SEALED_HEAD_BYTES] + who.encode())[0] == who and at <= len(data)
+        check_limits(who.node)
 
 
 def check_parts(data: bytes) -> None:
@@ -326,6 +343,7 @@ CHECKS: tuple[tuple[str, Callable[[bytes], None]], ...] = (
     ("packet", check_packet),
     ("parts", check_parts),
     *((name, lambda data, decode=decode: check_body(decode, data)) for name, decode in BODIES.items()),
+    ("sealed", check_sealed),
 )
 NUMBERS = {name: number for number, (name, _) in enumerate(CHECKS)}
 
@@ -366,6 +384,11 @@ class PacketsTarget:
         seeds += [self._input("change", change), self._input("table", table)]
         seeds.append(self._input("parts", bytes(range(40, 80)) + body * 8))
         fields = b"\x05" + Writer().u64(7).number(300).node(OTHER).text("name").raw(b"raw").bits(5, 3).done()
+        writer = Writer()
+        KeyEpoch(7, bytes(range(32))).write(writer)
+        introduction = Introduction(OTHER, bytes(range(16))).encode()
+        seeds.append(self._input("sealed", writer.done()[:1] + bytes(SEALED_HEAD_BYTES - 1) + introduction))
+        seeds.append(self._input("Greeting", Greeting(bytes(16), bytes(range(16)), bytes(16), 7).encode()))
         seeds.append(self._input("reader", bytes((7, 0, 1, 2, 7, 4 | 20 << 3, 3 | 3 << 3, 6 | 3 << 3)) + fields))
         return seeds
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from hashlib import shake_128
+from types import MethodType
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from groupcomm.config import EngineConfig
 from groupcomm.engine import Engine
@@ -16,7 +20,7 @@ from groupcomm.events import Level
 from groupcomm.identity import NodeId
 from groupcomm.outputs import Address, FrameDelivered, Output, ProbeWanted, Stopped, WatchChanged
 from groupcomm.packing import pack_messages, unpack_messages
-from groupcomm.testing.exhaustive_snapshots import SameDraw, duplicate
+from groupcomm.testing.exhaustive_snapshots import SameDraw, duplicate, never_changes
 
 NAMES = ("a", "b", "c")
 GROUP = "chat"
@@ -27,6 +31,17 @@ BUSY_TIMEOUTS = 20
 
 MAX_WAITING = 20_000
 """Datagrams on their way: a network loses the rest."""
+
+
+class Draw(SameDraw):
+    """Draws the same number each time, and bytes that depend on nothing but their count."""
+
+    def randbytes(self, n: int) -> bytes:
+        """So many bytes."""
+        return shake_128(repr(self.value).encode()).digest(n)
+
+
+never_changes(AESGCM, Draw, MethodType, range)
 
 
 class Member:
@@ -47,7 +62,7 @@ class Member:
     def __init__(self, identity: NodeId, address: Address, config: EngineConfig, draw: float) -> None:
         self.identity = identity
         self.address = address
-        self.engine = Engine(config, identity, SameDraw(draw), 0.0)
+        self.engine = Engine(config, identity, Draw(draw), 0.0)
         self.session = 0
         self.alive = True
         self.deadline: float | None = None
@@ -64,6 +79,7 @@ class SmallWorld:
         members: by number.
         losing: so many datagrams more are lost.
         wire: the last datagrams that were sent, the latest last.
+        clear: the same before they were sealed.
         turns: how often an engine was called.
         most_at_once: how many datagrams one turn has caused at most.
         keep: how many datagrams ``wire`` has at most.
@@ -74,6 +90,7 @@ class SmallWorld:
         self.now = 0.0
         self.losing = 0
         self.wire: list[bytes] = []
+        self.clear: list[bytes] = []
         self.turns = 0
         self.most_at_once = 0
         self.keep = 32
@@ -173,7 +190,11 @@ class SmallWorld:
         engine.check_invariants()
         own = []
         count = 0
-        for datagram in engine.datagrams_to_send(self.now):
+        datagrams = engine.datagrams_to_send(self.now)
+        for datagram in datagrams:
+            self.clear += datagram.pieces
+        del self.clear[: -self.keep]
+        for datagram in engine.seal(datagrams):
             for data in datagram.pieces:
                 count += 1
                 self.wire.append(data)

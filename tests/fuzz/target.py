@@ -93,7 +93,7 @@ ENTRIES = {
         Entry(
             "engine",
             "a member of a view that gets garbage from another",
-            ("groupcomm.engine", "groupcomm.reliability", *_READING),
+            ("groupcomm.engine", "groupcomm.reliability", "groupcomm.sealing", *_READING),
             8192,
         ),
         Entry("broker", "the Perspective Broker server, before and after login", _BROKER, 8192),
