@@ -217,9 +217,14 @@ class Stream:
         return due
 
     def postpone(self, ranges: Iterable[Range], until: float) -> None:
-        """Another node has asked for these, or they are on their way: do not ask before ``until``."""
+        """Another node has asked for these, or they are on their way: do not ask before ``until``.
+
+        No request names more than ``MAX_REPAIR_PACKETS``, the first of which count.
+        """
+        room = MAX_REPAIR_PACKETS
         for item in ranges:
-            for number in range(item.first, min(item.last, item.first + MAX_MISSING) + 1):
+            for number in range(item.first, min(item.last, item.first + room - 1) + 1):
+                room -= 1
                 gap = self._missing.get(number)
                 if gap is not None and gap[0] < until:
                     self._missing[number] = (until, gap[1])

@@ -136,6 +136,14 @@ class StreamTests(SynchronousTestCase):
         self.assertEqual(self.stream.take_due(0.99, 10.0), [])
         self.assertEqual(self.stream.take_due(1.0, 10.0), [(1, 0), (2, 0)])
 
+    def test_a_request_of_another_node_postpones_no_more_than_it_may_name(self) -> None:
+        """Of a request for everything, in however many ranges, the first packets count: the others are asked for."""
+        last = 2 * MAX_REPAIR_PACKETS
+        self.accept(last + 1)
+        self.stream.postpone([Range(1, 10), Range(11, 1 << 40), *[Range(1 << 41, 1 << 42)] * 60], 1.0)
+        due = [number for number, _ in self.stream.take_due(WAIT, 10.0)]
+        self.assertEqual(due, list(range(MAX_REPAIR_PACKETS + 1, last + 1)))
+
     def test_only_stable_packets_are_freed(self) -> None:
         """Packets are held until every node has them, and never freed beyond what is here."""
         self.accept(1, 2, 3, 5)
