@@ -1,9 +1,9 @@
 """The Perspective Broker server: at most the connection of who breaks the protocol ends.
 
 The first byte of an input says how its bytes are cut, the rest is steps: bytes of a stranger, bytes of a client that
-has logged in, time, an honest client's messages. Nothing raises or is logged as an error, what is held is bounded, the
-same bytes mean the same however they are cut, an honest client is served, and when the others have gone nothing of them
-is left.
+has logged in, time, what work costs, an honest client's messages. Nothing raises or is logged as an error, what is held
+is bounded, the same bytes mean the same however they are cut, an honest client is served, and when the others have gone
+nothing of them is left.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from tests.fuzz.watching import no_logged_errors
 
 MAX_STEPS = 24
 MAX_SECONDS = 20.0
+READ_BYTES = 65536
+"""What a transport reads at once."""
+
 MAX_OUTPUT_BYTES = 4 * 1024 * 1024
 METHODS = tuple(sorted({*LoginRoot.methods, *Challenger.methods, *ClientAvatar.methods}))
 WORDS = (b"None", b"boolean", b"unicode", b"list", b"tuple", b"dictionary", b"remote", b"local", b"reference", b"class")
@@ -48,6 +51,7 @@ class StepKind(enum.IntEnum):
     HONEST = 3
     DEAF = 4
     HANG_UP = 5
+    COST = 6
 
 
 class Sink(Protocol):
@@ -59,7 +63,7 @@ class Reading(BudgetedBroker):
 
     def __init__(self) -> None:
         super().__init__(isClient=False)
-        self.read: list[object] = []
+        self.expressions: list[object] = []
         self.currentDialect = b"pb"
         transport = MemoryTransport()
         transport.peer = MemoryTransport()
@@ -71,7 +75,7 @@ class Reading(BudgetedBroker):
 
     def expressionReceived(self, sexp: object) -> None:
         """Keep it."""
-        self.read.append(repr(sexp))
+        self.expressions.append(repr(sexp))
 
     def peer_broke_protocol(self, text: str) -> None:
         """Not logged here."""
@@ -129,6 +133,8 @@ class Run:
 
     def __init__(self, cut: int) -> None:
         self.world = World()
+        self.world.factory._time.measure = self._measure
+        self.cost_seconds = self.measured = 0.0
         self.cut = cut
         self.alice = PlainClient(self.world, "alice")
         self.alice.call("join", "chat")
@@ -168,11 +174,18 @@ class Run:
             self.world.advance(min(seconds, max(0.0, self.ends_at - self.world.clock.seconds())))
         elif kind == StepKind.HONEST:
             for _ in range(1 + len(body) % 4):
-                self.alice.call("send", "chat", bytes(min(10 * len(body) ** 2, 20_000)))
+                self.alice.avatar.callRemote("send", "chat", bytes(min(10 * len(body) ** 2, 20_000)))
         elif kind == StepKind.DEAF:
             transport.deaf = not transport.deaf
+        elif kind == StepKind.COST:
+            self.cost_seconds = len(body) ** 2 / 1000 % 0.1
         else:
             transport.loseConnection()
+
+    def _measure(self) -> float:
+        """Processor time, which passes only when it is asked for."""
+        self.measured += self.cost_seconds
+        return self.measured
 
     def _check_limits(self) -> None:
         """What the daemon holds of each connection is within its budget, and no call failed by a fault of ours."""
@@ -185,12 +198,15 @@ class Run:
             budget = broker.budget
             assert len(broker.listStack) <= caps.MAX_DEPTH, f"lists nested {len(broker.listStack)} deep"
             assert broker._spent_bytes <= budget.call_bytes and broker._spent_elements <= budget.elements
-            assert len(broker._incoming) <= budget.call_bytes + 128, f"{len(broker._incoming)} bytes wait"
+            kept = len(broker._incoming)
+            assert kept <= budget.call_bytes + 128 + (READ_BYTES if broker.held_back else 0), f"{kept} bytes wait"
             assert len(broker.localObjects) <= 64, f"{len(broker.localObjects)} objects"
             assert transport.peer.largest_output <= MAX_OUTPUT_BYTES, f"{transport.peer.largest_output} bytes of output"
 
     def _serves_the_honest(self) -> None:
         """Who keeps to the protocol is in the group and gets its messages, whatever the others do."""
+        self.cost_seconds = 0.0
+        self.world.advance(1.0)
         before = len(self.alice.kinds("messages"))
         assert not self.alice.transport.lost, "the honest client was cut"
         self.alice.call("send", "chat", b"the end")
@@ -207,7 +223,13 @@ class Run:
         assert sorted(world.node.sessions) == ["alice"], sorted(world.node.sessions)
         assert len(world.factory.brokers) == 1 and not world.factory._unauthenticated
         assert world.realm.upload_budget.reserved_bytes == 0
-        waiting = [call for call in world.clock.getDelayedCalls() if call.getTime() > world.clock.seconds()]
+        alices = server_broker(self.alice.transport)
+        waiting = [
+            call
+            for call in world.clock.getDelayedCalls()
+            if call.getTime() > world.clock.seconds()
+            and getattr(getattr(call, "func", None), "__self__", None) is not alices
+        ]
         assert not waiting, waiting
 
 
@@ -218,7 +240,7 @@ def check_cuts(data: bytes, cut: int) -> None:
     size = cut or 3
     for at in range(0, len(data), size):
         pieces.dataReceived(data[at : at + size])
-    assert whole.read == pieces.read, "the same bytes read otherwise when they come in pieces"
+    assert whole.expressions == pieces.expressions, "the same bytes read otherwise when they come in pieces"
     assert whole.violation == pieces.violation, f"{whole.violation} or {pieces.violation}"
 
 
@@ -379,7 +401,7 @@ def fresh(random: Random) -> Step:
         return kind, hello + b"".join(write_tree(any_call(random)) for _ in range(random.choice((1, 1, 1, 3))))
     if way == 7:
         return StepKind.TIME, random.choice((1, 10, 500, 5000, 31000)).to_bytes(2, "big")
-    return random.choice((StepKind.HONEST, StepKind.DEAF, StepKind.HANG_UP)), random.randbytes(
+    return random.choice((StepKind.HONEST, StepKind.DEAF, StepKind.HANG_UP, StepKind.COST)), random.randbytes(
         random.choice((1, 1, 40))
     )
 

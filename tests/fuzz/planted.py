@@ -57,8 +57,8 @@ PLANTS = (
         "string-one-byte-early",
         "A string counts as whole when its last byte has not come.",
         "daemon/broker.py",
-        "            if following > size:\n                break\n",
-        "            if following > size + (kind == _STRING and number > 0):\n                break\n",
+        "            if following > size:\n",
+        "            if following > size + (kind == _STRING and number > 0):\n",
     ),
     _plant(
         "channel",

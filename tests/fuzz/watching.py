@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,8 +12,13 @@ from zope.interface import implementer
 
 @contextmanager
 def no_logged_errors() -> Iterator[None]:
-    """Within this, whatever is logged as an error is raised at the end."""
+    """Within this, whatever is logged as an error, or printed because nobody can catch it, is raised at the end."""
     errors: list[LogEvent] = []
+    printed: list[str] = []
+    before, sys.unraisablehook = (
+        sys.unraisablehook,
+        lambda args: printed.append(f"{args.exc_value!r} in {args.object!r}"),
+    )
 
     @implementer(ILogObserver)
     def watch(event: LogEvent) -> None:
@@ -24,6 +30,8 @@ def no_logged_errors() -> Iterator[None]:
         yield
     finally:
         globalLogPublisher.removeObserver(watch)
+        sys.unraisablehook = before
+    assert not printed, printed
     for event in errors:
         failure = event.get("log_failure")
         raise AssertionError(f"an error was logged: {formatEvent(event)}") from getattr(failure, "value", None)
