@@ -74,10 +74,10 @@ class KeyFileTests(SynchronousTestCase):
 
     def test_where_it_is_looked_for(self) -> None:
         """In the system's place, then in the user's; the name of a cluster leads nowhere else."""
-        environ = {"XDG_CONFIG_HOME": str(self.directory), "HOME": "/home/anne"}
+        environ = {"XDG_CONFIG_HOME": str(self.directory), "HOME": "/users/anne"}
         own = self.directory / "groupcomm" / "shop.key"
         self.assertEqual(key_paths("shop", environ), (SYSTEM_DIRECTORY / "shop.key", own))
-        self.assertEqual(key_paths("shop", {"HOME": "/home/anne"})[1], Path("/home/anne/.config/groupcomm/shop.key"))
+        self.assertEqual(key_paths("shop", {"HOME": "/users/anne"})[1], Path("/users/anne/.config/groupcomm/shop.key"))
         self.assertEqual(key_paths("../../x", environ)[1].parent, own.parent)
         self.assertIsNone(find_key("shop", environ))
         own.parent.mkdir()

@@ -23,6 +23,9 @@ PROCESS_BYTES: Final = 96 * 1024 * 1024
 CONNECTION_BYTES: Final = 32 * 1024
 """The objects of a connection without anything it holds for its peer: 6 KB measured, and the transport's."""
 
+HANDSHAKE_BYTES: Final = 64 * 1024
+"""A TLS connection in its handshake: 27 KiB measured, and what the allocator may keep."""
+
 SESSION_BYTES: Final = 64 * 1024
 """The objects of a session with its two connections: 11 KB measured, and the transports' and the node's."""
 
@@ -209,6 +212,14 @@ def _of_strangers() -> tuple[Holding, ...]:
             "one more is closed at once",
         ),
         Holding(
+            "TLS connections in their handshake",
+            ("MAX_HANDSHAKES",),
+            "stranger",
+            HANDSHAKE_BYTES,
+            caps.MAX_HANDSHAKES,
+            "one more is closed at once",
+        ),
+        Holding(
             "data channels without a ticket",
             ("MAX_STRANGER_CHANNELS",),
             "stranger",
@@ -224,7 +235,7 @@ def _of_clients(sizing: Sizing) -> tuple[Holding, ...]:
     rows = (
         (
             "the session and its connections",
-            ("MAX_SESSIONS", "MAX_CONNECTIONS"),
+            ("MAX_SESSIONS", "MAX_CONNECTIONS", "MAX_PRINCIPAL_CONNECTIONS"),
             SESSION_BYTES,
             "one more login is refused",
         ),
@@ -311,6 +322,7 @@ NOT_HELD: Final[Mapping[str, tuple[str, ...]]] = {
         "BATCHES_IN_FLIGHT",
         "DECODE_SHARE",
         "DECODE_SHARE_OF_ALL",
+        "HANDSHAKES_PER_SECOND",
         "LOGINS_PER_SECOND",
         "LOGIN_BURST",
         "MAX_EPOCH_JUMP",
