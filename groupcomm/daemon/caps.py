@@ -78,7 +78,7 @@ CALL_SECONDS: Final = 60.0
 """A call of which not all has come by then ends the connection: what has come of it holds memory."""
 
 TURN_SECONDS: Final = 0.02
-"""Processor time that the calls of all control connections take in a row. After it what has come waits for the next
+"""Processor time that calls and requests of all clients take in a row. After it what has come waits for the next
 turn of the reactor, so that sockets and timers of the node are served in between: a node counts as silent after a
 second."""
 

@@ -20,6 +20,7 @@ from groupcomm.daemon.channel_queue import ChannelQueue
 from groupcomm.daemon.delivery import DeliveryLimits
 from groupcomm.daemon.errors import InternalError, SessionClosed, as_peer_error
 from groupcomm.daemon.principal import Principal
+from groupcomm.daemon.reading import ReadingTime
 from groupcomm.daemon.records import (
     CREDIT,
     DONE,
@@ -52,6 +53,8 @@ from groupcomm.packing import read_runs
 from groupcomm.sessions import LocalSession
 
 _LEVELS: Final = tuple(Level)
+_LOOK_AT_THE_TIME: Final = 32
+"""Records after which the time is looked at."""
 
 
 class ChannelClient(Protocol):
@@ -96,6 +99,10 @@ class ChannelHall(Protocol):
         """Makes the records of events."""
 
     @property
+    def time(self) -> ReadingTime:
+        """What they may take of the reactor's, with the control connections."""
+
+    @property
     def upload_budget(self) -> UploadBudget:
         """Bytes of large payloads on their way in."""
 
@@ -123,7 +130,7 @@ class ServerChannel:
 
     Invariants: ``_unanswered`` are the bytes of the requests whose answer has not been written; requests reach the
     session in their order; a request is answered once, at the latest ``ANSWER_SECONDS`` after it was done if the client
-    keeps up with reading.
+    keeps up with reading; the stream is not read while requests are ``_kept``, or a large payload waits for room.
 
     Attributes:
         principal: who is at the other end; None if it was not let in.
@@ -159,6 +166,7 @@ class ServerChannel:
         self._large_bytes = 0
         self._reservation: Deferred[None] | None = None
         self._watch: IDelayedCall | None = None
+        self._kept: Sequence[Record] = ()
 
     def makeConnection(self, stream: RecordStream) -> None:
         """The connection is there."""
@@ -173,17 +181,43 @@ class ServerChannel:
     # What the stream calls.
 
     def records_received(self, records: Sequence[Record]) -> None:
-        """What one read has brought: all of it reaches the node before any of it leaves.
+        """What one read has brought: what there is time for reaches the node before any of it leaves.
 
         Raises:
             RecordError: no well-behaved client sends this.
         """
         if self._large_bytes and not self.reader.missing:
             self._end_large()
+        self._work(records)
+
+    def go_on(self) -> None:
+        """There is time for what was kept; when that is done, read again."""
+        kept, self._kept = self._kept, ()
+        try:
+            self._work(kept)
+        except RecordError as error:
+            self.broke_protocol(str(error))
+            self._stream.abort()
+        if not self._lost:
+            self._mind_reading()
+
+    def _work(self, records: Sequence[Record]) -> None:
+        """Act on records; those for which no time is left are kept for the next turn, and nothing is read till then."""
+        time = self._hall.time
+        since = time.measure()
         sending = False
-        for kind, flags, number, head, payload in records:
+        for index, (kind, flags, number, head, payload) in enumerate(records):
             if self._lost:
                 return
+            if not index % _LOOK_AT_THE_TIME:
+                now = time.measure()
+                time.spend(now - since)
+                since = now
+                if not time.left:
+                    self._kept = records[index:]
+                    self._mind_reading()
+                    time.wait(self)
+                    break
             if kind == SEND:
                 self._send(flags, number, head, payload)
                 sending = True
@@ -193,6 +227,14 @@ class ServerChannel:
                 self._request(kind, number, head)
         if sending and self._session is not None:
             self._session.flush()
+        time.spend(time.measure() - since)
+
+    def _mind_reading(self) -> None:
+        """Read while nothing is kept, and there is room for a large payload that has begun."""
+        reading = not self._kept and self._reservation is None
+        self._stream.set_reading(reading)
+        if self._client is not None:
+            self._queue.set_reading(reading)
 
     def broke_protocol(self, text: str) -> None:
         """The connection will be closed."""
@@ -206,6 +248,8 @@ class ServerChannel:
         """The connection is over."""
         self._lost = True
         self._session = None
+        self._kept = ()
+        self._hall.time.forget(self)
         if self._large_bytes:
             self._end_large()
         for call in (self._deadline, self._answering):
@@ -437,8 +481,7 @@ class ServerChannel:
 
     def _granted(self, result: None) -> None:
         self._reservation = None
-        self._stream.set_reading(True)
-        self._queue.set_reading(True)
+        self._mind_reading()
         self._watch_large(0)
 
     def _watch_large(self, missing: int) -> None:

@@ -25,6 +25,7 @@ from groupcomm.daemon.channel_events import ChannelEncoder
 from groupcomm.daemon.control import BACKLOG
 from groupcomm.daemon.errors import LimitReached
 from groupcomm.daemon.principal import Crowd, Principal
+from groupcomm.daemon.reading import ReadingTime
 from groupcomm.daemon.stream import SocketStream
 from groupcomm.daemon.uploads import UploadBudget
 
@@ -44,7 +45,11 @@ class Offered(ChannelClient, Protocol):
 
 
 class MisdeedLog(Protocol):
-    """Who counts and logs what peers do wrong."""
+    """Who counts and logs what peers do wrong, and what time they take."""
+
+    @property
+    def time(self) -> ReadingTime:
+        """What all connections of clients may take of the reactor's."""
 
     def misdeed(self, text: str) -> None:
         """A peer did what none should, and its connection is cut."""
@@ -80,6 +85,7 @@ class ChannelDoors(ServerFactory):
         """
         self._crowd = Crowd(caps.MAX_PRINCIPAL_CONNECTIONS, exempt)
         self.encoder = ChannelEncoder()
+        self.time = log.time
         self.upload_budget = upload_budget
         self.channels: set[ServerChannel] = set()
         self._clock = clock

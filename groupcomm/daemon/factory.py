@@ -27,6 +27,9 @@ class ControlFactory(ServerFactory):
     Invariants: at most ``MAX_CONNECTIONS`` and ``MAX_UNAUTHENTICATED`` are open, of one principal at most
     ``MAX_PRINCIPAL_CONNECTIONS`` unless it is exempt.
 
+    Attributes:
+        time: what all connections of clients may take of the reactor's.
+
     Args:
         clock: the reactor's time.
         portal: where clients log in.
@@ -48,7 +51,7 @@ class ControlFactory(ServerFactory):
         self.crowd = Crowd(caps.MAX_PRINCIPAL_CONNECTIONS, exempt)
         self._clock = clock
         self._portal = portal
-        self._time = ReadingTime(clock, measure)
+        self.time = ReadingTime(clock, measure)
         self._logins = Share(clock, caps.LOGINS_PER_SECOND, caps.LOGIN_BURST)
         self._unauthenticated: set[ServerBroker] = set()
         self._logged_at: dict[str, float] = {}
@@ -72,7 +75,7 @@ class ControlFactory(ServerFactory):
             self._report("a control connection was refused: too many are open")
             return None
         certified = addr if isinstance(addr, CertifiedAddress) else None
-        broker = ServerBroker(self._clock, self._time, certified)
+        broker = ServerBroker(self._clock, self.time, certified)
         broker.factory = self
         broker.publish_root(LoginRoot(self._portal, broker))
         self.brokers.add(broker)

@@ -1,4 +1,4 @@
-"""How much of the reactor's time the control connections of a daemon may take, and who goes on next.
+"""How much of the reactor's time the connections of a daemon's clients may take, and who goes on next.
 
 Decides when a connection has to wait: within a turn of the reactor, so that the node's own sockets and timers are
 served in time, and over seconds, for those whose calls cost much to read. What a call may hold is the broker's to say.
@@ -50,7 +50,7 @@ class Reader(Protocol):
 
 
 class ReadingTime:
-    """The time that the control connections of one daemon take.
+    """The time that the connections of one daemon's clients take.
 
     Invariants: ``_spent`` is what was spent since ``_next_turn`` was last called, in one turn of the reactor or in
     many; it is called in the next turn when none is left, or when somebody waits. Whoever waits is asked to go on in

@@ -133,7 +133,7 @@ class Run:
 
     def __init__(self, cut: int) -> None:
         self.world = World()
-        self.world.factory._time.measure = self._measure
+        self.world.factory.time.measure = self._measure
         self.cost_seconds = self.measured = 0.0
         self.cut = cut
         self.alice = PlainClient(self.world, "alice")

@@ -16,7 +16,7 @@ class ProcessorTests(BrokerAttack):
         self.spent = 0.0
 
     def tearDown(self) -> None:
-        self.world.factory._time.measure = lambda: self.spent
+        self.world.factory.time.measure = lambda: self.spent
         self.world.advance(60.0)
         super().tearDown()
 
@@ -27,7 +27,7 @@ class ProcessorTests(BrokerAttack):
             self.spent += READING_SECONDS
             return self.spent
 
-        self.world.factory._time.measure = measure
+        self.world.factory.time.measure = measure
 
     def calls_done(self, attackers: list[Attacker]) -> int:
         """How many of the attackers' calls were done."""
