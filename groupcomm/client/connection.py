@@ -290,9 +290,10 @@ class Connection:
     def batch_received(self, batch: list[object]) -> None:
         """A batch of plain events; to return is to acknowledge it."""
         for plain in batch:
-            if isinstance(plain, tuple) and plain[:1] == ("closed",):
-                self._reason = REASONS.get(str(plain[1]), self._reason)
-                continue
+            match plain:
+                case ("closed", reason, *_):
+                    self._reason = REASONS.get(str(reason), self._reason)
+                    continue
             try:
                 events = self._reader.read(plain)
             except UnknownForm as error:

@@ -460,6 +460,7 @@ class ChannelTests(ConnectionTests):
                 record(MESSAGES, 0, b"a@n1#7.1\n\n", b"no messages", 4),
                 record(EVENT, payload=b"{"),
                 record(EVENT, payload=b'["view", 1]'),
+                record(EVENT, payload=b'["closed"]'),
                 record(FAILED, 99, b"BadArgument", b"for nothing"),
                 record(DONE, 99, flags=SINGLE),
                 b"\xff" * 100,
