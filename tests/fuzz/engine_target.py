@@ -58,7 +58,7 @@ from tests.wire.vectors import Frame
 
 STRANGER: Address = ("10.9.9.9", 9999)
 MAX_STEPS = 24
-MAX_SECONDS = 2.5
+MAX_SECONDS = 1.5
 """All time of one input, before the end."""
 
 MOST_AT_ONCE = 2 * (MAX_REPAIR_PACKETS + MAX_CONTROL_PARTS)
@@ -67,7 +67,7 @@ MOST_AT_ONCE = 2 * (MAX_REPAIR_PACKETS + MAX_CONTROL_PARTS)
 TURNS_PER_SECOND = 20_000
 """Far more than an engine needs; two that answer each other's answers reach it."""
 
-REST_SECONDS = 1.0
+REST_SECONDS = 0.6
 MANY_MISSING = 500
 GAPPED_SECONDS = 0.05
 

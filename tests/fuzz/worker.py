@@ -1,8 +1,8 @@
 """The child that fuzzes one target: ``python -m tests.fuzz.worker TARGET SECONDS RUNS CRASHES FOLDER...``.
 
-Needs atheris. New inputs go into the first folder; those of all, and what well-behaved peers send, are where it begins.
-libFuzzer writes how far it is to the standard error; an input that is a finding goes into ``CRASHES``, and the exit
-status is not 0 then.
+Needs atheris. New inputs go into the first folder; those of all are where it begins. If there is but one, it gets what
+well-behaved peers send to begin with. libFuzzer writes how far it is to the standard error; an input that is a finding
+goes into ``CRASHES``, and the exit status is not 0 then.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def main(arguments: list[str]) -> None:
     with atheris.instrument_imports(include=sorted(packages), exclude=others):
         target = entry.load()
     log_nothing()
-    for number, seed in enumerate(target.seeds()):
-        (Path(folders[0]) / f"seed-{number}").write_bytes(seed)
+    if len(folders) == 1:
+        for number, seed in enumerate(target.seeds()):
+            (Path(folders[0]) / f"seed-{number}").write_bytes(seed)
 
     def check(data: bytes) -> None:
         target.check(data)
