@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Sequence
+from heapq import heappop, heappush, heapreplace
 from math import inf
 
 from groupcomm.limits import MAX_MISSING, MAX_RANGES, MAX_REPAIR_PACKETS
@@ -73,6 +74,7 @@ class Stream:
         "_due_at",
         "_later",
         "_missing",
+        "_queue",
         "_tracked",
         "contiguous",
         "ever_missing",
@@ -87,6 +89,7 @@ class Stream:
         self.contiguous = self.highest = self.stable = self._tracked = first
         self.held: dict[int, bytes | PacketRun] = {}
         self._missing: dict[int, tuple[float, int]] = {}
+        self._queue: list[tuple[float, int]] = []  # when each is due; an entry that _missing does not confirm is void
         self._later: list[int] = []
         self._ahead_limit = ahead_limit
         self._due_at = inf
@@ -187,6 +190,7 @@ class Stream:
             number += 1
             if number not in held:
                 missing[number] = (due_at, 0)
+                heappush(self._queue, (due_at, number))
                 self.ever_missing += 1
                 if due_at < self._due_at:
                     self._due_at = due_at
@@ -196,22 +200,30 @@ class Stream:
         """The missing packets to ask for now, each with how often it was asked for before, ascending.
 
         Each is due again after ``again_seconds``, twice as long for every time it was asked before, up to eight times.
-        One call names a bounded number; the others are due a moment later.
+        One call names a bounded number; the others are due a moment later. It looks at what is due and at no other: a
+        member that announces what it never sends keeps thousands missing.
         """
         if now < self._due_at:
             return []
         due: list[tuple[int, int]] = []
-        next_due = inf
-        for number in sorted(self._missing):
-            due_at, tries = self._missing[number]
-            if due_at <= now and len(due) == MAX_REPAIR_PACKETS:
-                due_at = now + _BATCH_SECONDS
-            elif due_at <= now:
-                due.append((number, tries))
-                due_at = now + again_seconds * (1 << min(tries, 3))
-                self._missing[number] = (due_at, tries + 1)
-            next_due = min(next_due, due_at)
-        self._due_at = next_due
+        missing, queue = self._missing, self._queue
+        while queue:
+            due_at, number = queue[0]
+            gap = missing.get(number)
+            if gap is not None and gap[0] == due_at:
+                if due_at > now or len(due) == MAX_REPAIR_PACKETS:
+                    break
+                due.append((number, gap[1]))
+                due_at = now + again_seconds * (1 << min(gap[1], 3))
+                missing[number] = (due_at, gap[1] + 1)
+                heapreplace(queue, (due_at, number))
+            else:
+                heappop(queue)
+        due.sort()
+        if not queue:
+            self._due_at = inf
+        else:
+            self._due_at = queue[0][0] if queue[0][0] > now else now + _BATCH_SECONDS
         if self._tracked < self.highest and len(self._missing) < MAX_MISSING // 2:
             self._track(now + _BATCH_SECONDS)
         return due
@@ -228,6 +240,9 @@ class Stream:
                 gap = self._missing.get(number)
                 if gap is not None and gap[0] < until:
                     self._missing[number] = (until, gap[1])
+                    heappush(self._queue, (until, number))
+        if len(self._queue) > 4 * MAX_MISSING:
+            self._queue = sorted((due_at, number) for number, (due_at, _) in self._missing.items())
 
     def want_only(self, numbers: list[int], now: float) -> None:
         """Only these packets may still come: ask for them now. More than ``MAX_MISSING`` are asked for in turns."""
@@ -235,6 +250,7 @@ class Stream:
             number: (now, self._missing[number][1] if number in self._missing else 0)
             for number in numbers[:MAX_MISSING]
         }
+        self._queue = sorted((now, number) for number in self._missing)
         self._later = numbers[MAX_MISSING:][::-1]
         self._due_at = now if numbers else inf
         self.highest = max(self.contiguous, *self.held, *numbers, self.contiguous)
@@ -245,6 +261,7 @@ class Stream:
             number = self._later.pop()
             if number > self.contiguous and number not in self.held:
                 self._missing[number] = (now, 0)
+                heappush(self._queue, (now, number))
                 self._due_at = min(self._due_at, now)
 
     def due_at(self) -> float:
@@ -270,6 +287,7 @@ class Stream:
         if self._missing:
             assert min(self._missing) > self.contiguous and self.held.keys().isdisjoint(self._missing)
             assert len(self._missing) <= MAX_MISSING
+        assert len(self._missing) <= len(self._queue) <= 4 * MAX_MISSING + MAX_REPAIR_PACKETS
 
 
 def join_ranges(numbers: Iterable[int]) -> tuple[Range, ...]:

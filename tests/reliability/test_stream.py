@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import inf
 from random import Random
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -23,6 +25,25 @@ def made_run(first: int, last: int) -> PacketRun:
     """Packets ``first`` to ``last`` as they came, one behind the other."""
     packets = [made_packet(number) for number in range(first, last + 1)]
     return PacketRun(first, bytes(len(packets)), packets, Packets(len(packets[0]), data=b"".join(packets)))
+
+
+class Looks(dict[int, tuple[float, int]]):
+    """Gaps that count how many of them are looked at."""
+
+    count = 0
+
+    def __getitem__(self, number: int) -> tuple[float, int]:
+        self.count += 1
+        return super().__getitem__(number)
+
+    def get(self, number: int, default: object = None) -> Any:
+        """One look."""
+        self.count += 1
+        return super().get(number, default)
+
+    def __iter__(self) -> Iterator[int]:
+        self.count += len(self)
+        return super().__iter__()
 
 
 class StreamTests(SynchronousTestCase):
@@ -143,6 +164,18 @@ class StreamTests(SynchronousTestCase):
         self.stream.postpone([Range(1, 10), Range(11, 1 << 40), *[Range(1 << 41, 1 << 42)] * 60], 1.0)
         due = [number for number, _ in self.stream.take_due(WAIT, 10.0)]
         self.assertEqual(due, list(range(MAX_REPAIR_PACKETS + 1, last + 1)))
+
+    def test_asking_costs_what_is_due(self) -> None:
+        """With thousands of packets missing, a call looks at those it names and at hardly another."""
+        stream = Stream(0, MAX_MISSING)
+        stream.announce(MAX_MISSING, 0.0, WAIT)
+        self.assertEqual(stream.missing_count, MAX_MISSING)
+        looks = stream._missing = Looks(stream._missing)
+        for turn in range(1, 5):
+            self.assertEqual(len(stream.take_due(WAIT + turn, 1000.0)), MAX_REPAIR_PACKETS)
+            self.assertLess(looks.count, turn * 2 * MAX_REPAIR_PACKETS)
+        stream.postpone([Range(1, 100)], 2000.0)
+        stream.check_invariants()
 
     def test_only_stable_packets_are_freed(self) -> None:
         """Packets are held until every node has them, and never freed beyond what is here."""
