@@ -614,6 +614,11 @@ class Engine:
         sessions = self._sessions.values()
         return not any(session.changes or self._groups.groups_of(session.member) for session in sessions)
 
+    def credible(self, answer: Answer) -> bool:
+        """See ``ViewHost``."""
+        view = self._view
+        return view is None or answer.view != view.setup.id or view.credible(answer.holdings)
+
     def apply_plan(self, plan: Plan, now: float) -> None:
         """See ``ViewHost``."""
         if self._guard is not None:

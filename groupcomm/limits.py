@@ -99,8 +99,18 @@ MAX_MISSING: Final = 8192
 MAX_STREAM_PACKETS: Final = 65_536
 """How far ahead of the contiguous number a packet may be; farther is dropped and counted."""
 
+MAX_UNREAD_STAMPS: Final = 1 << 20
+"""Runs of stamps from nodes that may be the next sequencer: more than all grants let come before the hand-over does."""
+
+MAX_ASKS: Final = 16
+"""Asks of one node for slots that are remembered; the oldest is forgotten when full."""
+
 MAX_CONTROL_PARTS: Final = 128
 """Datagrams one membership message may be cut into."""
+
+MAX_CONTROL_BYTES: Final = 256 * 1024
+"""One membership message: more than its parts carry at the usual size. Larger is malformed, since what is read of it
+costs many times as much memory."""
 
 MAX_CONTROL_ASSEMBLIES: Final = 2 * MAX_NODES
 """Membership messages half received, the answers of a whole view among them: the oldest is dropped when full."""
@@ -120,8 +130,13 @@ MAX_SLOW_SECONDS: Final = 3600
 DEFAULT_TRACE_BYTES: Final = 256 * 1024 * 1024
 """One trace file, if one is asked for: at the limit the recorder says so in it and stops; nothing else changes."""
 
-MAX_EPOCH_JUMP: Final = 1 << 48
-"""An epoch further than this above ours is refused: one bad node cannot end the number space."""
+MAX_EPOCH: Final = 1 << 48
+"""Up to here an epoch is believed at once: clocks bring it there in the year 2156. Beyond it counts ``MAX_STEP``."""
+
+MAX_STEP: Final = 1 << 24
+"""By so much one packet can raise the number of an attempt, and an epoch beyond ``MAX_EPOCH``: what says more is
+refused, and who is behind comes nearer by as much. A bad node that sends 100,000 packets a second needs four months to
+end the number space."""
 
 MAX_ACQUAINTANCES: Final = 2 * MAX_NODES
 """Nodes whose packets are opened: the longest silent outside the view is forgotten when full, and asked again."""

@@ -21,12 +21,12 @@ from attrs import evolve
 from groupcomm.config import EngineConfig
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_EPOCH_JUMP
+from groupcomm.limits import MAX_EPOCH, MAX_STEP
 from groupcomm.membership.admission import Admission
 from groupcomm.membership.eviction import Eviction, LookingHost
-from groupcomm.membership.gather import Gather
+from groupcomm.membership.gather import Gather, agreement
 from groupcomm.membership.peers import Peer, Peers
-from groupcomm.membership.recovery import make_plan
+from groupcomm.membership.recovery import contradicts, is_plan_of, make_plan
 from groupcomm.outputs import Address
 from groupcomm.reliability.counters import Counters
 from groupcomm.wire.codec import digest64, list_digest
@@ -75,6 +75,9 @@ class ViewHost(LookingHost, Protocol):
 
     def answer(self, proposal: ViewId, epoch: int, *, leaving: bool) -> Answer:
         """What is held."""
+
+    def credible(self, answer: Answer) -> bool:
+        """Whether somebody can hold that."""
 
     def apply_plan(self, plan: Plan, now: float) -> None:
         """Fetch what it names."""
@@ -454,10 +457,9 @@ class Membership:
             return
         self.peers.heard(join.node, source, now)
         self._saw_epoch(join.epoch)
-        self._attempt = max(self._attempt, join.attempt)
-        if self._is_kept_out(join.node, now):
+        if not self._saw_attempt(max(join.attempt, join.begun)) or self._is_kept_out(join.node, now):
             return
-        if self.view is not None and self.view in join.abandoned:
+        if self.view is not None and self.view in join.abandoned and join.node in self.members:
             self._absent.add(join.node)
         if join.node in self._absent and join.view != self.view:
             self._abandoned_by(join, now)
@@ -799,12 +801,14 @@ class Membership:
             if self._me != recover.proposal.proposer and change.plan is None:
                 self.out.append((change.answer, source))
             return
-        self._saw_epoch(recover.proposal.epoch)
+        believed = self._saw_epoch(recover.proposal.epoch)
         if self.state is not State.GATHER or gather is None:
             return
         expected = (
-            self._me in recover.participants
+            believed
+            and self._me in recover.participants
             and (recover.attempt, recover.agreed) == (gather.attempt, self._agreed)
+            and recover.agreed == agreement(recover.attempt, recover.participants)
             and recover.proposal.proposer == self._proposer(recover.participants)
             and (self._highest_answered is None or recover.proposal > self._highest_answered)
             and (self.view is None or recover.proposal > self.view)
@@ -824,6 +828,9 @@ class Membership:
             return
         self._saw_epoch(answer.epoch)
         if answer.node not in change.answers and change.plan is None:
+            if contradicts(answer, change.answers.values()) or not self._host.credible(answer):
+                self._counters.up("peer_violations")
+                return
             change.answers[answer.node] = answer
             change.heard_at[answer.node] = change.progress_at = now
             self._plan_if_answered(now)
@@ -870,6 +877,9 @@ class Membership:
         if self.state is not State.RECOVER or change is None or change.recover.proposal != plan.proposal:
             return
         if plan.proposal.proposer == self._me:  # the network brings one's own multicasts back: no progress
+            return
+        if not is_plan_of(plan, change.recover, self.view):
+            self._counters.up("peer_violations")
             return
         change.progress_at = now
         if change.plan is None:
@@ -1065,11 +1075,21 @@ class Membership:
 
     # ---- the rest --------------------------------------------------------------------------------------------------
 
-    def _saw_epoch(self, epoch: int) -> None:
-        if epoch > self.epoch + MAX_EPOCH_JUMP:
+    def _saw_epoch(self, epoch: int) -> bool:
+        """Raise this node's epoch to what another says, or as far as one packet can; whether that is far enough."""
+        believed = min(epoch, max(self.epoch, MAX_EPOCH) + MAX_STEP)
+        self.epoch = max(self.epoch, believed)
+        if epoch > believed:
             self._counters.up("refused_epoch")
-        else:
-            self.epoch = max(self.epoch, epoch)
+        return epoch <= believed
+
+    def _saw_attempt(self, attempt: int) -> bool:
+        """The same for the number of attempts."""
+        believed = min(attempt, self._attempt + MAX_STEP)
+        self._attempt = max(self._attempt, believed)
+        if attempt > believed:
+            self._counters.up("refused_attempt")
+        return attempt <= believed
 
     def leave(self) -> None:
         """Begin to leave: the next change leaves this node out."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from groupcomm.config import stretch
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_STRANGERS
 from groupcomm.outputs import Address
 from groupcomm.reliability.rtt import RoundTrip
 from groupcomm.wire.messages import Beacon
+
+_MOVED_SECONDS = 0.5
 
 
 class Peer:
@@ -41,43 +44,51 @@ class Peer:
 class Peers:
     """All known nodes, by identity and by address.
 
-    Bound: the view's members and ``MAX_STRANGERS`` more; the longest silent stranger is forgotten when full.
+    Bound: the view's members and ``MAX_STRANGERS`` more; the longest silent stranger is forgotten when full. A member
+    keeps its address: it has moved only if it has not been heard there for two heartbeats, and a stranger who sends
+    from there takes nothing from it.
     """
 
-    __slots__ = ("_by_address", "_by_node", "_kept", "_strangers")
+    __slots__ = ("_by_address", "_by_node", "_kept", "_moved_seconds", "_strangers")
 
     def __init__(self) -> None:
         self._by_node: dict[NodeId, Peer] = {}
         self._by_address: dict[Address, Peer] = {}
         self._kept: frozenset[NodeId] = frozenset()
+        self._moved_seconds = _MOVED_SECONDS
         self._strangers: list[Peer] | None = None
 
     def keep(self, members: tuple[NodeId, ...]) -> None:
         """These are the view's: they are never forgotten."""
         self._kept = frozenset(members)
+        self._moved_seconds = _MOVED_SECONDS * stretch(len(members))
         self._strangers = None
 
     def heard(self, node: NodeId, address: Address, now: float) -> Peer:
         """A message that names its sender came from ``address``."""
-        peer = self._by_node.get(node)
+        peer = self._by_node.pop(node, None)
         if peer is None:
             if len(self._by_node) >= MAX_STRANGERS + len(self._kept):
                 self._forget_one()
-            peer = self._by_node[node] = Peer(node, address, now)
-            self._by_address[address] = peer
+            peer = Peer(node, address, now)
             self._strangers = None
         elif peer.address != address:
+            if node in self._kept and now - peer.heard_at < self._moved_seconds:
+                self._by_node[node] = peer
+                return peer
             if self._by_address.get(peer.address) is peer:
                 del self._by_address[peer.address]
             peer.address = address
+        self._by_node[node] = peer
+        there = self._by_address.get(address)
+        if there is not peer and (there is None or there.node not in self._kept):
             self._by_address[address] = peer
         peer.heard_at = now
         return peer
 
     def _forget_one(self) -> None:
-        strangers = [peer for peer in self._by_node.values() if peer.node not in self._kept]
-        oldest = min(strangers, key=lambda peer: (peer.heard_at, peer.node))
-        self.forget(oldest.node)
+        """Forget the stranger that has been silent for longest: they stand in the order in which they were heard."""
+        self.forget(next(node for node in self._by_node if node not in self._kept))
 
     def forget(self, node: NodeId) -> None:
         """Nothing is known of this node any more."""

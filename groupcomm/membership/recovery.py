@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.wire.keys import merged_epoch
-from groupcomm.wire.messages import Answer, Departed, Holding, Plan, Segment, StreamPlan, ViewPlan
+from groupcomm.wire.messages import Answer, Departed, Holding, Plan, Recover, Segment, StreamPlan, ViewPlan
 from groupcomm.wire.packets import Range
 
 
@@ -60,6 +60,23 @@ def make_plan(
         silent,
         min(answers[node].version for node in participants),
         merged_epoch([answers[node].key for node in participants]),
+    )
+
+
+def contradicts(answer: Answer, others: Iterable[Answer]) -> bool:
+    """Whether an answer cannot stand beside the others: not of its view, or of other members than they say it has."""
+    if answer.view is None:
+        return bool(answer.members)
+    alike = all(other.members == answer.members for other in others if other.view == answer.view)
+    return not alike or answer.node not in answer.members
+
+
+def is_plan_of(plan: Plan, recover: Recover, view: ViewId | None) -> bool:
+    """Whether a plan can be that of a proposal, for a participant that comes from ``view``."""
+    return (
+        (plan.proposal, plan.attempt, plan.participants) == (recover.proposal, recover.attempt, recover.participants)
+        and plan.sequencer in (plan.members or plan.participants)
+        and sum(part.view == view for part in plan.views) == (view is not None)
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from groupcomm.errors import MalformedPacket
 from groupcomm.reliability.stream import Stream
 from groupcomm.wire.messages import Segment, ViewPlan
+from groupcomm.wire.packets import Range
 
 
 class Closing:
@@ -39,6 +40,22 @@ class Closing:
         self.plan = None
         self._planned = []
 
+    def is_near(self, named: Sequence[tuple[int, Sequence[Range]]], ahead_limit: int) -> bool:
+        """Whether so much can be told of these streams.
+
+        Args:
+            named: for each stream a number up to which all is named, and ranges above it.
+            ahead_limit: how many packets of all streams together may be named that are not here.
+        """
+        if len(named) != len(self._streams):
+            return False
+        count = 0
+        for stream, (end, ranges) in zip(self._streams, named, strict=True):
+            if ranges and ranges[-1].last > stream.contiguous + ahead_limit:
+                return False
+            count += max(0, end - stream.contiguous) + sum(item.last - item.first + 1 for item in ranges)
+        return count <= ahead_limit
+
     def apply(self, plan: ViewPlan, providers: list[int | None], ahead_limit: int) -> None:
         """This is the plan.
 
@@ -50,11 +67,8 @@ class Closing:
         Raises:
             MalformedPacket: it cannot be a plan of this view.
         """
-        if len(plan.streams) != len(self._streams):
-            raise MalformedPacket("a plan for another number of streams")
-        for stream, part in zip(self._streams, plan.streams, strict=True):
-            if max(part.end, part.ranges[-1].last if part.ranges else 0) > stream.contiguous + ahead_limit:
-                raise MalformedPacket("a plan too far ahead")
+        if not self.is_near([(part.end, part.ranges) for part in plan.streams], ahead_limit):
+            raise MalformedPacket("a plan for other streams, or too far ahead")
         self.plan = plan
         self._providers = providers
         self._planned = [

@@ -17,7 +17,7 @@ from groupcomm.config import EngineConfig
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Level
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_RANGES, MIN_WINDOW_BYTES, PACKET_OVERHEAD_BYTES
+from groupcomm.limits import MAX_RANGES, MIN_BUDGET_BYTES, MIN_WINDOW_BYTES, PACKET_OVERHEAD_BYTES
 from groupcomm.ordering.assembly import Assembly
 from groupcomm.ordering.closing import Closing
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing, parse_alone
@@ -155,6 +155,7 @@ class OrderedView:
         grant = config.budget_bytes // 2 // size
         self.window = Window(grant, setup.window_bytes, first)
         self._rooms = [grant] * size
+        self._least_grant = MIN_BUDGET_BYTES // 2 // size
         self._ahead_limit = 2 * (config.budget_bytes // 2) // PACKET_OVERHEAD_BYTES
         self.streams = [Stream(first, self._ahead_limit) for _ in range(size)]
         self._own = self.streams[setup.me]
@@ -476,6 +477,8 @@ class OrderedView:
             self._slots.asked(sender, number)
         elif kind == _GRANT:
             grant = Grant.decode(reader)
+            if not self._sequencing.took_office(sender):
+                raise MalformedPacket("a slot from a node that never was the sequencer")
             self._slots.granted(grant.to, grant.ask)
             if grant.to == self.setup.me and grant.ask == self._asked_slot:
                 self._asked_slot = 0
@@ -515,7 +518,7 @@ class OrderedView:
         self._tail.measure()
         if status.room_bytes != self._rooms[sender]:
             self._rooms[sender] = status.room_bytes
-            self.window.grant_bytes = max(1024, min(self._rooms))
+            self.window.grant_bytes = max(self._least_grant, min(self._rooms))
         if before != (self._stability.stable[me], self._stability.delivered[me]):
             self._acknowledge()
 
@@ -532,7 +535,7 @@ class OrderedView:
                 if entry.stream == me:
                     self._acknowledge()
         self._tail.measure()
-        self.window.grant_bytes = max(1024, summary.room_bytes)
+        self.window.grant_bytes = max(self._least_grant, summary.room_bytes)
 
     def _acknowledge(self) -> None:
         stable, delivered = self._stability.stable, self._stability.delivered[self.setup.me]
@@ -937,6 +940,10 @@ class OrderedView:
             )
             for index, stream in enumerate(self.streams)
         )
+
+    def credible(self, holdings: Sequence[Holding]) -> bool:
+        """Whether a member of this view can hold that: a plan that names much more than is here is refused by all."""
+        return self._closing.is_near([(holding.contiguous, holding.ranges) for holding in holdings], self._ahead_limit)
 
     def apply_plan(self, plan: ViewPlan, providers: list[int | None], now: float) -> None:
         """What the others hold is to be fetched.

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
+from groupcomm.limits import MAX_UNREAD_STAMPS
 from groupcomm.ordering.release import Release
 from groupcomm.wire.packets import Handover, Stamp, StampRun, Take
 
@@ -26,6 +27,10 @@ class OwnStamp:
 Record: TypeAlias = Stamp | OwnStamp | Handover | Take
 
 
+def _size_of(record: Record) -> int:
+    return len(record.runs) + 1 if isinstance(record, Stamp) else 1
+
+
 class Sequencing:
     """Reads the stamps of a view and knows what the sequencer still has to place.
 
@@ -34,9 +39,24 @@ class Sequencing:
         taking: whether the current one has still to say its TAKE.
         waiting: how many ordered frames are here and have no place; below zero if places came before the frames.
         violations: stamps that contradict the order so far; ignored, alike by all.
+
+    Bound: ``MAX_UNREAD_STAMPS``. Of a node that is not the sequencer nothing is kept before its take: from then on it
+    may be the next, whose packets have come before the hand-over that says so.
     """
 
-    __slots__ = ("_placed", "_records", "_release", "_seen", "_up_to", "current", "taking", "violations", "waiting")
+    __slots__ = (
+        "_in_office",
+        "_placed",
+        "_records",
+        "_release",
+        "_seen",
+        "_unread",
+        "_up_to",
+        "current",
+        "taking",
+        "violations",
+        "waiting",
+    )
 
     def __init__(self, size: int, sequencer: int, release: Release) -> None:
         self.current = sequencer
@@ -45,6 +65,8 @@ class Sequencing:
         self.violations = 0
         self._release = release
         self._records: list[deque[tuple[int, Record]]] = [deque() for _ in range(size)]
+        self._in_office = {sequencer}
+        self._unread = 0
         self._seen = [0] * size
         self._placed = [0] * size
         self._up_to = [0] * size
@@ -57,7 +79,17 @@ class Sequencing:
 
     def record_came(self, stream: int, number: int, record: Record) -> None:
         """A stamp, hand-over or take is in packet ``number`` of the contiguous part of ``stream``."""
+        if isinstance(record, Take):
+            self._in_office.add(stream)
+        if stream not in self._in_office or self._unread > MAX_UNREAD_STAMPS:
+            self.violations += 1
+            return
+        self._unread += _size_of(record)
         self._records[stream].append((number, record))
+
+    def took_office(self, stream: int) -> bool:
+        """Whether that node is, was, or says to be the sequencer."""
+        return stream in self._in_office
 
     @property
     def readable(self) -> bool:
@@ -70,6 +102,7 @@ class Sequencing:
         while self._records[self.current]:
             stream = self.current
             number, record = self._records[stream].popleft()
+            self._unread -= _size_of(record)
             moved = True
             if isinstance(record, Take):
                 self.taking = False

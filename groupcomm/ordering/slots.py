@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from groupcomm.limits import MAX_ASKS
+
 
 class _Granted:
     __slots__ = ("ask", "last", "node")
@@ -19,7 +21,9 @@ class _Granted:
 
 
 class Slots:
-    """Asks and grants of one view, in the order they were read. Bound: one ask at a time per honest node.
+    """Asks and grants of one view, in the order they were read.
+
+    Bound: one ask at a time per honest node; of no node more than ``MAX_ASKS``.
 
     A grant, the end of its frame, and word that all have delivered it come from different nodes, in any order.
     """
@@ -28,7 +32,7 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._asks: deque[tuple[int, int]] = deque(maxlen=1024)
+        self._asks: deque[tuple[int, int]] = deque()
         self._granted: list[_Granted] = []
         self._answered: dict[int, int] = {}
         self._delivered: dict[int, int] = {}
@@ -36,8 +40,12 @@ class Slots:
 
     def asked(self, node: int, ask: int) -> None:
         """Packet ``ask`` of ``node`` asks for a slot."""
-        if ask > self._answered.get(node, 0):
-            self._asks.append((node, ask))
+        if ask <= self._answered.get(node, 0):
+            return
+        own = [other for other in self._asks if other[0] == node]
+        if len(own) >= MAX_ASKS:
+            self._asks.remove(own[0])
+        self._asks.append((node, ask))
 
     def granted(self, node: int, ask: int) -> None:
         """The sequencer has answered that ask."""

@@ -46,11 +46,11 @@ class Unreliable:
             return None
         else:
             seen |= 1 << (highest - number)
-        self._seen[sender] = highest, seen
         reader = Reader(packet, HEADER_BYTES)
         kind = reader.u8()
         frame = Frame(sender, 0, 0, kind, Reader(reader.raw(reader.number(len(packet)))))
         reader.finish()
         if frame.level != Level.UNRELIABLE:
             raise MalformedPacket("a reliable frame outside the stream")
+        self._seen[sender] = highest, seen
         return frame

@@ -7,7 +7,6 @@ number, and a repeat of it is the same bytes under the same number, so that part
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -19,6 +18,7 @@ from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import (
     MAX_CONTROL_ASSEMBLIES,
     MAX_CONTROL_ASSEMBLY_BYTES,
+    MAX_CONTROL_BYTES,
     MAX_CONTROL_PARTS,
     MAX_KEPT_OUT,
     MAX_NODES,
@@ -646,6 +646,10 @@ def cut(kind: Kind, cluster: int, number: int, body: bytes, mtu_bytes: int) -> l
     ]
 
 
+_PartKey: TypeAlias = tuple[object, int, int]
+"""What the parts of one message have in common: source, kind and number."""
+
+
 class Assembler:
     """Puts the parts of messages together.
 
@@ -657,28 +661,38 @@ class Assembler:
 
     def __init__(self) -> None:
         self._size = 0
-        self._partial: OrderedDict[tuple[object, int, int], list[bytes | None]] = OrderedDict()
+        self._partial: dict[_PartKey, list[bytes | None]] = {}
 
     def add(self, header: Header, body: bytes, source: object) -> bytes | None:
-        """The whole body once its last part is here."""
+        """The whole body once its last part is here.
+
+        Raises:
+            MalformedPacket: it is no part of such a message, or the message is too large.
+        """
         index, count = header.part >> 8, header.part & 0xFF
         if count == 1 and index == 0:
             return body
         if index >= count or count > MAX_CONTROL_PARTS:
             raise MalformedPacket(f"part {index} of {count}")
         key = (source, header.kind, header.sequence)
+        while self._size + len(body) > MAX_CONTROL_ASSEMBLY_BYTES:
+            self._drop(next(iter(self._partial)))
         parts = self._partial.get(key)
         if parts is None:
-            while len(self._partial) >= MAX_CONTROL_ASSEMBLIES or self._size > MAX_CONTROL_ASSEMBLY_BYTES:
-                _, dropped = self._partial.popitem(last=False)
-                self._size -= sum(len(part) for part in dropped if part is not None)
+            if len(self._partial) >= MAX_CONTROL_ASSEMBLIES:
+                self._drop(next(iter(self._partial)))
             parts = self._partial[key] = [None] * count
         if len(parts) != count:
             raise MalformedPacket(f"a message of {len(parts)} parts and of {count}")
         self._size += len(body) - len(parts[index] or b"")
         parts[index] = body
-        whole = b"".join(part for part in parts if part is not None) if None not in parts else None
-        if whole is not None:
-            del self._partial[key]
-            self._size -= len(whole)
+        if None in parts:
+            return None
+        whole = b"".join(part for part in parts if part is not None)
+        self._drop(key)
+        if len(whole) > MAX_CONTROL_BYTES:
+            raise MalformedPacket(f"a message of {len(whole)} bytes")
         return whole
+
+    def _drop(self, key: _PartKey) -> None:
+        self._size -= sum(len(part) for part in self._partial.pop(key) if part is not None)

@@ -5,60 +5,28 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from twisted.trial.unittest import SynchronousTestCase
-
-from groupcomm.engine import Engine
 from groupcomm.events import Level
-from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_CONTROL_ASSEMBLIES, MAX_EPOCH_JUMP, MAX_MISSING, MAX_STRANGERS
-from groupcomm.ordering.ordered_view import OrderedView
+from groupcomm.identity import NodeId
+from groupcomm.limits import MAX_CONTROL_ASSEMBLIES, MAX_MISSING, MAX_STRANGERS
 from groupcomm.outputs import Address
-from groupcomm.testing.cluster import Cluster
-from groupcomm.testing.node import SimulatedClient, SimulatedNode
+from groupcomm.testing.node import SimulatedNode
 from groupcomm.testing.oracle import check
 from groupcomm.wire.codec import cluster_digest
 from groupcomm.wire.messages import Beacon, cut
 from groupcomm.wire.packets import FIRST, LAST, NO_SENDER, SEALED, STAMPED, Header, Kind, Tail, encode
+from tests.hostile.attacker import STRANGER, HostileCase
 
-STRANGER: Address = ("10.9.9.9", 9999)
 
-
-class AttackCase(SynchronousTestCase):
+class AttackCase(HostileCase):
     """Three nodes, a client on each, and a stranger with a socket."""
 
     def setUp(self) -> None:
-        self.cluster = Cluster(5)
-        self.nodes = self.cluster.add_nodes("a", "b", "c")
-        self.cluster.run_until(self.cluster.converged, 5.0)
-        self.clients = [node.open("c") for node in self.nodes]
-        for client in self.clients:
-            client.join("chat")
-        self.cluster.run_until(lambda: all(len(self.members(client)) == 3 for client in self.clients), 5.0)
+        super().setUp()
         self.random = random.Random(11)
-
-    @staticmethod
-    def engine(node: SimulatedNode) -> Engine:
-        """The product's engine in a simulated node."""
-        assert isinstance(node.engine, Engine)
-        return node.engine
-
-    def view(self, node: SimulatedNode) -> OrderedView:
-        """The data plane of a node's view."""
-        view = self.engine(node)._view
-        assert view is not None
-        return view
-
-    @staticmethod
-    def members(client: SimulatedClient) -> tuple[object, ...]:
-        view = client.view("chat")
-        return () if view is None else view.members
 
     def inject(self, node: SimulatedNode, data: bytes, source: Address = STRANGER) -> None:
         """The stranger's datagram reaches one node."""
         node._datagram_arrived(data, source)
-
-    def counter(self, node: SimulatedNode, name: str) -> int:
-        return node.status().counters.get(name, 0)
 
     def talk_while(self, attack: Callable[[], None], rounds: int = 50) -> None:
         """Messages flow while ``attack`` is called once a round; then all is delivered and every property holds."""
@@ -230,17 +198,6 @@ class NumberTests(AttackCase):
         self.cluster.run(0.5)
         stream = self.view(self.nodes[0]).streams[1]
         self.assertTrue(0 < stream.missing_count <= MAX_MISSING)
-
-    def test_epoch_at_the_end_of_the_number_space_is_refused(self) -> None:
-        """A beacon with an absurd epoch is refused and counted: view ids go on as before."""
-        far = MAX_EPOCH_JUMP * 1000
-        beacon = Beacon(NodeId("z", 1), ViewId(far, NodeId("z", 1)), 1, far, False, False, ())
-        data = cut(Kind.BEACON, cluster_digest("default"), 1, beacon.encode(), 1400)[0]
-        epoch = self.engine(self.nodes[0])._membership.epoch
-        self.inject(self.nodes[0], data)
-        self.cluster.run(0.01)
-        self.assertEqual(self.counter(self.nodes[0], "refused_epoch"), 1)
-        self.assertEqual(self.engine(self.nodes[0])._membership.epoch, epoch)
 
 
 class FloodTests(AttackCase):

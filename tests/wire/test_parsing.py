@@ -14,6 +14,7 @@ from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import (
     MAX_CONTROL_ASSEMBLIES,
     MAX_CONTROL_ASSEMBLY_BYTES,
+    MAX_CONTROL_BYTES,
     MAX_CONTROL_PARTS,
     MAX_FRAME_BYTES,
     MAX_NACK_RANGES,
@@ -522,12 +523,26 @@ class AssemblerTests(SynchronousTestCase):
         self.assertIsNone(self.add(messages[0][1]))
 
     def test_their_bytes_are_bounded(self) -> None:
-        """Above so many bytes half received, one more message drops the oldest."""
-        large = bytes(65_000 * 120)
-        messages = [cut(Kind.PLAN, 1, number, large, 65_020) for number in range(4)]
-        self.assertLess(MAX_CONTROL_ASSEMBLY_BYTES, 3 * 119 * 65_000)
-        for packets in messages:
-            for packet in packets[:-1]:
+        """Of so many bytes half received, whatever message they are added to, the oldest message is dropped."""
+        large = bytes(2000 * 126)
+        count = MAX_CONTROL_ASSEMBLY_BYTES // (2000 * 125) + 1
+        messages = [cut(Kind.PLAN, 1, number, large, 2020) for number in range(count)]
+        for packets in zip(*messages, strict=True):
+            for packet in packets if packets[0] is not messages[0][-1] else ():
                 self.assertIsNone(self.add(packet))
+        self.assertLessEqual(self.assembler._size, MAX_CONTROL_ASSEMBLY_BYTES)
         self.assertEqual(self.add(messages[-1][-1]), large)
         self.assertIsNone(self.add(messages[0][-1]))
+
+    def test_a_message_has_at_most_the_allowed_size(self) -> None:
+        """A message of 256 KiB is put together; of one byte more nothing is kept once it is whole."""
+        for size, good in ((MAX_CONTROL_BYTES, True), (MAX_CONTROL_BYTES + 1, False)):
+            *parts, last = cut(Kind.PLAN, 1, size, bytes(size), 60_000)
+            for packet in parts:
+                self.assertIsNone(self.add(packet))
+            if good:
+                self.assertEqual(self.add(last), bytes(size))
+            else:
+                with self.assertRaisesRegex(MalformedPacket, "a message of"):
+                    self.add(last)
+            self.assertEqual(self.assembler._size, 0)
