@@ -183,6 +183,7 @@ class TlsClientEndpoint:
         context = SSL.Context(SSL.TLS_CLIENT_METHOD)
         context.set_min_proto_version(SSL.TLS1_3_VERSION)
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         context.use_privatekey(identity.key)
         context.use_certificate(crypto.X509.from_cryptography(identity.certificate))
         for each in identity.chain:

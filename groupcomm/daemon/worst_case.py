@@ -23,8 +23,12 @@ PROCESS_BYTES: Final = 96 * 1024 * 1024
 CONNECTION_BYTES: Final = 32 * 1024
 """The objects of a connection without anything it holds for its peer: 6 KB measured, and the transport's."""
 
-HANDSHAKE_BYTES: Final = 64 * 1024
-"""A TLS connection in its handshake: 27 KiB measured, and what the allocator may keep."""
+HANDSHAKE_BYTES: Final = 224 * 1024
+"""A TLS connection in its handshake: 27 KB measured after the first message; OpenSSL takes 128 KiB of one that never
+ends, and what was read at once waits."""
+
+TLS_BYTES: Final = 112 * 1024
+"""What TLS adds to a connection: 43 KB measured, and what was read while its owner does not read."""
 
 SESSION_BYTES: Final = 64 * 1024
 """The objects of a session with its two connections: 11 KB measured, and the transports' and the node's."""
@@ -200,6 +204,14 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
 def _of_strangers() -> tuple[Holding, ...]:
     return (
         Holding(
+            "TLS connections in their handshake",
+            ("MAX_HANDSHAKES",),
+            "stranger",
+            HANDSHAKE_BYTES,
+            caps.MAX_HANDSHAKES,
+            "one more is closed at once",
+        ),
+        Holding(
             "control connections before login",
             ("MAX_UNAUTHENTICATED", "MAX_LOGIN_BYTES", "MAX_LOGIN_CALL_BYTES", "MAX_LOGIN_ELEMENTS", "MAX_ATTEMPTS"),
             "stranger",
@@ -238,6 +250,12 @@ def _of_clients(sizing: Sizing) -> tuple[Holding, ...]:
             ("MAX_SESSIONS", "MAX_CONNECTIONS", "MAX_PRINCIPAL_CONNECTIONS"),
             SESSION_BYTES,
             "one more login is refused",
+        ),
+        (
+            "TLS of its connections, if it is on another host",
+            ("MAX_PRINCIPAL_CONNECTIONS",),
+            2 * TLS_BYTES,
+            "one more connection of its certificate is closed at once",
         ),
         (
             "a call that is not whole, and one read",
