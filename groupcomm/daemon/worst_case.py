@@ -152,11 +152,19 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
         ),
         Holding(
             "membership messages half received",
-            ("MAX_CONTROL_ASSEMBLIES", "MAX_CONTROL_ASSEMBLY_BYTES", "MAX_CONTROL_PARTS"),
+            ("MAX_CONTROL_ASSEMBLIES", "MAX_CONTROL_ASSEMBLY_BYTES", "MAX_CONTROL_PARTS", "MAX_CONTROL_BYTES"),
             "node",
             limits.MAX_CONTROL_ASSEMBLY_BYTES + limits.MAX_CONTROL_ASSEMBLIES * NOTE_BYTES,
             1,
             "the oldest is dropped",
+        ),
+        Holding(
+            "stamps that are not read, and asks for slots",
+            ("MAX_UNREAD_STAMPS", "MAX_ASKS"),
+            "node",
+            limits.MAX_UNREAD_STAMPS * VALUE_BYTES + limits.MAX_NODES * limits.MAX_ASKS * VALUE_BYTES,
+            1,
+            "no more are kept; the oldest ask is forgotten",
         ),
         Holding(
             "gaps in the packets of a node",
@@ -204,14 +212,6 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
 def _of_strangers() -> tuple[Holding, ...]:
     return (
         Holding(
-            "TLS connections in their handshake",
-            ("MAX_HANDSHAKES",),
-            "stranger",
-            HANDSHAKE_BYTES,
-            caps.MAX_HANDSHAKES,
-            "one more is closed at once",
-        ),
-        Holding(
             "control connections before login",
             ("MAX_UNAUTHENTICATED", "MAX_LOGIN_BYTES", "MAX_LOGIN_CALL_BYTES", "MAX_LOGIN_ELEMENTS", "MAX_ATTEMPTS"),
             "stranger",
@@ -247,7 +247,7 @@ def _of_clients(sizing: Sizing) -> tuple[Holding, ...]:
     rows = (
         (
             "the session and its connections",
-            ("MAX_SESSIONS", "MAX_CONNECTIONS", "MAX_PRINCIPAL_CONNECTIONS"),
+            ("MAX_SESSIONS", "MAX_CONNECTIONS"),
             SESSION_BYTES,
             "one more login is refused",
         ),
@@ -343,7 +343,8 @@ NOT_HELD: Final[Mapping[str, tuple[str, ...]]] = {
         "HANDSHAKES_PER_SECOND",
         "LOGINS_PER_SECOND",
         "LOGIN_BURST",
-        "MAX_EPOCH_JUMP",
+        "MAX_EPOCH",
+        "MAX_STEP",
         "MAX_GREETINGS_PER_SECOND",
         "MAX_REPAIR_PACKETS",
         "MAX_SEALED_PACKETS",
