@@ -9,7 +9,7 @@ from typing import Any
 
 from bench import plots
 from bench.measure import Record
-from bench.parts import FLOORS, GROUPCOMM
+from bench.parts import GROUPCOMM
 from bench.results import Run, Senders, best_corosync, size_text
 from bench.sharing import LINK_MBIT
 
@@ -125,7 +125,7 @@ def _latency_row(name: str, system: str, senders: Senders, agreed: dict[str, Sen
             best = best_corosync({other: theirs[place][at] for other, theirs in agreed.items()}, min)
             both.append(f"{percentiles[at] / best:.2f}" if best else "")
         cells.append(", ".join(filter(None, both)))
-    floor = agreed.get(FLOORS[GROUPCOMM.index(system)])
+    floor = agreed.get(f"floor-{system.partition('-')[0]}")
     return [*cells, f"{senders[0][0] / floor[0][0]:.2f}" if floor else "", ""]
 
 

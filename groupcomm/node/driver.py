@@ -477,10 +477,11 @@ class NodeDriver:
             self._watch.probe(output.node, output.address)
         elif isinstance(output, NodeViewInstalled):
             self._log.info(
-                "view {view}: {members}; left: {departed}",
+                "view {view}: {members}; left: {departed}{insecure}",
                 view=str(output.id),
                 members=", ".join(map(str, output.members)),
                 departed=", ".join(f"{gone.node} ({gone.reason.label})" for gone in output.departed) or "nobody",
+                insecure="" if self._sealed else "; INSECURE: no key",
             )
             self._tell(output)
         elif isinstance(output, ReceiverSlow | NodeEvicted):
