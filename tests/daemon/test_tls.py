@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.client import Connection, connect
 from groupcomm.daemon import caps
-from groupcomm.daemon.principal import CertifiedAddress
+from groupcomm.daemon.principal import CertifiedAddress, Principal
 from groupcomm.daemon.records import HELLO, VERSION, WELCOME, RecordReader, record
 from groupcomm.daemon.rights import AccessRules
 from groupcomm.errors import AccessDenied, EnvironmentFault, GroupcommError, NameInUse, NotConnected, Refused
@@ -128,6 +128,31 @@ class CertifiedClientTests(TlsCase):
         raw = self.world.raw("anne")
         self.assertIn(b"pb", raw.received)
         self.assertIsNone(raw.lost)
+
+    def test_no_resumption(self) -> None:
+        """Who comes again with the session it had shows its certificate again; it may be revoked by then."""
+        judged: list[x509.Certificate] = []
+        judge = self.world.gatekeeper.judge
+
+        def noted(certificate: x509.Certificate) -> Principal:
+            judged.append(certificate)
+            return judge(certificate)
+
+        self.patch(self.world.gatekeeper, "judge", noted)
+        first = self.world.raw("anne")
+        self.assertIsNone(self.world.again(first).lost)
+        self.assertEqual(len(judged), 2)
+
+    def test_a_session_without_a_certificate(self) -> None:
+        """Should a session be gone on with all the same, without a certificate in its handshake, it ends there."""
+        context = self.world.gatekeeper._context
+        context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+        context.set_session_id(b"test")
+        first = self.world.raw("anne")
+        again = self.world.again(first)
+        self.assertIsNotNone(again.lost)
+        self.assertEqual(again.received, b"")
+        self.assertEqual(self.world.refusals, ["no certificate was shown in this handshake"])
 
     def test_by_address(self) -> None:
         """The daemon's certificate may name its address as well."""

@@ -170,8 +170,18 @@ class TlsWorld(World):
             context.use_privatekey_file(str(self.papers.path(f"{name}.key")), crypto.FILETYPE_PEM)
             context.use_certificate_file(str(self.papers.path(f"{name}.crt")), crypto.FILETYPE_PEM)
         change(context)
+        return self._raw(_Creator(context, None))
+
+    def again(self, raw: Raw) -> Raw:
+        """A connection that tries to go on with the session of another."""
+        handle: SSL.Connection = cast(Any, raw.transport).getHandle()
+        session = handle.get_session()
+        assert session is not None
+        return self._raw(_Creator(handle.get_context(), session))
+
+    def _raw(self, creator: _Creator) -> Raw:
         raw = Raw()
-        factory = TLSMemoryBIOFactory(_Creator(context), True, Factory.forProtocol(lambda: raw), cast(Any, self.clock))
+        factory = TLSMemoryBIOFactory(creator, True, Factory.forProtocol(lambda: raw), cast(Any, self.clock))
         self.attach_tls(cast(Protocol, factory.buildProtocol(CLIENT)))
         self.settle()
         return raw
@@ -181,8 +191,12 @@ class TlsWorld(World):
 class _Creator:
     """Makes connections that check nothing."""
 
-    def __init__(self, context: SSL.Context) -> None:
+    def __init__(self, context: SSL.Context, session: SSL.Session | None) -> None:
         self._context = context
+        self._session = session
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        return SSL.Connection(self._context, None)
+        connection = SSL.Connection(self._context, None)
+        if self._session is not None:
+            connection.set_session(self._session)
+        return connection
