@@ -93,6 +93,8 @@ class Realm:
         self._origins = origins
         self._limits = limits or DeliveryLimits()
         self._max_clients = max_clients
+        self._slow_logged_at: float | None = None
+        self._slow_unlogged = 0
         self._groups: list[GroupStatus] = []
         self._group_names: list[str] = []
         self._groups_at = 0.0
@@ -129,13 +131,20 @@ class Realm:
         self.avatars.discard(avatar)
 
     def client_too_slow(self, avatar: ClientAvatar) -> None:
-        """It is put out: one line for the operator."""
+        """It is put out: a line for the operator, at most one a minute, since clients can have it at will."""
         self.counters["clients_too_slow"] += 1
+        now = self.clock.seconds()
+        if self._slow_logged_at is not None and now - self._slow_logged_at < caps.LOG_INTERVAL_SECONDS:
+            self._slow_unlogged += 1
+            return
         self._log.warn(
-            "client {client} is disconnected: too slow, {queued} bytes of events not acknowledged",
+            "client {client} is disconnected: too slow, {queued} bytes of events not acknowledged ({unlogged} more "
+            "clients since the last such line)",
             client=avatar.name,
             queued=avatar.queued_bytes,
+            unlogged=self._slow_unlogged,
         )
+        self._slow_logged_at, self._slow_unlogged = now, 0
 
     def rotate_key(self) -> Deferred[int]:
         """Have the node's view pass to its next key epoch."""

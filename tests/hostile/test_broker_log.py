@@ -82,6 +82,25 @@ class LogTests(BrokerAttack):
         gc.collect()
         self.assertEqual(self.lines, [])
 
+    def test_clients_too_slow(self) -> None:
+        """Clients that let themselves be put out, one after the other, are a line a minute with their number."""
+        sender = self.world.node.sessions["alice"]
+        for number in range(8):
+            attacker, avatar = self.logged_in(b"mallory%d" % number)
+            attacker.send(call(b"join", b"flood", target=avatar, request=3))
+            attacker.transport.deaf = True
+            while f"mallory{number}" in self.world.node.sessions:
+                self.world.node.deliver(sender, ("flood",), b"x" * 500_000, Level.AGREED)
+                self.world.advance(0.5)
+            self.guests.discard(f"mallory{number}")
+            self.world.advance(caps.FAREWELL_SECONDS)
+        self.assertEqual(self.world.factory.counters["clients_too_slow"], 8)
+        minutes = self.world.clock.seconds() / caps.LOG_INTERVAL_SECONDS
+        self.assertLessEqual(len(self.lines), 1 + minutes)
+        told = len(self.lines) + sum(line["unlogged"] for line in self.lines)
+        self.assertEqual(told + self.world.realm._slow_unlogged, 8)
+        self.lines.clear()
+
     def test_usage_errors(self) -> None:
         """A client's wrong calls are its own affair and not logged at all."""
         attacker, avatar = self.logged_in()
