@@ -30,9 +30,8 @@ ends, and what was read at once waits."""
 TLS_BYTES: Final = 112 * 1024
 """What TLS adds to a connection: 43 KB measured, and what was read while its owner does not read."""
 
-SESSION_BYTES: Final = 128 * 1024
-"""The objects of a session with its two connections: 11 KB measured, the transports' and the node's, and what TLS keeps
-for both."""
+SESSION_BYTES: Final = 64 * 1024
+"""The objects of a session with its two connections: 11 KB measured, and the transports' and the node's."""
 
 VALUE_BYTES: Final = 128
 """A value of a call that is not whole, beside its bytes: 89 measured for the largest number, 76 for lists in lists."""

@@ -158,7 +158,7 @@ class ProcessTests(SynchronousTestCase):
         while self.intruders:
             self.intruders.pop().close()
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while json.loads(self.command("status", "--json").stdout)["clients"] > 1:
+        while json.loads(self.when_let_in("status", "--json"))["clients"] > 1:
             self.assertLess(time.monotonic(), deadline)
 
     def assert_group_goes_on(self) -> None:
@@ -240,16 +240,16 @@ class ProcessTests(SynchronousTestCase):
         refused = self.command("status")
         self.assertEqual(refused.returncode, 4)
         self.assertIn(f"{CLIENTS} clients", refused.stderr)
-        self.dismiss_one()
-        told = json.loads(self.command("limits", "--config", "--nodes", "1", "--json").stdout)
+        self.intruders.pop().close()
+        told = json.loads(self.when_let_in("limits", "--config", "--nodes", "1", "--json"))
         self.assertEqual((told["clients"], told["total_bytes"]), (CLIENTS, total_bytes(SIZING)))
 
-    def dismiss_one(self) -> None:
-        """One goes, and its place is free."""
-        self.intruders.pop().close()
+    def when_let_in(self, *arguments: str) -> str:
+        """What a command says once there is a place for it: the daemon may not have noticed yet that somebody went."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.command("status", "--json").returncode:
-            self.assertLess(time.monotonic(), deadline)
+        while (done := self.command(*arguments)).returncode:
+            self.assertLess(time.monotonic(), deadline, done.stderr)
+        return done.stdout
 
 
 def free_port() -> int:
