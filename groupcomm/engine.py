@@ -465,14 +465,18 @@ class Engine:
     def take_outputs(self) -> list[Output]:
         """What the driver has to act on, in order."""
         self._take_group_outputs()
-        if self._guard is not None and self._guard.news:
-            self._outputs.extend(self._guard.news)
-            self._guard.news.clear()
-        if self._rotation is not None and self._rotation.news:
-            self._outputs.extend(self._rotation.news)
-            self._rotation.news.clear()
+        if self._guard is not None and self._rotation is not None:
+            self._take_key_news(self._guard, self._rotation)
         outputs, self._outputs = self._outputs, []
         return outputs
+
+    def _take_key_news(self, guard: Guard, rotation: Rotation) -> None:
+        """What is to be told of keys; nothing follows the end."""
+        if self._membership.state is not _STOPPED:
+            self._outputs.extend(guard.news)
+            self._outputs.extend(rotation.news)
+        guard.news.clear()
+        rotation.news.clear()
 
     def _take_group_outputs(self) -> None:
         self._outputs.extend(self._groups.out)
