@@ -16,7 +16,13 @@ from attrs import define, evolve, frozen
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Departure, Level, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
-from groupcomm.limits import MAX_DESTINATION_BYTES, MAX_DESTINATION_GROUPS, MAX_GROUPS_PER_SESSION, MAX_SESSIONS
+from groupcomm.limits import (
+    MAX_DESTINATION_BYTES,
+    MAX_DESTINATION_GROUPS,
+    MAX_DIRECTORY_BYTES,
+    MAX_GROUPS_PER_SESSION,
+    MAX_SESSIONS,
+)
 from groupcomm.ordering.frames import Frame
 from groupcomm.outputs import FrameDelivered, GroupLeft, GroupSignalDelivered, GroupViewDelivered, Output
 from groupcomm.status import GroupStatus
@@ -25,6 +31,7 @@ from groupcomm.wire.codec import Reader, Writer, varint
 _CAUSAL = Level.CAUSAL
 _RELIABLE = Level.RELIABLE
 
+_MAX_NAMES_BYTES = 2 * MAX_DIRECTORY_BYTES
 _MAX_ROUTES = 1024
 
 
@@ -91,6 +98,15 @@ class _Route:
     joined_at: int
 
 
+class _Held:
+    """What is kept of the sessions of one node: how many there are, and the bytes of the names of their groups."""
+
+    __slots__ = ("name_bytes", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions = self.name_bytes = 0
+
+
 class _Group:
     """One group.
 
@@ -114,7 +130,9 @@ class _Group:
 class Groups:
     """The directory of one node: every member of every group of the view.
 
-    Bound: what the nodes' own caps allow, ``MAX_SESSIONS`` sessions of ``MAX_GROUPS_PER_SESSION`` groups each.
+    Bound: what the nodes' own caps allow, ``MAX_SESSIONS`` sessions of ``MAX_GROUPS_PER_SESSION`` groups each, and
+    twice ``MAX_DIRECTORY_BYTES`` of names, since joins may come before leaves that were asked for earlier. A node that
+    joins more breaks the protocol: its change is void, at all nodes alike.
 
     Attributes:
         position: place in the order of the last group change delivered.
@@ -124,6 +142,7 @@ class Groups:
         "_changed",
         "_checked",
         "_groups",
+        "_held",
         "_in_transition",
         "_me",
         "_of_member",
@@ -138,6 +157,7 @@ class Groups:
         self._me = me
         self._groups: dict[str, _Group] = {}
         self._of_member: dict[MemberId, set[str]] = {}
+        self._held: dict[NodeId, _Held] = {}
         self._view: ViewId | None = None
         self._together: set[NodeId] | None = None
         self._changed: set[str] = set()
@@ -167,13 +187,35 @@ class Groups:
     def _join(self, member: MemberId, name: str, position: int) -> None:
         assert self._view is not None
         group = self._groups.get(name)
+        if group is not None and member in group.members:
+            return
+        self._check_room(member, name)
         if group is None:
             group = self._groups[name] = _Group(GroupViewId(self._view, position))
-        if member in group.members:
-            return
-        group.members[member] = position
-        self._of_member.setdefault(member, set()).add(name)
+        self._add(member, name, position)
         self._show(name)
+
+    def _check_room(self, member: MemberId, name: str) -> None:
+        """Raise ``MalformedPacket`` if a session of that node cannot be in one more group."""
+        held, names = self._held.get(member.node), self._of_member.get(member)
+        if held is None:
+            return
+        if (
+            (names is None and held.sessions >= MAX_SESSIONS)
+            or (names is not None and len(names) >= MAX_GROUPS_PER_SESSION)
+            or held.name_bytes + _size_of(name) > _MAX_NAMES_BYTES
+        ):
+            raise MalformedPacket(f"{member} joins more groups than sessions of one node may")
+
+    def _add(self, member: MemberId, name: str, position: int) -> None:
+        """A member of a group that is there."""
+        self._groups[name].members[member] = position
+        held = self._held.setdefault(member.node, _Held())
+        if member not in self._of_member:
+            self._of_member[member] = set()
+            held.sessions += 1
+        self._of_member[member].add(name)
+        held.name_bytes += _size_of(name)
 
     def _leave(self, member: MemberId, name: str, reason: Reason) -> None:
         group = self._groups.get(name)
@@ -189,10 +231,14 @@ class Groups:
         del group.members[member]
         if member in group.shown:
             group.gone[member] = reason
-        names = self._of_member[member]
+        names, held = self._of_member[member], self._held[member.node]
         names.discard(name)
+        held.name_bytes -= _size_of(name)
         if not names:
             del self._of_member[member]
+            held.sessions -= 1
+            if not held.sessions:
+                del self._held[member.node]
         self._changed.add(name)
 
     def _show(self, name: str) -> None:
@@ -366,8 +412,7 @@ class Groups:
                 if group is None:
                     group = self._groups[name] = _Group(GroupViewId(self._view, 0))
                 if member not in group.members:
-                    group.members[member] = 0
-                    self._of_member.setdefault(member, set()).add(name)
+                    self._add(member, name, 0)
                     self._changed.add(name)
         self._deliver_changed()
         return broken
@@ -396,6 +441,8 @@ class Groups:
         for member, names in self._of_member.items():
             assert names and all(member in self._groups[name].members for name in names), member
         assert memberships == sum(len(names) for names in self._of_member.values())
+        assert sum(held.sessions for held in self._held.values()) == len(self._of_member)
+        assert all(0 < held.name_bytes <= _MAX_NAMES_BYTES for held in self._held.values())
 
 
 def _in_order(before: tuple[MemberId, ...], members: Collection[MemberId]) -> tuple[MemberId, ...]:
@@ -415,4 +462,10 @@ def _read_table(node: NodeId, table: bytes) -> dict[MemberId, list[str]]:
         names = [reader.text() for _ in range(reader.number(MAX_GROUPS_PER_SESSION))]
         result[MemberId(client, node, session)] = names
     reader.finish()
+    if sum(_size_of(name) for names in result.values() for name in names) > _MAX_NAMES_BYTES:
+        raise MalformedPacket("more names than sessions of one node may have")
     return result
+
+
+def _size_of(name: str) -> int:
+    return len(name.encode()) + 1

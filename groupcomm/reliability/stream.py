@@ -16,6 +16,10 @@ from groupcomm.wire.packets import Packets, Range
 
 _BATCH_SECONDS = 0.002
 
+_FRUITLESS_TRIES = 8
+_RARELY_SECONDS = 1.0
+_MOST_PUT_OFF_SECONDS = 1.0
+
 
 class Accepted(enum.Enum):
     """What became of a packet."""
@@ -74,6 +78,7 @@ class Stream:
         "_due_at",
         "_later",
         "_missing",
+        "_put_off_limit",
         "_queue",
         "_tracked",
         "contiguous",
@@ -92,7 +97,7 @@ class Stream:
         self._queue: list[tuple[float, int]] = []  # when each is due; an entry that _missing does not confirm is void
         self._later: list[int] = []
         self._ahead_limit = ahead_limit
-        self._due_at = inf
+        self._due_at = self._put_off_limit = inf
         self.ever_missing = self.requests = self.repairs = 0
 
     @property
@@ -185,6 +190,8 @@ class Stream:
 
     def _track(self, due_at: float) -> None:
         missing, held = self._missing, self.held
+        if not missing:
+            self._put_off_limit = inf
         number = max(self._tracked, self.contiguous)
         while number < self.highest and len(missing) < MAX_MISSING:
             number += 1
@@ -199,9 +206,10 @@ class Stream:
     def take_due(self, now: float, again_seconds: float) -> list[tuple[int, int]]:
         """The missing packets to ask for now, each with how often it was asked for before, ascending.
 
-        Each is due again after ``again_seconds``, twice as long for every time it was asked before, up to eight times.
-        One call names a bounded number; the others are due a moment later. It looks at what is due and at no other: a
-        member that announces what it never sends keeps thousands missing.
+        Each is due again after ``again_seconds``, twice as long for every time it was asked before, up to eight times;
+        what nobody has sent after so many tries is asked for more and more rarely. One call names a bounded number; the
+        others are due a moment later. It looks at what is due and at no other: a member that announces what it never
+        sends keeps thousands missing.
         """
         if now < self._due_at:
             return []
@@ -214,7 +222,7 @@ class Stream:
                 if due_at > now or len(due) == MAX_REPAIR_PACKETS:
                     break
                 due.append((number, gap[1]))
-                due_at = now + again_seconds * (1 << min(gap[1], 3))
+                due_at = now + _wait_seconds(gap[1], again_seconds)
                 missing[number] = (due_at, gap[1] + 1)
                 heapreplace(queue, (due_at, number))
             else:
@@ -226,17 +234,24 @@ class Stream:
             self._due_at = queue[0][0] if queue[0][0] > now else now + _BATCH_SECONDS
         if self._tracked < self.highest and len(self._missing) < MAX_MISSING // 2:
             self._track(now + _BATCH_SECONDS)
+        if due:
+            self._put_off_limit = inf
         return due
 
     def postpone(self, ranges: Iterable[Range], until: float) -> None:
         """Another node has asked for these, or they are on their way: do not ask before ``until``.
 
-        No request names more than ``MAX_REPAIR_PACKETS``, the first of which count.
+        Looks at no more packets than one request may name, and puts off for no more than a second between two requests
+        of this node: others can save it a request, not keep it from asking.
         """
+        self._put_off_limit = min(self._put_off_limit, until + _MOST_PUT_OFF_SECONDS)
+        if until > self._put_off_limit:
+            return
         room = MAX_REPAIR_PACKETS
         for item in ranges:
-            for number in range(item.first, min(item.last, item.first + room - 1) + 1):
-                room -= 1
+            last = min(item.last, item.first + room - 1)
+            room -= last - item.first + 1
+            for number in range(item.first, last + 1):
                 gap = self._missing.get(number)
                 if gap is not None and gap[0] < until:
                     self._missing[number] = (until, gap[1])
@@ -288,6 +303,14 @@ class Stream:
             assert min(self._missing) > self.contiguous and self.held.keys().isdisjoint(self._missing)
             assert len(self._missing) <= MAX_MISSING
         assert len(self._missing) <= len(self._queue) <= 4 * MAX_MISSING + MAX_REPAIR_PACKETS
+
+
+def _wait_seconds(tries: int, again_seconds: float) -> float:
+    """How long to wait for a packet that was asked for so often before."""
+    waits = again_seconds * (1 << min(tries, 3))
+    if tries <= _FRUITLESS_TRIES:
+        return waits
+    return max(waits, min(_RARELY_SECONDS, waits * (1 << min(tries - _FRUITLESS_TRIES, 20))))
 
 
 def join_ranges(numbers: Iterable[int]) -> tuple[Range, ...]:

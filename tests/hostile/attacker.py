@@ -34,6 +34,7 @@ from groupcomm.ordering.ordered_view import OrderedView
 from groupcomm.outputs import Address, Datagram
 from groupcomm.packing import pack_messages
 from groupcomm.testing.cluster import Cluster
+from groupcomm.testing.network import Conditions
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
 from groupcomm.testing.oracle import check
 from groupcomm.wire.codec import cluster_digest, list_digest
@@ -221,15 +222,17 @@ class HostileCase(SynchronousTestCase):
     Attributes:
         names: of the nodes.
         config: of their engines.
+        conditions: of the network.
         seed: of the run.
     """
 
     names: tuple[str, ...] = ("a", "b", "c")
     config = EngineConfig()
+    conditions = Conditions()
     seed = 5
 
     def setUp(self) -> None:
-        self.cluster = Cluster(self.seed, config=self.config)
+        self.cluster = Cluster(self.seed, config=self.config, conditions=self.conditions)
         self.nodes = self.cluster.add_nodes(*self.names)
         self.cluster.run_until(self.cluster.converged, 10.0)
         self.clients = [node.open("c") for node in self.nodes]
@@ -301,6 +304,7 @@ class HostileCase(SynchronousTestCase):
         """
         if new_view:
             self.cluster.run_until(lambda: self.cluster.converged(self.names), 30.0)
+        self.cluster.run(0.5)
         before = [len(client.messages("chat")) for client in self.clients]
         self.rounds += 1
         for client in self.clients:

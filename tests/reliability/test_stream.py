@@ -148,6 +148,37 @@ class StreamTests(SynchronousTestCase):
         second = [number for number, _ in self.stream.take_due(soon, 10.0)]
         self.assertEqual(second, list(range(MAX_REPAIR_PACKETS + 1, 2 * MAX_REPAIR_PACKETS + 1)))
 
+    def test_others_postpone_a_request_for_a_second_at_most(self) -> None:
+        """However often others ask, a node asks itself in the end; then they may put it off again."""
+        self.accept(3)
+        for step in range(1, 2000):
+            self.stream.postpone([Range(1, 2)], 0.001 * step + 0.01)
+        self.assertEqual(self.stream.take_due(1.5, 1.0), [(1, 0), (2, 0)])
+        self.stream.postpone([Range(1, 2)], 3.0)
+        self.assertEqual(self.stream.take_due(2.6, 1.0), [])
+
+    def test_what_was_asked_for_in_vain_is_asked_for_rarely(self) -> None:
+        """After eight requests that nobody answered a packet is asked for once a second in the end."""
+        self.accept(2)
+        asked, now = [], WAIT
+        while now < 10.0:
+            if self.stream.take_due(now, 0.002):
+                asked.append(now)
+            now = round(now + 0.001, 3)
+        self.assertGreater(len([at for at in asked if at < 0.1]), 7)
+        self.assertLess(len([at for at in asked if at > 2.0]), 10)
+
+    def test_many_missing_packets_have_their_turn(self) -> None:
+        """More packets than one call may name are asked for in turns, each once before any is asked for again."""
+        count = 3 * MAX_REPAIR_PACKETS
+        self.accept(count + 1)
+        asked: list[int] = []
+        now = WAIT
+        while len(asked) < count:
+            asked += [number for number, _ in self.stream.take_due(now, 0.001)]
+            now += 0.002
+        self.assertEqual(asked[:count], list(range(1, count + 1)))
+
     def test_a_request_of_another_node_postpones_our_own(self) -> None:
         """What others have asked for is not asked for again until its time; an earlier time does not count."""
         self.accept(4)
