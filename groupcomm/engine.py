@@ -297,7 +297,7 @@ class Engine:
         elif isinstance(message, Join):
             membership.join_received(message, source, now)
         elif isinstance(message, Who):
-            membership.who_received(message, source)
+            membership.who_received(message, source, now)
         elif isinstance(message, Recover):
             membership.recover_received(message, source, now)
         elif isinstance(message, Answer):

@@ -121,6 +121,10 @@ MAX_CONTROL_ASSEMBLY_BYTES: Final = 16 * 1024 * 1024
 MAX_STRANGERS: Final = MAX_NODES
 """Nodes outside the view that are remembered from their beacons: the longest silent is forgotten when full."""
 
+MAX_ANSWERS_PER_SECOND: Final = 2 * MAX_NODES
+"""Answers to those who are not in the view: whoever gets none asks again, so a flood of questions under false addresses
+cannot become a flood of answers."""
+
 MAX_KEPT_OUT: Final = 64
 """Names that are remembered after an eviction, and notes on slow receivers in one beacon."""
 

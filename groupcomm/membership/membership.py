@@ -23,6 +23,7 @@ from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_EPOCH, MAX_STEP
 from groupcomm.membership.admission import Admission
+from groupcomm.membership.answers import AnswerBudget
 from groupcomm.membership.eviction import Eviction, LookingHost
 from groupcomm.membership.gather import Gather, agreement
 from groupcomm.membership.peers import Peer, Peers
@@ -166,6 +167,7 @@ class Membership:
         self.leaving = False
         self.eviction = Eviction(me, config, host, counters)
         self._admission = Admission(me, config, self.eviction.readmission)
+        self._answers = AnswerBudget()
         self._gather: Gather | None = None
         self._change: _Change | None = None
         self._attempt = 0
@@ -319,7 +321,15 @@ class Membership:
         if kept_out and self.state is State.GATHER and self._gather is not None:
             self._gather.exclude(beacon.node)
         if beacon.reply:
-            self.out.append((self._own_beacon(now, reply=False), source))
+            self._reply(self._own_beacon(now, reply=False), source, now)
+
+    def _reply(self, message: Message, destination: Address, now: float) -> None:
+        """Answer: a member always, anybody else as far as the budget allows."""
+        peer = self.peers.at(destination)
+        if (peer is not None and peer.node in self.members) or self._answers.take(now):
+            self.out.append((message, destination))
+        else:
+            self._counters.up("unanswered")
 
     def _has_gone_on(self, beacon: Beacon) -> bool:
         """Whether a member of this view is in a later one, which this node was left out of."""
@@ -472,7 +482,7 @@ class Membership:
             return
         self._unlisted.pop(join.node, None)
         if join.asks and self._gather is not None and self._last_join is not None:
-            self.out.append((self._without_names(self._last_join), source))
+            self._reply(self._without_names(self._last_join), source, now)
         if self.state is State.GATHER:
             self._join_while_gathering(join, names, source, now)
         elif self.state is State.RECOVER:
@@ -510,10 +520,10 @@ class Membership:
             self._asked_who = join.listed, now
             self.out.append((Who(self._me, join.listed), source))
 
-    def who_received(self, who: Who, source: Address) -> None:
+    def who_received(self, who: Who, source: Address, now: float) -> None:
         """A node does not know whom this node's JOIN is about: it is told, if that is still so."""
         if self._last_join is not None and self._last_join.listed == who.listed:
-            self.out.append((self._last_join, source))
+            self._reply(self._last_join, source, now)
 
     def _without_names(self, join: Join) -> Join:
         """What is sent of a JOIN: the candidates are left out of a large one if another has named them already."""
@@ -534,7 +544,7 @@ class Membership:
             return
         if join.attempt <= self._installed_attempt:
             if join.view != self.view:
-                self._tell_attempt(source)
+                self._tell_attempt(source, now)
             return
         if join.node in self.members and join.view != self.view:
             self._suspects.add(join.node)
@@ -547,7 +557,7 @@ class Membership:
         self._begin(now, others[: self._config.max_nodes], join.attempt)
         self._join_while_gathering(join, names, None, now)
 
-    def _tell_attempt(self, destination: Address) -> None:
+    def _tell_attempt(self, destination: Address, now: float) -> None:
         """To one whose attempt is out of date: ours. It lists nobody but this node, so nobody answers or follows it."""
         self._serial += 1
         join = Join(
@@ -566,7 +576,7 @@ class Membership:
             (self._me,),
             (),
         )
-        self.out.append((join, destination))
+        self._reply(join, destination, now)
 
     def _join_while_gathering(self, join: Join, names: tuple[NodeId, ...], source: Address | None, now: float) -> None:
         gather = self._gather
@@ -575,7 +585,7 @@ class Membership:
             last = self._last_join
             newer = last is not None and last.attempt > join.attempt
             if source is not None and last is not None and newer and join.node in gather.candidates:
-                self.out.append((self._without_names(last), source))
+                self._reply(self._without_names(last), source, now)
             return
         if join.attempt > gather.attempt:
             if self._me not in names:
@@ -799,7 +809,7 @@ class Membership:
         change, gather = self._change, self._gather
         if self.state is State.RECOVER and change is not None and change.recover == recover:
             if self._me != recover.proposal.proposer and change.plan is None:
-                self.out.append((change.answer, source))
+                self._say_answer(change, source)
             return
         believed = self._saw_epoch(recover.proposal.epoch)
         if self.state is not State.GATHER or gather is None:
@@ -815,11 +825,16 @@ class Membership:
         )
         if not expected:
             if self._last_join is not None:
-                self.out.append((self._without_names(self._last_join), source))
+                self._reply(self._without_names(self._last_join), source, now)
             return
         self._answer(recover, now)
         assert self._change is not None
-        self.out.append((self._change.answer, source))
+        self._say_answer(self._change, source)
+
+    def _say_answer(self, change: _Change, source: Address) -> None:
+        """To the proposer where it is known to be: what is held may be much, and the source a lie."""
+        proposer = self.peers.get(change.recover.proposal.proposer)
+        self.out.append((change.answer, source if proposer is None else proposer.address))
 
     def answer_received(self, answer: Answer, now: float) -> None:
         """The proposer's: what a participant holds."""
@@ -915,7 +930,7 @@ class Membership:
     def ready_received(self, ready: Ready, source: Address, now: float) -> None:
         """The proposer's: how far a participant is. A member that has installed it answers with INSTALL."""
         if self.view == ready.proposal and self._install is not None:
-            self.out.append((self._install, source))
+            self._reply(self._install, source, now)
             return
         change = self._change
         if not self._proposing(ready.proposal) or change is None or ready.plan != change.digest:

@@ -30,7 +30,7 @@ from groupcomm.limits import (
 )
 from groupcomm.membership.membership import Membership
 from groupcomm.ordering.frames import FrameType, Outgoing
-from groupcomm.ordering.ordered_view import OrderedView
+from groupcomm.ordering.ordered_view import OrderedView, ViewSetup
 from groupcomm.outputs import Address, Datagram
 from groupcomm.packing import pack_messages
 from groupcomm.testing.cluster import Cluster
@@ -180,13 +180,13 @@ def every_body(members: tuple[NodeId, ...], view: ViewId) -> dict[Kind, bytes]:
     return bodies
 
 
-def every_packet(view: OrderedView, *, sender: int, sequence: int = 0) -> dict[Kind, bytes]:
+def every_packet(setup: ViewSetup, *, sender: int, sequence: int = 0) -> dict[Kind, bytes]:
     """A well-formed packet of each kind: of that view, from that sender in it, or of its cluster."""
     packets = {}
-    for kind, body in every_body(view.setup.members, view.setup.id).items():
+    for kind, body in every_body(setup.members, setup.id).items():
         flags = FIRST | LAST if kind is Kind.DATA else 0
         if kind <= LAST_OF_VIEW:
-            packets[kind] = encode(kind, view.setup.digest, sender, sequence, body, flags=flags)
+            packets[kind] = encode(kind, setup.digest, sender, sequence, body, flags=flags)
         else:
             packets[kind] = encode(kind, cluster_digest("default"), NO_SENDER, sequence, body, part=1)
     return packets

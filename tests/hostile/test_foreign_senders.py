@@ -17,7 +17,7 @@ class NoMemberTests(HostileCase):
         node = self.nodes[0]
         before = self.counter(node, "malformed")
         for sender in (len(self.nodes), 511, 512, 0xFFFF):
-            packets = every_packet(self.view(node), sender=sender, sequence=1)
+            packets = every_packet(self.view(node).setup, sender=sender, sequence=1)
             for kind in OF_THE_VIEW:
                 self.attacker.send(packets[kind], node)
         self.cluster.run(1.0)
@@ -33,7 +33,7 @@ class NoMemberTests(HostileCase):
         self.clients = self.clients[:2]
         node = self.nodes[0]
         before = self.counter(node, "foreign_view")
-        for kind, data in every_packet(old, sender=2, sequence=old.streams[2].highest + 1).items():
+        for kind, data in every_packet(old.setup, sender=2, sequence=old.streams[2].highest + 1).items():
             if kind in OF_THE_VIEW:
                 self.attacker.send(data, node, source=gone.address)
         self.cluster.run(1.0)
@@ -48,7 +48,7 @@ class NoMemberTests(HostileCase):
         gone, self.nodes, self.names = self.nodes[2], self.nodes[:2], self.names[:2]
         self.clients = self.clients[:2]
         before = self.views()
-        for data in every_packet(old, sender=2, sequence=old.streams[2].highest + 1).values():
+        for data in every_packet(old.setup, sender=2, sequence=old.streams[2].highest + 1).values():
             self.attacker.send(data, self.nodes[0], source=gone.address)
             self.cluster.run(0.01)
         self.cluster.run(5.0)
@@ -66,7 +66,7 @@ class ImpostorTests(HostileCase):
         node = self.nodes[0]
         stream = self.view(node).streams[self.index(node)]
         before = stream.highest, stream.contiguous
-        packets = every_packet(self.view(node), sender=self.index(node), sequence=stream.highest + 1)
+        packets = every_packet(self.view(node).setup, sender=self.index(node), sequence=stream.highest + 1)
         for kind in OF_THE_VIEW:
             self.attacker.send(packets[kind], node, source=node.address)
         self.cluster.run(1.0)
@@ -79,7 +79,7 @@ class ImpostorTests(HostileCase):
         for _ in range(30):
             for node in self.nodes:
                 other = self.nodes[(self.index(node) + 1) % 3]
-                packets = every_packet(self.view(node), sender=self.index(other))
+                packets = every_packet(self.view(node).setup, sender=self.index(other))
                 for kind in kinds:
                     self.attacker.send(packets[kind], node, source=other.address)
             self.cluster.run(0.03)
@@ -87,7 +87,7 @@ class ImpostorTests(HostileCase):
 
     def test_kinds_of_the_cluster(self) -> None:
         """Membership messages in a member's name: a change of view at most, and all are in it in the end."""
-        for kind, data in every_packet(self.view(self.nodes[0]), sender=1).items():
+        for kind, data in every_packet(self.view(self.nodes[0]).setup, sender=1).items():
             if kind > LAST_OF_VIEW:
                 self.attacker.send(data, source=self.nodes[1].address)
                 self.cluster.run(0.2)
@@ -103,7 +103,7 @@ class ImpostorTests(HostileCase):
                 self.setUp()
                 node = self.nodes[0]
                 sequence = self.view(node).streams[1].highest + 1
-                self.attacker.send(every_packet(self.view(node), sender=1, sequence=sequence)[kind])
+                self.attacker.send(every_packet(self.view(node).setup, sender=1, sequence=sequence)[kind])
                 self.cluster.run(0.5)
                 for one in self.nodes:
                     self.engine(one).check_invariants()

@@ -18,7 +18,7 @@ class SizeTests(HostileCase):
         heard = self.counter(node, "datagrams_received")
         sequence = self.view(node).streams[1].contiguous
         sent = 0
-        for kind, whole in every_packet(self.view(node), sender=1, sequence=sequence).items():
+        for kind, whole in every_packet(self.view(node).setup, sender=1, sequence=sequence).items():
             for size in SIZES:
                 data = whole[:size] + bytes(max(0, size - len(whole)))
                 work = self.feed(node, [data])
@@ -31,7 +31,7 @@ class SizeTests(HostileCase):
         """A header alone is no packet of any kind but DATA, where it holds no frame, and parts of a message."""
         node = self.nodes[0]
         sequence = self.view(node).streams[1].contiguous
-        for kind, whole in every_packet(self.view(node), sender=1, sequence=sequence).items():
+        for kind, whole in every_packet(self.view(node).setup, sender=1, sequence=sequence).items():
             before = self.counter(node, "malformed"), self.counter(node, "duplicates")
             self.feed(node, [whole[:HEADER_BYTES]])
             after = self.counter(node, "malformed"), self.counter(node, "duplicates")
@@ -41,7 +41,7 @@ class SizeTests(HostileCase):
     def test_the_largest_datagrams(self) -> None:
         """Five thousand datagrams of 65,507 bytes, as parts of messages that never end, are held within their limit."""
         node = self.nodes[0]
-        packet = every_packet(self.view(node), sender=1)[Kind.PLAN]
+        packet = every_packet(self.view(node).setup, sender=1)[Kind.PLAN]
         for number in range(5000):
             part = number % 50 << 8 | 128
             head = packet[:14] + part.to_bytes(2, "big") + (number // 500).to_bytes(4, "big")
