@@ -89,6 +89,9 @@ _LEAST = Level.UNRELIABLE
 _HANDOVER_SECONDS = 1.0
 _HANDOVER_SHARE = 2 / 3
 _STAMP_RUNS = 64
+_HELD_WINDOWS = 2
+_HELD_RUNS_BYTES = 256 * 1024
+"""Held of a stream, beyond a gap: two windows, since word of what all have takes its time, and what left at once."""
 _EMPTY_DIRECTORY = b"\0"
 _ONE_PLACED_FRAME = FIRST | LAST | STAMPED
 _PLACED_AT = HEADER_BYTES + STAMP_POSITION.size
@@ -157,7 +160,8 @@ class OrderedView:
         self._rooms = [grant] * size
         self._least_grant = MIN_BUDGET_BYTES // 2 // size
         self._ahead_limit = 2 * (config.budget_bytes // 2) // PACKET_OVERHEAD_BYTES
-        self.streams = [Stream(first, self._ahead_limit) for _ in range(size)]
+        hold_limit = _HELD_WINDOWS * self.window.grant_bytes + _HELD_RUNS_BYTES
+        self.streams = [Stream(first, self._ahead_limit, hold_limit) for _ in range(size)]
         self._own = self.streams[setup.me]
         self.out: Out = []
         self._open_reports(config, random)
@@ -276,6 +280,7 @@ class OrderedView:
             or self._passed
             or sequencing.readable
             or sequencing.taking
+            or stream.held_bytes >= stream.hold_limit_bytes
             or len(packet) < _PLACED_AT
             or STAMP_POSITION.unpack_from(packet, HEADER_BYTES)[0] != release.placed + 1 & 0xFFFFFFFF
         ):
@@ -333,7 +338,8 @@ class OrderedView:
             while end < count and lows[end] == lows[end - 1] + 1:
                 end += 1
             first = widen(lows[begin], self.streams[sender].contiguous)
-            part = PacketRun(first, run.flags[begin:end], run.bodies[begin:end], run.packets, begin)
+            packets = run.packets if end - begin == count else run.packets.some(begin, end)
+            part = PacketRun(first, run.flags[begin:end], run.bodies[begin:end], packets)
             if not self._take_run(sender, part, now):
                 for index in range(begin, end):
                     packet = run.packets.packet(index)

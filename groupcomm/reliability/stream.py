@@ -16,7 +16,7 @@ from groupcomm.wire.packets import Packets, Range
 
 _BATCH_SECONDS = 0.002
 
-_FRUITLESS_TRIES = 8
+_FRUITLESS_TRIES = 24
 _RARELY_SECONDS = 1.0
 _MOST_PUT_OFF_SECONDS = 1.0
 
@@ -40,23 +40,29 @@ class PacketRun:
     Attributes:
         first: the number of the first.
         last: the number of the last.
+        size_bytes: of each, but the last may be shorter.
         flags: one byte for each, from its header.
         bodies: what follows the header of each; emptied once they have been looked into.
     """
 
-    __slots__ = ("_packets", "_start", "bodies", "first", "flags", "last")
+    __slots__ = ("_packets", "bodies", "first", "flags", "last", "size_bytes")
 
-    def __init__(self, first: int, flags: bytes, bodies: Sequence[bytes], packets: Packets, start: int = 0) -> None:
+    def __init__(self, first: int, flags: bytes, bodies: Sequence[bytes], packets: Packets) -> None:
         self.first = first
         self.last = first + len(flags) - 1
         self.flags = flags
         self.bodies = bodies
+        self.size_bytes = packets.size_bytes
         self._packets = packets
-        self._start = start
+
+    @property
+    def held_bytes(self) -> int:
+        """What holding all of them is counted with."""
+        return len(self.flags) * self.size_bytes
 
     def packet(self, number: int) -> bytes:
         """One of them."""
-        return self._packets.packet(self._start + number - self.first)
+        return self._packets.packet(number - self.first)
 
 
 class Stream:
@@ -67,7 +73,10 @@ class Stream:
         highest: the highest number known to have been sent.
         stable: every node of the view has everything up to here; those packets are freed.
         held: the packets above ``stable`` that are here, by number, or the run each is part of. Bound: the sender's
-            window; emptied by ``free``; a packet more than ``ahead_limit`` above ``contiguous`` is refused.
+            window; emptied by ``free``; a packet more than ``ahead_limit`` above ``contiguous`` is refused, and so are
+            packets beyond a gap at ``hold_limit_bytes``, and all at twice as much: more comes from no honest sender.
+        held_bytes: their sizes.
+        hold_limit_bytes: see there.
         ever_missing: how many packets were found missing, for the status.
         requests: how many NACKs were sent for it, for the status.
         repairs: how many packets came after they had been asked for, for the status.
@@ -84,15 +93,19 @@ class Stream:
         "contiguous",
         "ever_missing",
         "held",
+        "held_bytes",
         "highest",
+        "hold_limit_bytes",
         "repairs",
         "requests",
         "stable",
     )
 
-    def __init__(self, first: int, ahead_limit: int) -> None:
+    def __init__(self, first: int, ahead_limit: int, hold_limit_bytes: float = inf) -> None:
         self.contiguous = self.highest = self.stable = self._tracked = first
         self.held: dict[int, bytes | PacketRun] = {}
+        self.held_bytes = 0
+        self.hold_limit_bytes = hold_limit_bytes
         self._missing: dict[int, tuple[float, int]] = {}
         self._queue: list[tuple[float, int]] = []  # when each is due; an entry that _missing does not confirm is void
         self._later: list[int] = []
@@ -115,6 +128,8 @@ class Stream:
             wait_seconds: how long a gap that it shows may be mere reordering.
         """
         held = self.held
+        if self.held_bytes >= self.hold_limit_bytes and not self._has_room(number):
+            return _TOO_FAR
         if number == self.contiguous + 1 and self.highest == self.contiguous:
             self.append(packet)
             return _NEW
@@ -123,6 +138,7 @@ class Stream:
         if number > self.contiguous + self._ahead_limit:
             return _TOO_FAR
         held[number] = packet
+        self.held_bytes += len(packet)
         if self._missing:
             gap = self._missing.pop(number, None)
             if gap is not None and gap[1]:
@@ -138,10 +154,16 @@ class Stream:
             self.announce(number, now, wait_seconds)
         return _NEW
 
+    def _has_room(self, number: int) -> bool:
+        """Whether a packet may be taken in although the limit is reached: the very next, up to twice as much."""
+        return number == self.contiguous + 1 and self.held_bytes < 2 * self.hold_limit_bytes
+
     def accept_run(self, run: PacketRun, now: float, wait_seconds: float) -> bool:
         """Take packets in none of which is here yet; if one is, or is too far ahead, False, and nothing is done."""
         first, last, held = run.first, run.last, self.held
         if first <= self.contiguous or last > self.contiguous + self._ahead_limit:
+            return False
+        if self.held_bytes >= self.hold_limit_bytes:
             return False
         if first == self.highest + 1 == self.contiguous + 1:
             self.append_run(run)
@@ -150,6 +172,7 @@ class Stream:
         if first <= self.highest and not held.keys().isdisjoint(numbers):
             return False
         held.update(dict.fromkeys(numbers, run))
+        self.held_bytes += run.held_bytes
         if self._missing and first <= self.highest:
             for number in numbers:
                 gap = self._missing.pop(number, None)
@@ -169,10 +192,12 @@ class Stream:
         """The next packet of a stream without gaps: of this node's own it leaves, of another's it has come."""
         self.contiguous = self.highest = self._tracked = number = self.contiguous + 1
         self.held[number] = packet
+        self.held_bytes += len(packet)
 
     def append_run(self, run: PacketRun) -> None:
         """The same for the next packets."""
         self.held.update(dict.fromkeys(range(run.first, run.last + 1), run))
+        self.held_bytes += run.held_bytes
         self.contiguous = self.highest = self._tracked = run.last
 
     def packet(self, number: int) -> bytes | None:
@@ -285,9 +310,20 @@ class Stream:
 
     def free(self, stable: int) -> None:
         """Every node has everything up to ``stable``."""
-        held = self.held
-        for number in range(self.stable + 1, min(stable, self.contiguous) + 1):
-            held.pop(number, None)
+        take, freed = self.held.pop, 0
+        number, end = self.stable + 1, min(stable, self.contiguous)
+        while number <= end:
+            packet = take(number, b"")
+            if not isinstance(packet, PacketRun):
+                freed += len(packet)
+                number += 1
+                continue
+            after = min(packet.last, end) + 1
+            freed += packet.size_bytes * (after - number)
+            for other in range(number + 1, after):
+                take(other, None)
+            number = after
+        self.held_bytes -= freed
         self.stable = max(self.stable, min(stable, self.contiguous))
 
     def ranges_above(self) -> tuple[Range, ...]:
@@ -299,6 +335,7 @@ class Stream:
         """Raise ``AssertionError`` if the stream contradicts itself."""
         assert self.stable <= self.contiguous <= self.highest, (self.stable, self.contiguous, self.highest)
         assert self.contiguous + 1 not in self.held
+        assert self.held_bytes >= 0
         if self._missing:
             assert min(self._missing) > self.contiguous and self.held.keys().isdisjoint(self._missing)
             assert len(self._missing) <= MAX_MISSING

@@ -152,6 +152,10 @@ class Packets:
         at = index * self.size_bytes
         return self.data[at : at + self.size_bytes]
 
+    def some(self, begin: int, end: int) -> Packets:
+        """Those from index ``begin`` up to ``end``, without the others."""
+        return Packets(self.size_bytes, data=b"".join([self.packet(index) for index in range(begin, end)]))
+
 
 class Parts:
     """What data packets of one stream are made of.

@@ -147,11 +147,11 @@ MUTATIONS = (
         "reliability/stream.py",
         (
             (
-                "        for number in range(self.stable + 1, min(stable, self.contiguous) + 1):\n"
-                "            held.pop(number, None)\n"
+                "        number, end = self.stable + 1, min(stable, self.contiguous)\n",
+                "        end = min(stable, self.contiguous)\n        number = min(self.held, default=end + 1)\n",
+            ),
+            (
                 "        self.stable = max(self.stable, min(stable, self.contiguous))\n",
-                "        for number in [number for number in held if number <= stable]:\n"
-                "            del held[number]\n"
                 "        self.stable = min(stable, self.contiguous) & 0xFFFFFFFF\n",
             ),
         ),
