@@ -36,9 +36,9 @@ class EngineBench:
             make_sources=lambda *_: (),
             find_interface=lambda _: LOOPBACK,
             clock=self.clock.seconds,
-            wall_clock=lambda: 1_600_000_000.0,
+            wall_clock=lambda: 1_600_000_000.0 + self.clock.seconds(),
         )
-        self.node = Node(cast(INodeReactor, self.clock), NodeConfig(node="n1"), seams)
+        self.node = Node(cast(INodeReactor, self.clock), NodeConfig(node="n1", insecure=True), seams)
 
     def _make_engine(self, config: EngineConfig, node: NodeId, rng: random.Random, now: float) -> Engine:
         self.engines.append(Engine(config, node, rng, now))
