@@ -342,6 +342,7 @@ NOT_HELD: Final[Mapping[str, tuple[str, ...]]] = {
         "DECODE_SHARE_OF_ALL",
         "HANDSHAKES_PER_SECOND",
         "LOGINS_PER_SECOND",
+        "MAX_ANSWERS_PER_SECOND",
         "LOGIN_BURST",
         "MAX_EPOCH",
         "MAX_STEP",

@@ -17,7 +17,7 @@ from groupcomm.config import EngineConfig
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Level
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_RANGES, MIN_BUDGET_BYTES, MIN_WINDOW_BYTES, PACKET_OVERHEAD_BYTES
+from groupcomm.limits import MAX_FRAME_BYTES, MAX_RANGES, MIN_BUDGET_BYTES, MIN_WINDOW_BYTES, PACKET_OVERHEAD_BYTES
 from groupcomm.ordering.assembly import Assembly
 from groupcomm.ordering.closing import Closing
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing, parse_alone
@@ -90,8 +90,7 @@ _HANDOVER_SECONDS = 1.0
 _HANDOVER_SHARE = 2 / 3
 _STAMP_RUNS = 64
 _HELD_WINDOWS = 2
-_HELD_RUNS_BYTES = 256 * 1024
-"""Held of a stream, beyond a gap: two windows, since word of what all have takes its time, and what left at once."""
+"""Held of a stream, beyond a gap: two grants, since word of what all have takes its time, and one frame in its slot."""
 _EMPTY_DIRECTORY = b"\0"
 _ONE_PLACED_FRAME = FIRST | LAST | STAMPED
 _PLACED_AT = HEADER_BYTES + STAMP_POSITION.size
@@ -160,7 +159,7 @@ class OrderedView:
         self._rooms = [grant] * size
         self._least_grant = MIN_BUDGET_BYTES // 2 // size
         self._ahead_limit = 2 * (config.budget_bytes // 2) // PACKET_OVERHEAD_BYTES
-        hold_limit = _HELD_WINDOWS * self.window.grant_bytes + _HELD_RUNS_BYTES
+        hold_limit = _HELD_WINDOWS * self.window.grant_bytes + MAX_FRAME_BYTES
         self.streams = [Stream(first, self._ahead_limit, hold_limit) for _ in range(size)]
         self._own = self.streams[setup.me]
         self.out: Out = []

@@ -75,7 +75,7 @@ class HeldTests(HostileCase):
         view = self.view(node)
         stream = view.streams[0]
         first, position = stream.contiguous + 1, view.position
-        for number in range(2000):
+        for number in range(int(3 * stream.hold_limit_bytes) // LARGE):
             body = (position + 1 + number).to_bytes(4, "big") + group_frame(data=bytes(LARGE), group="none")
             data = view_packet(view, Kind.DATA, body, sender=0, sequence=first + number, flags=FIRST | LAST | 4)
             node.engine.datagram_received(data, self.nodes[0].address, node.local_now())
