@@ -140,9 +140,9 @@ class EstimateTests(SynchronousTestCase):
         def groups() -> Groups:
             groups = Groups(NODE)
             groups._view = VIEW
-            for number in range(20_000):
+            for number in range(16_000):
                 groups._join(MemberId("c", NODE, 1), f"{number:x}", number)
             groups.out.clear()
             return groups
 
-        self.assertLess(self.growth(groups), 20_000 * MEMBERSHIP_BYTES)
+        self.assertLess(self.growth(groups), 16_000 * MEMBERSHIP_BYTES)
