@@ -190,8 +190,10 @@ class Guard:
         self._old = self._wipe_at = None
 
     def _drop(self, epoch: KeyEpoch) -> None:
-        """Forget an epoch and all that was derived from it."""
-        self._epochs.pop(epoch.byte, None)
+        """Forget an epoch and all that was derived from it, unless another stands in its place by now."""
+        if self._epochs.get(epoch.byte) != epoch:
+            return
+        del self._epochs[epoch.byte]
         for acquaintance in self._acquaintances.values():
             acquaintance.keys.pop(epoch.byte, None)
 
