@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from math import inf
 
-from attrs import frozen
+from attrs import define
 
 from groupcomm.limits import MAX_GREETINGS_PER_SECOND, MAX_QUESTIONS
 from groupcomm.outputs import Address, Datagram
@@ -31,11 +32,12 @@ ANSWER_SECONDS = 2.0
 are believed for twice as long."""
 
 
-@frozen
+@define
 class _Question:
     nonce: bytes
     made_at: float
     asked_at: float
+    answered_at: float = -inf
 
 
 class Strangers:
@@ -72,8 +74,14 @@ class Strangers:
     def answer(
         self, asker: Introduction, asked: bytes, source: Address, counted: int, now: float, *, known: bool
     ) -> None:
-        """Send back what a node has asked for; ask it in turn unless it is known."""
-        question = None if known else self._question(asker, now)
+        """Send back what a node has asked for; ask it in turn unless it is known. Recordings ask too."""
+        question = None
+        if not known:
+            question = self._question(asker, now)
+            waiting = self._questions[asker.salt]
+            if question is None and now - waiting.answered_at < ASK_SECONDS:
+                return
+            waiting.answered_at = now
         self._greet(Greeting(asker.salt, asked, question or NOBODY, counted), source, now)
 
     def proves(self, stranger: Introduction, echo: bytes, now: float) -> bool:
@@ -94,7 +102,8 @@ class Strangers:
             question = _Question(self._entropy(SALT_BYTES), now, now)
         while len(self._questions) >= MAX_QUESTIONS:
             self._questions.popitem(last=False)
-        self._questions[stranger.salt] = _Question(question.nonce, question.made_at, now)
+        question.asked_at = now
+        self._questions[stranger.salt] = question
         return question.nonce
 
     def _greet(self, greeting: Greeting, to: Address | None, now: float) -> None:

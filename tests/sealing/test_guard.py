@@ -287,6 +287,20 @@ class StrangerTests(SynchronousTestCase):
         self.b.take(answer.data, self.a, now=4.0)
         self.assertEqual(self.b.counters["acquaintances"], 0)
 
+    def test_one_recorded_question_is_no_way_to_silence_a_node(self) -> None:
+        """A greeting of a run that is over, again and again: it is answered as slowly as others are asked."""
+        self.a.take(self.b.seal(self.b.cluster_packet()), self.b)
+        (recorded,) = self.a.greetings()
+        meet(Party("a", incarnation=2), self.b)
+        sent = 0
+        for number in range(3000):
+            self.b.take(recorded.data, self.a, now=10.0 + number / 10_000)
+            sent += len(self.b.greetings())
+        self.assertLessEqual(sent, 12)
+        newcomer = Party("c")
+        self.b.take(newcomer.seal(newcomer.cluster_packet()), newcomer, now=10.3)
+        self.assertEqual(len(self.b.greetings()), 1)
+
     def test_what_was_sealed_before_the_answer_is_old(self) -> None:
         """A recording of this very run, from before it was met, counts as seen."""
         earlier = [self.a.seal(self.a.view_packet(number=number)) for number in range(5)]
@@ -397,6 +411,15 @@ class EpochTests(SynchronousTestCase):
         self.b.guard.expect(far)
         self.assertIsNotNone(self.b.take(self.a.seal(self.a.view_packet()), self.a))
         for party in (self.a, self.b):
+            party.guard.installed(far, self.members)
+            party.guard.check_invariants()
+        self.assertIsNotNone(self.b.take(self.a.seal(self.a.view_packet()), self.a))
+
+    def test_an_epoch_that_packets_name_like_the_last_one(self) -> None:
+        """256 numbers on from the one that was left a moment ago: dropping that leaves the new one in its place."""
+        far = KeyEpoch(256, b"f" * 32)
+        for party in (self.a, self.b):
+            party.guard.switch(self.next)
             party.guard.installed(far, self.members)
             party.guard.check_invariants()
         self.assertIsNotNone(self.b.take(self.a.seal(self.a.view_packet()), self.a))
