@@ -245,7 +245,8 @@ class Engine:
             return False
         self._begin(now)
         self._counters.up("datagrams_received", len(run.flags))
-        self._membership.packet_came(source, now, moves=True)
+        sealer = None if self._guard is None else self._guard.heard
+        self._membership.packet_came(source, sealer, now, moves=True)
         return True
 
     def _view_packet(self, header: Header, data: bytes, source: Address, now: float) -> None:
@@ -259,7 +260,9 @@ class Engine:
         if view is None or header.digest != view.setup.digest:
             self._counters.up("foreign_view")
             return
-        membership.packet_came(source, now, moves=header.kind <= LAST_NUMBERED and header.sender != view.setup.me)
+        sealer = None if self._guard is None else self._guard.heard
+        moves = header.kind <= LAST_NUMBERED and header.sender != view.setup.me
+        membership.packet_came(source, sealer, now, moves=moves)
         if not view.frozen:
             small = header.kind == _DATA and self._directories_read
             frame = view.pass_through(header, data) if small else None

@@ -371,9 +371,12 @@ class Membership:
         """Packets of the view are moving: round-trip times are worth measuring."""
         self._busy_at = now
 
-    def packet_came(self, source: Address, now: float, *, moves: bool) -> None:
-        """An authentic packet of the view came from that socket; ``moves``: as for ``traffic``."""
-        peer = self.peers.at(source)
+    def packet_came(self, source: Address, sealer: NodeId | None, now: float, *, moves: bool) -> None:
+        """A packet of the view came from ``sealer``, else from whose socket that is; ``moves``: as for ``traffic``.
+
+        An outsider can send on what a node has sealed from any address: that is no sign of life of whose it is.
+        """
+        peer = self.peers.at(source) if sealer is None else self.peers.get(sealer)
         if peer is not None:
             peer.heard_at = now
             if self._unconfirmed:

@@ -90,6 +90,7 @@ class Guard:
         counters: what is refused is counted there.
 
     Attributes:
+        heard: who sealed the packets of a view that were opened last.
         met: where nodes that have just become known can be reached: they are greeted by a beacon.
         news: what is to be told.
     """
@@ -112,6 +113,7 @@ class Guard:
         self._members: tuple[NodeId, ...] = (node,)
         self._acquaintances: dict[bytes, Acquaintance] = {}
         self._refused: dict[str, tuple[int, float]] = {}
+        self.heard = node
         self.met: list[Address] = []
         self.news: list[PacketsRefused] = []
 
@@ -261,6 +263,7 @@ class Guard:
             return None
         window.take(counter)
         sender.heard_at, sender.epoch = now, epoch
+        self.heard = sender.who.node
         return opened_head(data) + body
 
     def _key_of(self, sender: Acquaintance, byte: int) -> AESGCM | None:
@@ -306,6 +309,7 @@ class Guard:
             return None
         window.take_run(first, count)
         sender.heard_at, sender.epoch = now, epoch
+        self.heard = sender.who.node
         return ArrivedRun(begins[0], flags.translate(_OPENED_FLAGS), fields[1::5], bodies, None)
 
     def _open_message(self, data: bytes, sender: Acquaintance | None, source: Address, now: float) -> bytes | None:

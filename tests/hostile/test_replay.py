@@ -19,7 +19,7 @@ from groupcomm.testing.network import Conditions
 from groupcomm.testing.node import SimulatedClient, SimulatedNode
 from groupcomm.testing.oracle import examine
 from groupcomm.testing.watchers import Watchers
-from groupcomm.wire.packets import Kind
+from groupcomm.wire.packets import LAST_OF_VIEW, Kind
 
 KEY = bytes(range(32))
 Recording = list[tuple[bytes, Address]]
@@ -280,6 +280,40 @@ class ReplayTests(SynchronousTestCase):
         newcomer = self.cluster.add_node("d")
         self.cluster.run_until(self.cluster.converged, limit=5.0)
         self.assert_no_effect(lambda: self.replay(recording, [newcomer]), {"replayed"})
+
+
+class ForgedSourceTests(SynchronousTestCase):
+    """Packets that an outsider holds back, and sends on from an address of its choice."""
+
+    def test_a_dead_node_is_not_kept_in_the_view(self) -> None:
+        """A third of all packets of the view come as if from a node that is dead: it is suspected all the same."""
+        cluster = Cluster(seed=21, config=EngineConfig(key=KEY))
+        nodes = cluster.add_nodes(*"abcd")
+        cluster.run_until(cluster.converged, limit=5.0)
+        live = {node.address: node for node in nodes[:3]}
+        dead = nodes[3].address
+        count = 0
+
+        def forge(data: bytes, source: Address, receiver: Address) -> bool:
+            nonlocal count
+            if receiver not in live or data[1] > LAST_OF_VIEW:
+                return False
+            count += 1
+            if count % 3:
+                return False
+            victim = live[receiver]
+            cluster.scheduler.call_later(0.0005, lambda: victim.command(partial(_received, data, dead)))
+            return True
+
+        cluster.network.loses = forge
+        client = nodes[0].open("client")
+        client.join("chat")
+        nodes[3].vanish()
+        for _ in range(40):
+            client.send("chat", b"tick")
+            cluster.run(0.1)
+        self.assertGreater(count, 100)
+        self.assertEqual([len(node.status().members) for node in nodes[:3]], [3, 3, 3])
 
 
 class ClusterTests(SynchronousTestCase):
