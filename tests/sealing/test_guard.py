@@ -123,7 +123,7 @@ class SealTests(SynchronousTestCase):
 
     def test_what_is_refused_is_told_once_a_minute(self) -> None:
         """One word with the first, one a minute later with how many there were; never one per packet."""
-        forged = bytearray(self.a.seal(self.a.view_packet()))
+        forged = bytearray(self.a.seal(self.a.cluster_packet()))
         forged[-1] ^= 1
         for now in (0.0, 1.0, 2.0, TELL_SECONDS, TELL_SECONDS + 1):
             self.b.take(bytes(forged), self.a, now)
@@ -423,6 +423,14 @@ class EpochTests(SynchronousTestCase):
             party.guard.installed(far, self.members)
             party.guard.check_invariants()
         self.assertIsNotNone(self.b.take(self.a.seal(self.a.view_packet()), self.a))
+
+    def test_partitions_that_have_rotated_apart(self) -> None:
+        """What is sealed under another secret of one number is dropped and counted; nobody says that keys differ."""
+        self.a.guard.switch(self.next)
+        self.b.guard.switch(KeyEpoch(1, b"m" * 32))
+        self.assertIsNone(self.b.take(self.a.seal(self.a.view_packet()), self.a))
+        self.assertEqual(self.b.counters["seal_broken"], 1)
+        self.assertEqual(self.b.guard.news, [])
 
     def test_back_to_an_earlier_one(self) -> None:
         """A view may go back to an epoch; the counters go on, so no nonce comes again."""
