@@ -7,6 +7,7 @@ these is the daemon's business.
 from __future__ import annotations
 
 import enum
+from typing import Protocol
 
 from attrs import evolve, field, frozen
 
@@ -123,6 +124,27 @@ class Timing:
                 raise UsageError(f"these times contradict each other: {text} does not hold")
 
 
+class NodeIdentity(Protocol):
+    """The certificate of a node, and what tells whether those of others are good."""
+
+    @property
+    def certificate(self) -> bytes:
+        """In DER."""
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of its key, of 64 bytes."""
+
+    def check(self, certificate: bytes, name: str, data: bytes, signature: bytes) -> str | None:
+        """What is wrong with another's certificate; None if it is good.
+
+        Args:
+            certificate: in DER.
+            name: of the node that it must be of.
+            data: what its key must have signed.
+            signature: of that, 64 bytes.
+        """
+
+
 @frozen
 class EngineConfig:
     """What one engine is told at birth.
@@ -139,6 +161,7 @@ class EngineConfig:
             that sums the reports up, and name their candidates by a digest. It must be the same at all nodes.
         slow_receiver: what is done about a receiver that holds the others up; best the same at all nodes.
         slow_receiver_seconds: how long it must hold a sender up to be called slow.
+        identity: the certificate with which the node proves who it is, instead of a key.
         key: the secret that all nodes of the cluster share, 32 bytes; None: packets are not sealed, and whoever reaches
             the network is a node.
     """
@@ -154,9 +177,12 @@ class EngineConfig:
     slow_receiver: SlowReceiver = SlowReceiver.WAIT
     slow_receiver_seconds: float = 5.0
     key: bytes | None = field(default=None, repr=False)
+    identity: NodeIdentity | None = None
 
     def __attrs_post_init__(self) -> None:
         checked_name(self.cluster, "a cluster name")
+        if self.key is not None and self.identity is not None:
+            raise UsageError("a key and a certificate contradict each other: give one of them")
         self.timing.check()
         if not 1200 <= self.mtu_bytes <= 65_000:
             raise UsageError(f"mtu_bytes must be 1,200 to 65,000, not {self.mtu_bytes}")

@@ -49,6 +49,8 @@ from groupcomm.outputs import (
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.rtt import RoundTrip
+from groupcomm.sealing.certified import Certified
+from groupcomm.sealing.credentials import Credentials, SharedKey
 from groupcomm.sealing.guard import Guard
 from groupcomm.sealing.rotation import Rotation
 from groupcomm.status import NodeStatus, PeerStatus
@@ -140,8 +142,13 @@ class Engine:
         self._membership = Membership(node, config, self, random, self._counters, epoch)
         self._guard: Guard | None = None
         self._rotation: Rotation | None = None
-        if config.key is not None:
-            self._guard = Guard(node, config.cluster, ClusterKey(config.key), random.randbytes, self._counters)
+        credentials: Credentials | None = None
+        if config.identity is not None:
+            credentials = Certified(node, config.cluster, config.identity, random.randbytes, self._counters)
+        elif config.key is not None:
+            credentials = SharedKey(ClusterKey(config.key), config.cluster)
+        if credentials is not None:
+            self._guard = Guard(node, config.cluster, credentials, random.randbytes, self._counters)
             self._rotation = Rotation(self._guard, random.randbytes, self._counters)
         self._mtu_bytes = config.mtu_bytes - (0 if self._guard is None else self._guard.introduction_bytes)
         self._view: OrderedView | None = None

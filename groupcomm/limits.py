@@ -151,6 +151,21 @@ MAX_QUESTIONS: Final = MAX_NODES
 MAX_GREETINGS_PER_SECOND: Final = 2000
 """Questions and answers sent to nodes that are not known yet: what a replay of their packets can pull at most."""
 
+MAX_CERTIFICATE_BYTES: Final = 768
+"""The certificate of a node, in DER: with it a passport must fit one datagram."""
+
+MAX_PASSPORT_BYTES: Final = 1200
+"""A passport as it is sent, with all that it may ask for: what the smallest datagrams allowed can hold."""
+
+MAX_PASSPORT_ASKS: Final = 16
+"""Marks of unknown nodes that one passport asks for: those beyond are asked for when they are heard again."""
+
+MAX_PASSPORTS: Final = 4 * MAX_NODES
+"""Passports of others that were found good: the longest unheard is forgotten when full, and verified again."""
+
+MAX_PASSPORTS_PER_SECOND: Final = 100
+"""Passports verified in a second: those beyond are dropped, and come again."""
+
 REPLAY_WINDOW: Final = 4096
 """How far behind the newest packet of a sender an older one may come, in packets; what is older counts as seen."""
 

@@ -193,14 +193,16 @@ class PacketsRefused:
     """Packets came that do not open: their sender has no key, or another, or is nobody's friend.
 
     Attributes:
-        why: ``unsealed`` or ``seal_broken``.
+        why: ``unsealed``, ``seal_broken``, ``signature_broken`` or ``passport_refused``.
         source: where the last came from, as far as that can be believed.
         count: how many since this was told last, a minute ago or longer.
+        text: what is wrong with the last, if there is more to say.
     """
 
     why: str
     source: Address
     count: int
+    text: str = ""
 
 
 @frozen

@@ -62,7 +62,9 @@ def issue(directory: Path, name: str, purpose: str, hosts: Sequence[str], days: 
     write_line(f"{certificate}: its certificate, good until {_end(issued)}{reached}")
     ca = directory / CERTIFICATE
     if kind is Kind.NODE:
-        write_line(f"for its daemon: --control groupcomm-tls:4875:privateKey={key}:certKey={certificate}:clientCA={ca}")
+        write_line(f"for its daemon: --node-certificate {certificate} --node-key {key} --ca {ca}")
+        tls = f"groupcomm-tls:4875:privateKey={key}:certKey={certificate}:clientCA={ca}"
+        write_line(f"for clients on other hosts: --control {tls}")
     else:
         write_line(f"for the client: --control tls:HOST:4875:privateKey={key}:certKey={certificate}:caCerts={ca}")
 

@@ -29,6 +29,7 @@ from groupcomm.limits import (
     MIN_BUDGET_BYTES,
 )
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT
+from groupcomm.node.certfiles import CertificateFiles
 
 DISCOVERIES: Final = ("zeroconf", "multicast", "static")
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "critical")
@@ -67,6 +68,10 @@ SETTINGS: Final = (
     Setting("cluster", "name of the cluster (default: default)", "NAME"),
     Setting("node", "name of this node, unique in the cluster (default: this host's name)", "NAME"),
     Setting("key", "file with the cluster's key (default: /etc/groupcomm/CLUSTER.key, then the user's)", "FILE"),
+    Setting("node-certificate", "the node's certificate, instead of a key; needs node-key and ca", "FILE"),
+    Setting("node-key", "its private key", "FILE"),
+    Setting("ca", "certificates of the authorities whose nodes are let in", "FILE"),
+    Setting("revoked", "the authorities' revocation lists, read again when changed (default: none)", "FILE"),
     Setting("insecure", "run without a key, on a network where everybody may do everything: yes or no", "YES_OR_NO"),
     Setting("interface", "network interface to use (default: the one of the default route)", "NAME_OR_ADDRESS"),
     Setting(
@@ -106,6 +111,8 @@ SETTINGS: Final = (
 )
 """Every setting, in the order it is shown in."""
 
+CERTIFICATE_SETTINGS: Final = ("node-certificate", "node-key", "ca", "revoked")
+
 
 @frozen
 class Origin:
@@ -136,6 +143,7 @@ class Settings:
     cluster: str
     node: str
     key: Path | None
+    certificates: CertificateFiles | None
     insecure: bool
     interface: str | None
     control: tuple[ControlEndpoint, ...]
@@ -266,27 +274,34 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
     settings = Settings(
         cluster=cluster,
         node=node,
-        key=take("key", "", lambda text: Path(text).absolute() if text else None),
+        key=take("key", "", _parse_path),
+        certificates=_certificates(*(take(name, "", _parse_path) for name in CERTIFICATE_SETTINGS)),
         insecure=take("insecure", "no", _one_of(("yes", "no"))) == "yes",
         interface=take("interface", "", str) or None,
         control=take_many("control", control_default, parse_control),
         acl=take("acl", "", _parse_acl),
         peers=take_many("peer", (), _parse_peer),
         discovery=tuple(name for names in take_many("discovery", DISCOVERIES, _parse_discovery) for name in names),
-        data_dir=take("data-dir", "", lambda text: Path(text).absolute() if text else None),
+        data_dir=take("data-dir", "", _parse_path),
         budget_bytes=take("budget", str(DEFAULT_BUDGET_BYTES), _whole_number(MIN_BUDGET_BYTES, _MOST_BUDGET_BYTES)),
         max_clients=take("max-clients", str(MAX_SESSIONS), _whole_number(1, MAX_SESSIONS)),
         log_level=take("log-level", "info", _one_of(LOG_LEVELS)),
         log_format=take("log-format", "text", _one_of(LOG_FORMATS)),
-        trace=take("trace", "", lambda text: Path(text).absolute() if text else None),
+        trace=take("trace", "", _parse_path),
         trace_limit_bytes=take("trace-limit", str(DEFAULT_TRACE_BYTES), _parse_trace_limit),
         multicast=take("multicast", f"{DEFAULT_GROUP}:{DEFAULT_PORT}", _parse_multicast),
         slow_receiver=SlowReceiver(take("slow-receiver", "wait", _one_of([policy.value for policy in SlowReceiver]))),
         slow_receiver_seconds=take("slow-receiver-seconds", "5", _parse_slow_seconds),
         origins=(),
     )
-    if settings.key is not None and settings.insecure:
-        raise UsageError("--key and --insecure contradict each other: give one of them")
+    ways = {
+        "--key": settings.key is not None,
+        "--node-certificate": settings.certificates is not None,
+        "--insecure": settings.insecure,
+    }
+    given = [name for name, is_given in ways.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} contradict each other: give one of them")
     if settings.acl is None and any(endpoint.lets_everybody_in for endpoint in settings.control):
         raise UsageError(
             "--control: a socket of mode 666 lets every user of this host in: say with --acl who may do what"
@@ -296,6 +311,20 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
     if discovery_given and settings.discovery == ("static",) and not settings.peers:
         raise UsageError("--discovery static needs at least one --peer")
     return evolve(settings, origins=tuple(origins[setting.name] for setting in SETTINGS))
+
+
+def _parse_path(text: str) -> Path | None:
+    return Path(text).absolute() if text else None
+
+
+def _certificates(
+    certificate: Path | None, key: Path | None, authorities: Path | None, revoked: Path | None
+) -> CertificateFiles | None:
+    if certificate is None and key is None and authorities is None and revoked is None:
+        return None
+    if certificate is None or key is None or authorities is None:
+        raise UsageError("--node-certificate, --node-key and --ca go together, with or without --revoked")
+    return CertificateFiles(certificate, key, authorities, revoked)
 
 
 def _apply(check: Callable[[str], _Value], value: str, source: str, name: str) -> _Value:

@@ -124,6 +124,7 @@ def node_config(settings: Settings) -> NodeConfig:
         peers=settings.peers,
         data_dir=settings.data_dir,
         key=settings.key,
+        certificates=settings.certificates,
         insecure=settings.insecure,
         trace=settings.trace,
         trace_limit_bytes=settings.trace_limit_bytes,

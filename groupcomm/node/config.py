@@ -13,6 +13,7 @@ from groupcomm.errors import UsageError
 from groupcomm.identity import checked_node_name
 from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT, check_ports
+from groupcomm.node.certfiles import CertificateFiles
 
 
 def default_node_name() -> str:
@@ -41,6 +42,7 @@ class NodeConfig:
         trace_limit_bytes: how large that file may grow.
         key: the file with the cluster's key; None: it is looked for where ``keyfile.key_paths`` says, unless
             ``engine.key`` has it.
+        certificates: the files with the node's certificate and what belongs to it, instead of a key.
         insecure: whether to run without a key: whoever reaches the network is a node then.
     """
 
@@ -56,11 +58,17 @@ class NodeConfig:
     trace: Path | None = None
     trace_limit_bytes: int = DEFAULT_TRACE_BYTES
     key: Path | None = None
+    certificates: CertificateFiles | None = None
     insecure: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if self.insecure and (self.key is not None or self.engine.key is not None):
-            raise UsageError("a key and insecure contradict each other: give one of them")
+        ways = (
+            self.insecure,
+            self.key is not None or self.engine.key is not None,
+            self.certificates is not None or self.engine.identity is not None,
+        )
+        if sum(ways) > 1:
+            raise UsageError("a key, a certificate and insecure contradict each other: give one of them")
         checked_node_name(self.node)
         check_ports(self.multicast_group, self.multicast_port, self.port)
         check_sources(self.discovery, self.peers, self.multicast_port)

@@ -32,6 +32,7 @@ from groupcomm.net.interfaces import NetworkInterface, choose_interface
 from groupcomm.net.reactor import INodeReactor, IWatchReactor
 from groupcomm.net.sockets import DatagramSink, NodeSockets, NodeTransport, SocketConfig
 from groupcomm.net.watch import BannerFactory, NeighbourWatch
+from groupcomm.node.certfiles import NodeCertificateFiles
 from groupcomm.node.config import NodeConfig
 from groupcomm.node.keyfile import find_key, no_key_text, read_key
 from groupcomm.node.recorder import TraceRecorder
@@ -160,14 +161,16 @@ class NodeSeams:
 
 
 def with_key(config: NodeConfig) -> EngineConfig:
-    """The engine's settings, with the key.
+    """The engine's settings, with the key or the certificate.
 
     Raises:
         EnvironmentFault: there is none, and none is not what was asked for; or it is unfit.
     """
     engine = config.engine
-    if config.insecure or engine.key is not None:
+    if config.insecure or engine.key is not None or engine.identity is not None:
         return engine
+    if config.certificates is not None:
+        return evolve(engine, identity=NodeCertificateFiles(config.certificates, config.node))
     if config.key is not None:
         return evolve(engine, key=read_key(config.key).secret)
     found = find_key(engine.cluster, os.environ)
@@ -206,7 +209,7 @@ class NodeDriver:
         self._banner = BannerFactory(self.id)
         self._counters = {"hints": 0}
         engine_config = with_key(config)
-        self._sealed = engine_config.key is not None
+        self._sealed = not config.insecure
         self._engine = seams.make_engine(engine_config, self.id, random.SystemRandom(), self._last_now)
         self._process = os.getpid()
         self._clocks_apart = seams.wall_clock() - self._last_now
@@ -526,9 +529,15 @@ class NodeDriver:
         host, port = news.source
         if news.why == "unsealed":
             text = "packets without a seal come from {host}:{port} ({count}): a node there runs without a key"
+        elif news.why == "passport_refused":
+            text = "a node at {host}:{port} is not let in ({count}): {why}"
+        elif news.why == "signature_broken":
+            text = (
+                "packets from {host}:{port} are not signed by whom they name ({count}): a node of this cluster forges"
+            )
         else:
             text = "packets from {host}:{port} do not open ({count}): a node there has another key for this cluster"
-        self._log.warn(text, host=host, port=port, count=news.count)
+        self._log.warn(text, host=host, port=port, count=news.count, why=news.text)
 
     def _key_rotated(self, news: KeyRotated) -> None:
         """This node, and the others at the same point of the order, seal under a new epoch."""

@@ -18,11 +18,12 @@ from groupcomm.identity import NodeId
 from groupcomm.limits import MAX_ACQUAINTANCES, MAX_KEY_EPOCHS, MAX_SEALED_PACKETS
 from groupcomm.outputs import Address, Datagram, PacketsRefused
 from groupcomm.reliability.counters import Counters
+from groupcomm.sealing.credentials import Credentials, PassportRefused
 from groupcomm.sealing.sealer import Sealer
 from groupcomm.sealing.strangers import Strangers
 from groupcomm.sealing.window import ReplayWindow
 from groupcomm.wire.codec import Reader, cluster_digest
-from groupcomm.wire.keys import ClusterKey, KeyEpoch, cluster_packet_key, view_packet_key
+from groupcomm.wire.keys import KeyEpoch, view_packet_key
 from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW, SEALED, VERSION, ArrivedRun, Kind, common_flags
 from groupcomm.wire.seal import (
     COUNTER,
@@ -85,7 +86,7 @@ class Guard:
     Args:
         node: which node.
         cluster: the cluster's name.
-        key: the cluster's key.
+        credentials: what it proves itself with, and others to it.
         entropy: makes so many random bytes.
         counters: what is refused is counted there.
 
@@ -96,18 +97,24 @@ class Guard:
     """
 
     def __init__(
-        self, node: NodeId, cluster: str, key: ClusterKey, entropy: Callable[[int], bytes], counters: Counters
+        self,
+        node: NodeId,
+        cluster: str,
+        credentials: Credentials,
+        entropy: Callable[[int], bytes],
+        counters: Counters,
     ) -> None:
         self._node = node
         self._cluster = cluster
-        self._key = key
+        self._credentials = credentials
         self._counters = counters
         digest = cluster_digest(cluster)
         self._digest = digest.to_bytes(8)
-        self._first = KeyEpoch.first(key, cluster)
+        self._first = credentials.first
         self._epochs: dict[int, KeyEpoch] = {self._first.byte: self._first}
-        self._sealer = Sealer(node, cluster, key, self._first, entropy)
+        self._sealer = Sealer(node, cluster, credentials, entropy)
         self._strangers = Strangers(digest, entropy, counters)
+        self._strangers.secret = credentials.secret
         self._old: KeyEpoch | None = None
         self._wipe_at: float | None = None
         self._members: tuple[NodeId, ...] = (node,)
@@ -124,14 +131,14 @@ class Guard:
         return [self._sealer.seal(datagram) for datagram in datagrams]
 
     def take_greetings(self) -> list[Datagram]:
-        """What is to be sent to strangers; not sealed yet."""
+        """What is to be sent to strangers, passports first; not sealed yet."""
         out, self._strangers.out = self._strangers.out, []
-        return out
+        return self._credentials.take_out() + out
 
     @property
     def greets(self) -> bool:
         """Whether there are greetings to send, or something is to be told."""
-        return bool(self._strangers.out or self.news)
+        return bool(self._strangers.out or self._credentials.sends or self.news)
 
     @property
     def introduction_bytes(self) -> int:
@@ -142,7 +149,10 @@ class Guard:
         """This process may be a copy of another, or have been one: from now on it seals under keys of its own."""
         self._sealer.renew()
         self._counters.up("keys_renewed")
-        self._strangers.announce(self._sealer.counted, now)
+        if self._credentials.passports:
+            self._strangers.secret = self._credentials.secret
+        else:
+            self._strangers.announce(self._sealer.counted, now)
 
     # ---- epochs --------------------------------------------------------------------------------------------------
 
@@ -153,8 +163,8 @@ class Guard:
 
     @property
     def said(self) -> KeyEpoch | None:
-        """The epoch as messages say it: None for the first, which everybody knows."""
-        return None if self.epoch == self._first else self.epoch
+        """The epoch as messages say it: None for the first if everybody knows it."""
+        return None if self.epoch == self._first and not self._credentials.passports else self.epoch
 
     def expect(self, epoch: KeyEpoch | None) -> None:
         """Open what is sealed under this epoch from now on; of one that packets name like the present, later."""
@@ -205,7 +215,10 @@ class Guard:
         return self._sealer.sealed >= MAX_SEALED_PACKETS
 
     def tick(self, now: float) -> None:
-        """Time passes: an old epoch may be wiped."""
+        """Time passes: an old epoch may be wiped, strangers are asked again."""
+        for who, source in self._credentials.tick(now):
+            if who.mark not in self._acquaintances:
+                self._strangers.ask(who, source, self._sealer.counted, now)
         if self._sealer.sealed >= RENEW_AFTER:
             self.renew(now)
         if self._old is None:
@@ -229,7 +242,10 @@ class Guard:
         if not is_sealed(data):
             if len(data) < HEADER_BYTES:
                 raise MalformedPacket(f"{len(data)} bytes are no header")
-            self._refuse("unsealed", source, now)
+            if data[1] == Kind.PASSPORT and self._credentials.passports:
+                self._passport(data, source, now)
+            else:
+                self._refuse("unsealed", source, now)
             return None
         if data[0] != VERSION:
             raise MalformedPacket(f"version {data[0]}, not {VERSION}")
@@ -323,7 +339,11 @@ class Guard:
         if sender is not None and (sender.who != who or not sender.windows[counter >= UNICAST].is_new(counter)):
             self._counters.up("replayed" if sender.who == who else "seal_broken")
             return None
-        key = cluster_packet_key(self._key, self._cluster, who.node, who.salt) if sender is None else sender.key
+        greeting = data[1] == Kind.GREETING
+        key = self._credentials.key_of(who, greeting=greeting) if sender is None or greeting else sender.key
+        if key is None:
+            self._credentials.lacks(who.mark, now)
+            return None
         try:
             body = key.decrypt(data[NONCE], data[at:], data[:at])
         except InvalidTag:
@@ -332,17 +352,36 @@ class Guard:
         if sender is not None:
             sender.windows[counter >= UNICAST].take(counter)
             sender.heard_at = now
-        if data[1] == Kind.GREETING:
-            self._greeted(Greeting.decode(Reader(body)), who, key, counter, source, now)
+        if greeting:
+            self._greeted(Greeting.decode(Reader(body)), who, counter, source, now)
             return None
         if sender is None:
             self._strangers.ask(who, source, self._sealer.counted, now)
             return None
+        end = len(body) - self._credentials.signature_bytes
+        if end < len(body):
+            if end < 0 or not self._credentials.verifies(who, body[end:], data[:at] + body[:end]):
+                self._refuse("signature_broken", source, now)
+                return None
+            body = body[:end]
         return opened_head(data) + body
 
-    def _greeted(
-        self, greeting: Greeting, who: Introduction, key: AESGCM, counter: int, source: Address, now: float
-    ) -> None:
+    def _passport(self, data: bytes, source: Address, now: float) -> None:
+        """A passport, in the clear: its run is asked to prove that it lives if it is good."""
+        if data[0] != VERSION:
+            raise MalformedPacket(f"version {data[0]}, not {VERSION}")
+        if data[_DIGEST] != self._digest:
+            self._counters.up("foreign_cluster")
+            return
+        try:
+            who = self._credentials.take(data, source, now)
+        except PassportRefused as refused:
+            self._refuse("passport_refused", source, now, str(refused))
+            return
+        if who is not None and who.mark not in self._acquaintances:
+            self._strangers.ask(who, source, self._sealer.counted, now)
+
+    def _greeted(self, greeting: Greeting, who: Introduction, counter: int, source: Address, now: float) -> None:
         """An authentic greeting, of a stranger or of a node that takes this one for a stranger."""
         counted = self._sealer.counted
         known = who.mark in self._acquaintances
@@ -353,8 +392,10 @@ class Guard:
             self._counters.up("greetings_for_others")
         else:
             if not known and self._strangers.proves(who, greeting.echo, now):
-                self._meet(Acquaintance(who, key, greeting.counted, counter, now), source, now)
-                known = True
+                key = self._credentials.key_met(who, greeting)
+                if key is not None:
+                    self._meet(Acquaintance(who, key, greeting.counted, counter, now), source, now)
+                    known = True
             if greeting.ask != NOBODY:
                 self._strangers.answer(who, greeting.ask, source, counted, now, known=known)
 
@@ -373,13 +414,13 @@ class Guard:
         self._counters.up("acquaintances")
         self.met.append(source)
 
-    def _refuse(self, why: str, source: Address, now: float) -> None:
+    def _refuse(self, why: str, source: Address, now: float, text: str = "") -> None:
         """Count a packet that does not open, and tell of it at most once a minute."""
         self._counters.up(why)
         count, told_at = self._refused.get(why, (0, now - TELL_SECONDS))
         count += 1
         if now - told_at >= TELL_SECONDS:
-            self.news.append(PacketsRefused(why, source, count))
+            self.news.append(PacketsRefused(why, source, count, text))
             count, told_at = 0, now
         self._refused[why] = count, told_at
 
@@ -387,6 +428,7 @@ class Guard:
         """Raise ``AssertionError`` if it contradicts itself."""
         self._sealer.check_invariants()
         self._strangers.check_invariants()
+        self._credentials.check_invariants()
         assert len(self._acquaintances) <= MAX_ACQUAINTANCES
         assert len(self._epochs) <= MAX_KEY_EPOCHS
         assert self._epochs.get(self.epoch.byte) == self.epoch

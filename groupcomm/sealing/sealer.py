@@ -12,13 +12,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from groupcomm.identity import NodeId
 from groupcomm.outputs import Datagram
-from groupcomm.wire.keys import SALT_BYTES, ClusterKey, KeyEpoch, cluster_packet_key, view_packet_key
-from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW, Packets
+from groupcomm.sealing.credentials import Credentials
+from groupcomm.wire.keys import SALT_BYTES, KeyEpoch, view_packet_key
+from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW, Kind, Packets
 from groupcomm.wire.seal import (
     NONCE,
     NONCE_BYTES,
     SEAL_BYTES,
     SEALED_HEAD_BYTES,
+    TO,
     UNICAST,
     Introduction,
     heads_format,
@@ -34,8 +36,7 @@ class Sealer:
     Args:
         node: which node.
         cluster: the cluster's name.
-        key: the cluster's key.
-        epoch: what packets of views are sealed under at first.
+        credentials: what the node proves itself with.
         entropy: makes so many random bytes.
 
     Attributes:
@@ -44,22 +45,20 @@ class Sealer:
         sealed: how many were, under this epoch and salt.
     """
 
-    def __init__(
-        self, node: NodeId, cluster: str, key: ClusterKey, epoch: KeyEpoch, entropy: Callable[[int], bytes]
-    ) -> None:
+    def __init__(self, node: NodeId, cluster: str, credentials: Credentials, entropy: Callable[[int], bytes]) -> None:
         self._node = node
         self._cluster = cluster
-        self._cluster_key = key
+        self._credentials = credentials
         self._entropy = entropy
         self._counts = [0, UNICAST]
-        self.epoch = epoch
+        self.epoch = credentials.first
         self.renew()
 
     def renew(self) -> None:
         """Draw a salt: from now on seal under keys that nothing was sealed under before."""
         self.me = Introduction(self._node, self._entropy(SALT_BYTES))
         self._introduction = self.me.encode()
-        self._key = cluster_packet_key(self._cluster_key, self._cluster, self._node, self.me.salt)
+        self._key = self._credentials.renew(self.me)
         self.use(self.epoch)
 
     def use(self, epoch: KeyEpoch) -> None:
@@ -76,13 +75,15 @@ class Sealer:
     @property
     def introduction_bytes(self) -> int:
         """By how much packets of the cluster grow beyond those of views."""
-        return len(self._introduction)
+        return len(self._introduction) + self._credentials.signature_bytes
 
     def seal(self, datagram: Datagram) -> Datagram:
-        """The same, sealed."""
+        """The same, sealed; a passport stays as it is: who gets it has no key yet."""
         data, to_one, size = datagram.data, datagram.destination is not None, datagram.segment_bytes
         if datagram.packets is not None:
             return Datagram(self._seal_run(datagram.packets, to_one), datagram.destination, size + SEAL_BYTES)
+        if data[1] == Kind.PASSPORT:
+            return datagram
         counter = self._counts[to_one] = self._counts[to_one] + 1
         key: AESGCM
         if data[1] <= LAST_OF_VIEW:
@@ -91,8 +92,12 @@ class Sealer:
         else:
             key, epoch, introduction = self._key, 0, self._introduction
         head = b"".join((sealed_begin(data, epoch), data[16:HEADER_BYTES], self.me.mark, _COUNTER.pack(counter)))
-        nonce, head = head[NONCE], head + introduction
-        return Datagram(head + key.encrypt(nonce, data[HEADER_BYTES:], head), datagram.destination)
+        nonce, head, body = head[NONCE], head + introduction, data[HEADER_BYTES:]
+        if data[1] == Kind.GREETING:
+            key = self._credentials.key_to(data[TO]) or key
+        elif introduction:
+            body += self._credentials.sign(head + body)
+        return Datagram(head + key.encrypt(nonce, body, head), datagram.destination)
 
     def _seal_run(self, packets: Packets, to_one: bool) -> bytes:
         """The packets of a run: of a view, always."""

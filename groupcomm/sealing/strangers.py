@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from math import inf
 
-from attrs import define
+from attrs import define, evolve
 
 from groupcomm.limits import MAX_GREETINGS_PER_SECOND, MAX_QUESTIONS
 from groupcomm.outputs import Address, Datagram
@@ -50,6 +50,7 @@ class Strangers:
 
     Attributes:
         out: greetings to send.
+        secret: what they all carry.
     """
 
     def __init__(self, digest: int, entropy: Callable[[int], bytes], counters: Counters) -> None:
@@ -60,6 +61,7 @@ class Strangers:
         self._second_ends = 0.0
         self._left = MAX_GREETINGS_PER_SECOND
         self.out: list[Datagram] = []
+        self.secret = b""
 
     def announce(self, counted: int, now: float) -> None:
         """Let all know that this node is a stranger to them from now on."""
@@ -113,6 +115,7 @@ class Strangers:
             self._counters.up("greetings_dropped")
             return
         self._left -= 1
+        greeting = evolve(greeting, secret=self.secret) if self.secret else greeting
         self.out.append(Datagram(encode(Greeting.kind, self._digest, NO_SENDER, 0, greeting.encode(), part=1), to))
 
     def check_invariants(self) -> None:

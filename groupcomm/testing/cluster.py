@@ -82,7 +82,7 @@ class Cluster:
         self.seed = str(seed)
         self.config = config or EngineConfig()
         self.scheduler = Scheduler()
-        mtu_bytes = self.config.mtu_bytes + (SEAL_BYTES if self.config.key is not None else 0)
+        mtu_bytes = self.config.mtu_bytes + (SEAL_BYTES if self.config.key or self.config.identity else 0)
         self.network = Network(self.scheduler, self.seed, conditions or Conditions(), mtu_bytes)
         self.trace = traces.Trace()
         self.nodes: dict[str, SimulatedNode] = {}

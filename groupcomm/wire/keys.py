@@ -132,9 +132,16 @@ def view_packet_key(epoch: KeyEpoch, cluster: str, node: NodeId, salt: bytes) ->
     return _packet_key(epoch.secret, "packets of views", cluster, node, salt)
 
 
-def cluster_packet_key(key: ClusterKey, cluster: str, node: NodeId, salt: bytes) -> AESGCM:
-    """The key under which one run of one node seals its packets of the cluster."""
-    return _packet_key(key.secret, "packets of the cluster", cluster, node, salt)
+def cluster_packet_key(secret: bytes, cluster: str, node: NodeId, salt: bytes) -> AESGCM:
+    """The key under which one run of one node seals its packets of the cluster.
+
+    Args:
+        secret: the cluster key; with certificates, the control secret of this run.
+        cluster: the cluster's name.
+        node: which node.
+        salt: of this run.
+    """
+    return _packet_key(secret, "packets of the cluster", cluster, node, salt)
 
 
 def _packet_key(secret: bytes, purpose: str, cluster: str, node: NodeId, salt: bytes) -> AESGCM:

@@ -48,6 +48,7 @@ class Kind(enum.IntEnum):
     INSTALL = 24
     WHO = 25
     GREETING = 26
+    PASSPORT = 27
 
 
 _VERSION_AND_KIND = {kind: bytes([VERSION, kind]) for kind in Kind}

@@ -11,11 +11,12 @@ from __future__ import annotations
 from functools import lru_cache
 from struct import Struct
 
-from attrs import frozen
+from attrs import field, frozen
 
+from groupcomm.errors import MalformedPacket
 from groupcomm.identity import NodeId
 from groupcomm.wire.codec import Reader, Writer
-from groupcomm.wire.keys import SALT_BYTES
+from groupcomm.wire.keys import KEY_BYTES, SALT_BYTES
 from groupcomm.wire.packets import HEADER_BYTES, SEALED, Kind
 
 MARK_BYTES = 8
@@ -96,26 +97,33 @@ class Greeting:
         echo: what that node asked for; zeros: nothing was asked.
         ask: what the sender asks to be sent back; zeros: nothing, for it knows the other.
         counted: packets for all that the sender has sealed: none of them is news to who meets it now.
+        secret: with certificates, the sender's control secret; else nothing.
     """
 
     to: bytes
     echo: bytes
     ask: bytes
     counted: int
+    secret: bytes = field(default=b"", repr=False)
 
     kind = Kind.GREETING
 
     def encode(self) -> bytes:
         """The body."""
-        return self.to + self.echo + self.ask + self.counted.to_bytes(8)
+        return self.to + self.echo + self.ask + self.counted.to_bytes(8) + self.secret
 
     @classmethod
     def decode(cls, reader: Reader) -> Greeting:
         """The value of a body."""
-        greeting = cls(reader.raw(SALT_BYTES), reader.raw(SALT_BYTES), reader.raw(SALT_BYTES), reader.u64())
-        reader.finish()
-        return greeting
+        to, echo, ask = (reader.raw(SALT_BYTES) for _ in range(3))
+        counted, secret = reader.u64(), reader.rest()
+        if len(secret) not in (0, KEY_BYTES):
+            raise MalformedPacket(f"a greeting with {len(secret)} bytes behind it")
+        return cls(to, echo, ask, counted, secret)
 
+
+TO = slice(HEADER_BYTES, HEADER_BYTES + SALT_BYTES)
+"""Where a greeting that is not sealed yet says whom it is for."""
 
 NOBODY = bytes(SALT_BYTES)
 """Zeros, where a salt or a question might be."""

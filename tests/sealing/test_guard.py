@@ -23,7 +23,7 @@ class SealTests(SynchronousTestCase):
 
     def test_what_is_sealed_comes_out(self) -> None:
         """Every kind of packet, to all and to one, empty and large, opens to what it was."""
-        for kind in (kind for kind in Kind if kind != Kind.GREETING):
+        for kind in (kind for kind in Kind if kind not in (Kind.GREETING, Kind.PASSPORT)):
             make = self.a.view_packet if kind < Kind.BEACON else self.a.cluster_packet
             for body in (b"", b"x", bytes(1380)):
                 packet = make(body, kind=kind)

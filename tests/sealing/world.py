@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
+from groupcomm.config import NodeIdentity
 from groupcomm.identity import NodeId
 from groupcomm.outputs import Address, Datagram
 from groupcomm.reliability.counters import Counters
+from groupcomm.sealing.certified import Certified
+from groupcomm.sealing.credentials import Credentials, SharedKey
 from groupcomm.sealing.guard import Guard
 from groupcomm.wire.codec import cluster_digest
 from groupcomm.wire.keys import ClusterKey
@@ -17,14 +20,26 @@ OTHER_KEY = ClusterKey(bytes(32))
 
 
 class Party:
-    """A guard with an address; ``opened`` is what it has let through."""
+    """A guard with an address; ``opened`` is what it has let through. With an identity it has no key."""
 
-    def __init__(self, name: str, *, incarnation: int = 1, key: ClusterKey = KEY, cluster: str = "default") -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        incarnation: int = 1,
+        key: ClusterKey = KEY,
+        cluster: str = "default",
+        identity: NodeIdentity | None = None,
+    ) -> None:
         self.node = NodeId(name, incarnation)
         self.cluster = cluster
         self.address: Address = (f"10.0.0.{ord(name[0])}", 7400)
         self.counters = Counters()
-        self.guard = Guard(self.node, cluster, key, Random(f"{name}/{incarnation}").randbytes, self.counters)
+        entropy = Random(f"{name}/{incarnation}").randbytes
+        credentials: Credentials = SharedKey(key, cluster)
+        if identity is not None:
+            credentials = Certified(self.node, cluster, identity, entropy, self.counters)
+        self.guard = Guard(self.node, cluster, credentials, entropy, self.counters)
         self.opened: list[bytes] = []
 
     def view_packet(self, body: bytes = b"body", *, kind: Kind = Kind.DATA, number: int = 1) -> bytes:

@@ -20,6 +20,7 @@ from groupcomm.wire import packets
 from groupcomm.wire.codec import Reader, varint
 from groupcomm.wire.messages import cut, decode_message
 from groupcomm.wire.packets import FIRST, HEADER_BYTES, LAST, STAMP_POSITION, STAMPED, Kind, encode
+from groupcomm.wire.passport import Passport
 from groupcomm.wire.seal import Greeting
 from tests.wire.vectors import Frame, Header, Position, Vector, read_vectors
 
@@ -36,6 +37,7 @@ BODIES: dict[int, Callable[[Reader], object]] = {
     Kind.TAIL: packets.Tail.decode,
     Kind.SUMMARY: packets.Summary.decode,
     Kind.GREETING: Greeting.decode,
+    Kind.PASSPORT: Passport.decode,
 }
 
 

@@ -12,7 +12,7 @@ from attrs import frozen
 from groupcomm.events import Level, Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.ordering import frames
-from groupcomm.wire import codec, messages, packets, seal
+from groupcomm.wire import codec, messages, packets, passport, seal
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "doc" / "design" / "wire.md"
 _BLOCK = re.compile(r"^```vector ([^\n]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -86,7 +86,7 @@ class Vector:
 
 _WORDS: Mapping[str, object] = {
     **{kind.name: kind for kind in packets.Kind},
-    **{cls.__name__: cls for cls in (Header, Position, Frame, NodeId, ViewId, seal.Greeting)},
+    **{cls.__name__: cls for cls in (Header, Position, Frame, NodeId, ViewId, seal.Greeting, passport.Passport)},
     **{name: value for name, value in vars(packets).items() if name in ("NO_SENDER", "Range")},
     **{
         name: value

@@ -1,0 +1,89 @@
+"""Certificates on real hosts: daemons that prove who they are."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.lab.harness import Daemon, Lab, Member, wait_until
+from tests.lab.test_order_under_loss import LEVELS
+
+HOSTS = (1, 2, 3)
+MESSAGES = 200
+LIMIT_SECONDS = 60.0
+GROUPCOMM = str(Path(sys.executable).with_name("groupcomm"))
+
+
+def groupcomm(*arguments: str) -> str:
+    """The ``groupcomm`` command on this host; what it says."""
+    done = subprocess.run([GROUPCOMM, *arguments], capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def authority(directory: Path, *nodes: str) -> None:
+    """An authority in ``directory``, and certificates for these nodes beside it."""
+    groupcomm("ca", "new", str(directory))
+    for node in nodes:
+        where = ("--ca", str(directory), "--out", str(directory))
+        groupcomm("ca", "issue", node, "--node", "--host", f"{node}.example", *where)
+
+
+def certified(directory: Path, node: str) -> list[str]:
+    """The options of a daemon with the certificate of ``node``; it has no key."""
+    files = (directory / f"{node}.crt", directory / f"{node}.key", directory / "ca.crt")
+    names = ("--node-certificate", "--node-key", "--ca")
+    return ["--key=", *(f"{name}={file}" for name, file in zip(names, files, strict=True))]
+
+
+def start(lab: Lab, directory: Path, hosts: tuple[int, ...] = HOSTS) -> list[Daemon]:
+    """One daemon on each host, with the certificate of its node, in one view."""
+    daemons = [lab.daemon(host, f"n{host}", *certified(directory, f"n{host}")) for host in hosts]
+    lab.wait_for_view(daemons)
+    return daemons
+
+
+def send(members: list[Member], number: int) -> None:
+    """Every member sends at all levels."""
+    for index, member in enumerate(members):
+        sizes = [50, 3_000]
+        seed = 1000 * number + index
+        member.tell(
+            {"do": "send", "number": number, "seed": seed, "messages": MESSAGES, "sizes": sizes, "levels": LEVELS}
+        )
+
+
+class CertifiedTests(SynchronousTestCase):
+    """Three daemons, each with the certificate of its node."""
+
+    def test_send_and_refuse(self) -> None:
+        """They form a view and lose nothing; who has a certificate of another authority stays alone."""
+        with Lab(4) as lab:
+            authority(lab.directory / "ca", "n1", "n2", "n3")
+            authority(lab.directory / "rival", "n4")
+            daemons = start(lab, lab.directory / "ca")
+            members = [lab.member(daemon, f"{daemon.node}a", "lab") for daemon in daemons]
+            for member in members:
+                member.wait_for_view([one.title for one in members], 30)
+            stranger = lab.daemon(4, "n4", *certified(lab.directory / "rival", "n4"))
+            stranger.apart = True
+            for number in (1, 2, 3):
+                send(members, number)
+                for member in members:
+                    member.wait_for("sent", LIMIT_SECONDS, count=number)
+            wanted = sum(len(member.reliable("send")) for member in members)
+            wait_until(
+                lambda: all(len(member.reliable("m")) >= wanted for member in members),
+                LIMIT_SECONDS,
+                "every client to have every message",
+                every=0.1,
+            )
+            lab.wait_for_view([stranger])
+            wait_until(lambda: "is not let in" in daemons[0].log(), LIMIT_SECONDS, "n1 to say that n4 is not let in")
+            self.assertEqual(daemons[0].log().count("is not let in"), 1)
+            lab.wait_for_view(daemons)
+            self.assertTrue(daemons[0].status()["sealed"])
+            lab.judge("D1", "D2", "D4", "O1", "O5")
