@@ -162,6 +162,7 @@ class EngineConfig:
         slow_receiver: what is done about a receiver that holds the others up; best the same at all nodes.
         slow_receiver_seconds: how long it must hold a sender up to be called slow.
         identity: the certificate with which the node proves who it is, instead of a key.
+        expelled: names of nodes that were expelled before this run; with an identity only.
         key: the secret that all nodes of the cluster share, 32 bytes; None: packets are not sealed, and whoever reaches
             the network is a node.
     """
@@ -178,6 +179,7 @@ class EngineConfig:
     slow_receiver_seconds: float = 5.0
     key: bytes | None = field(default=None, repr=False)
     identity: NodeIdentity | None = None
+    expelled: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         checked_name(self.cluster, "a cluster name")

@@ -51,6 +51,7 @@ from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.rtt import RoundTrip
 from groupcomm.sealing.certified import Certified
 from groupcomm.sealing.credentials import Credentials, SharedKey
+from groupcomm.sealing.expulsion import Expulsion
 from groupcomm.sealing.guard import Guard
 from groupcomm.sealing.rotation import Rotation
 from groupcomm.status import NodeStatus, PeerStatus
@@ -86,6 +87,7 @@ from groupcomm.wire.packets import (
 _CHANGE = FrameType.CHANGE
 _DATA = Kind.DATA
 _DIRECTORY = FrameType.DIRECTORY
+_EXPEL = FrameType.EXPEL
 _GONE = FrameType.GONE
 _GROUP = FrameType.GROUP
 _KEY = FrameType.KEY
@@ -142,6 +144,7 @@ class Engine:
         self._membership = Membership(node, config, self, random, self._counters, epoch)
         self._guard: Guard | None = None
         self._rotation: Rotation | None = None
+        self._expulsion: Expulsion | None = None
         credentials: Credentials | None = None
         if config.identity is not None:
             credentials = Certified(node, config.cluster, config.identity, random.randbytes, self._counters)
@@ -150,6 +153,8 @@ class Engine:
         if credentials is not None:
             self._guard = Guard(node, config.cluster, credentials, random.randbytes, self._counters)
             self._rotation = Rotation(self._guard, random.randbytes, self._counters)
+            self._expulsion = Expulsion(node, self._guard, lambda name: self._membership.expel(name, self._now))
+            self._expulsion.known(config.expelled)
         self._mtu_bytes = config.mtu_bytes - (0 if self._guard is None else self._guard.introduction_bytes)
         self._view: OrderedView | None = None
         self._directories_read = True
@@ -209,6 +214,9 @@ class Engine:
                 self._stirred = True
                 self._membership.hint(address)
             guard.met.clear()
+            if guard.told and self._expulsion is not None:
+                self._stirred = True
+                self._expulsion.greeted(now)
             self._stirred = self._stirred or guard.greets
         return opened
 
@@ -389,7 +397,9 @@ class Engine:
                 if frames or view.unreliable:
                     self._deliver_frames(frames)
                 if self._rotation is not None and self._rotation.out:
-                    self._put_rotation(self._rotation, view)
+                    self._put_steps(_KEY, self._rotation.out, view)
+                if self._expulsion is not None and self._expulsion.out:
+                    self._put_steps(_EXPEL, self._expulsion.out, view)
                 sent = view.send(now)
                 if sent:
                     self._membership.traffic(now)
@@ -406,12 +416,12 @@ class Engine:
             self._outputs.append(SessionWritable(session))
         self._stirred = False
 
-    def _put_rotation(self, rotation: Rotation, view: OrderedView) -> None:
-        """Send the steps of a rotation as soon as the view is open."""
+    def _put_steps(self, frame_type: FrameType, bodies: list[bytes], view: OrderedView) -> None:
+        """Send what the node has to say to all in the order as soon as the view is open."""
         if view.open and not view.frozen and self._directories_read:
-            for body in rotation.out:
-                self._outbox.put_control(Outgoing(0, 0, _KEY, Level.AGREED, body), len(body))
-            rotation.out.clear()
+            for body in bodies:
+                self._outbox.put_control(Outgoing(0, 0, frame_type, Level.AGREED, body), len(body))
+            bodies.clear()
 
     def _tickets(self, view: OrderedView) -> None:
         self._take_group_outputs()
@@ -485,8 +495,12 @@ class Engine:
         if self._membership.state is not _STOPPED:
             self._outputs.extend(guard.news)
             self._outputs.extend(rotation.news)
+            if self._expulsion is not None:
+                self._outputs.extend(self._expulsion.news)
         guard.news.clear()
         rotation.news.clear()
+        if self._expulsion is not None:
+            self._expulsion.news.clear()
 
     def _take_group_outputs(self) -> None:
         self._outputs.extend(self._groups.out)
@@ -525,6 +539,8 @@ class Engine:
                 self._gone(frame)
             elif frame.type is _KEY and self._rotation is not None:
                 self._rotation.frame(sender, frame.body)
+            elif frame.type is _EXPEL and self._expulsion is not None:
+                self._expulsion.frame(frame.body, self._now)
         except MalformedPacket:
             self._counters.up("peer_violations")
 
@@ -979,6 +995,19 @@ class Engine:
         if self._rotation is None:
             raise UsageError("this cluster has no key: there is nothing to rotate")
         self._rotation.ask()
+
+    def expel(self, name: str, now: float) -> None:
+        """Expel the node of this name, for good; ``NodeExpelled`` follows, and a view without it.
+
+        Raises:
+            UsageError: this cluster has no certificates, or that is no name of another node.
+        """
+        self._begin(now)
+        if self._expulsion is None:
+            raise UsageError(
+                "this cluster has no certificates: nothing tells its nodes apart, and nobody can be expelled"
+            )
+        self._expulsion.ask(name)
 
     def leave_cluster(self, now: float) -> None:
         """Leave: all sessions end, what was accepted is sent and delivered, then the others are told."""

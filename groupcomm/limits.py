@@ -163,6 +163,9 @@ MAX_PASSPORT_ASKS: Final = 16
 MAX_PASSPORTS: Final = 4 * MAX_NODES
 """Passports of others that were found good: the longest unheard is forgotten when full, and verified again."""
 
+MAX_EXPELLED: Final = 12
+"""Names of expelled nodes that are remembered, and told to each node that is met: the earliest goes when full."""
+
 MAX_PASSPORTS_PER_SECOND: Final = 100
 """Passports verified in a second: those beyond are dropped, and come again."""
 

@@ -206,6 +206,19 @@ class PacketsRefused:
 
 
 @frozen
+class NodeExpelled:
+    """From here on no passport of a node of this name is believed, and the next view is without it.
+
+    Attributes:
+        name: of the node; it may be this one, which then has heard that it is expelled.
+        by: the name of the node at which that was asked for.
+    """
+
+    name: str
+    by: str
+
+
+@frozen
 class KeyRotated:
     """From here on this node seals under a new key epoch, and so does every other at this point of the order."""
 
@@ -258,6 +271,7 @@ Output: TypeAlias = (
     | NodeEvicted
     | PacketsRefused
     | KeyRotated
+    | NodeExpelled
     | NodeSignal
     | WatchChanged
     | ProbeWanted

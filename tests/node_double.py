@@ -75,6 +75,11 @@ class RecordingEngine:
         if self.refusal is not None:
             raise self.refusal
 
+    def expel(self, name: str, now: float) -> None:
+        self._call(now, "expel", name)
+        if self.refusal is not None:
+            raise self.refusal
+
     def seal(self, datagrams: list[Datagram]) -> list[Datagram]:
         self.sealed_after_jumps.append(len(self.named("clock_jumped")))
         return datagrams

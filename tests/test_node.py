@@ -28,6 +28,7 @@ from groupcomm.outputs import (
     GroupViewDelivered,
     KeyRotated,
     NodeEvicted,
+    NodeExpelled,
     NodeViewInstalled,
     PacketsRefused,
     PrivateUndeliverable,
@@ -485,14 +486,42 @@ class EndTests(SynchronousTestCase):
         bench.engine.refusal = UsageError("no key")
         self.failureResultOf(bench.node.rotate_key(), UsageError)
 
+    def test_expulsion(self) -> None:
+        """It is done when this node has heard of it; the end of the node ends the waiting."""
+        bench = NodeBench()
+        bench.node.startService()
+        expulsion = bench.node.expel("mallory")
+        bench.say(NodeExpelled("other", "b"))
+        self.assertNoResult(expulsion)
+        with capturedLogs() as events:
+            bench.say(NodeExpelled("mallory", "b"), NodeExpelled(bench.node.id.name, "b"))
+        self.successResultOf(expulsion)
+        texts = [formatEvent(event) for event in events]
+        self.assertIn("the node mallory is expelled, as was asked for on b", texts[0])
+        self.assertIn("this node is expelled", texts[1])
+        again = bench.node.expel("eve")
+        bench.say(Stopped("name in use", clean=False))
+        self.failureResultOf(again, NotConnected)
+
+    def test_expulsion_with_a_key(self) -> None:
+        """Where nodes share a key, nobody is expelled, and that is said."""
+        bench = NodeBench()
+        bench.node.startService()
+        bench.engine.refusal = UsageError("a key cannot exclude anybody")
+        self.failureResultOf(bench.node.expel("mallory"), UsageError)
+
     def test_packets_that_do_not_open_are_logged(self) -> None:
         """Each kind in words, with where the last came from and how many there were."""
         bench = NodeBench()
         bench.node.startService()
         with capturedLogs() as events:
             bench.say(PacketsRefused("seal_broken", ("10.0.0.9", 7), 3), PacketsRefused("unsealed", ("10.0.0.8", 7), 1))
+            bench.say(PacketsRefused("passport_refused", ("10.0.0.7", 7), 2, "it was revoked"))
+            bench.say(PacketsRefused("signature_broken", ("10.0.0.6", 7), 5))
         texts = [formatEvent(event) for event in events]
-        self.assertEqual(len(texts), 2)
+        self.assertEqual(len(texts), 4)
+        self.assertIn("10.0.0.7:7 is not let in (2): it was revoked", texts[2])
+        self.assertIn("10.0.0.6:7 are not signed by whom they name (5)", texts[3])
         self.assertIn("10.0.0.9:7 do not open (3): a node there has another key", texts[0])
         self.assertIn("10.0.0.8:7 (1): a node there runs without a key", texts[1])
 

@@ -196,6 +196,19 @@ def key_rotate_command(control: Control) -> int:
     return run(lambda reactor: rotate(reactor, control))
 
 
+@command.command("expel", short_help="Put a node out of a cluster with certificates.")
+@click.argument("node")
+@click.pass_obj
+def expel_command(control: Control, node: str) -> int:
+    """Have no node of the cluster hear NODE any more; what they say from the next view on it cannot read.
+
+    Only where nodes have certificates: who has the key of a cluster cannot be kept out of it.
+    """
+    from groupcomm.cli.expel import expel
+
+    return run(lambda reactor: expel(reactor, control, node))
+
+
 @command.command("simulate", short_help="Make a random run of a simulated cluster again.")
 @click.option("--seed", required=True, help="Of the run, as a campaign or a test names it.")
 @click.option("--nodes", type=click.IntRange(min=2), metavar="N", help="So many nodes instead of the seed's.")

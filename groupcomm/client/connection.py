@@ -251,6 +251,10 @@ class Connection:
         """Have the daemon's view pass to its next key epoch; fires with its number."""
         return self._link.call("rotate_key").addCallback(_checked_number)
 
+    def expel(self, node_name: str) -> Deferred[None]:
+        """Put a node out of a cluster with certificates; fires when the daemon's node hears it no more."""
+        return self._link.call("expel", node_name).addCallback(lambda _: None)
+
     def groups(self) -> Deferred[list[dict[str, object]]]:
         """All groups of the daemon's view, by name: ``name``, ``view`` and ``members`` (as ``client@node``) of each."""
         return Deferred.fromCoroutine(self._groups())

@@ -32,6 +32,7 @@ from groupcomm.daemon.schema import (
     message_data,
     message_list,
     message_size,
+    node_name,
     number_up_to,
     recipient,
     text,
@@ -380,6 +381,12 @@ class ClientAvatar(DeclaredMethods):
         self.rights.require_cluster()
         return self._realm.rotate_key()
 
+    def expel(self, node: str) -> Deferred[None]:
+        """Expel a node; fires when this one hears it no more."""
+        self._open_session()
+        self.rights.require_cluster()
+        return self._realm.expel(node)
+
     def groups(self, after: str, count: int) -> object:
         """A page of the groups."""
         self._open_session()
@@ -448,6 +455,7 @@ class ClientAvatar(DeclaredMethods):
         "open_channel": Method(open_channel),
         "status": Method(status),
         "rotate_key": Method(rotate_key),
+        "expel": Method(expel, (Parameter("node", node_name),)),
         "groups": Method(
             groups,
             (

@@ -50,6 +50,9 @@ class ServedNode(Protocol):
     def rotate_key(self) -> Deferred[int]:
         """Have the view pass to its next key epoch."""
 
+    def expel(self, name: str) -> Deferred[None]:
+        """Expel a node."""
+
 
 @implementer(IRealm)
 class Realm:
@@ -149,6 +152,10 @@ class Realm:
     def rotate_key(self) -> Deferred[int]:
         """Have the node's view pass to its next key epoch."""
         return self._node.rotate_key()
+
+    def expel(self, name: str) -> Deferred[None]:
+        """Expel a node."""
+        return self._node.expel(name)
 
     def status(self, rights: Rights) -> dict[str, object]:
         """The node, its view, its peers and its clients, in plain values; groups only by their number.

@@ -138,6 +138,11 @@ def client_name(value: object) -> str:
     return checked_name(text(value), "a client name")
 
 
+def node_name(value: object) -> str:
+    """The name of a node."""
+    return checked_node_name(text(value))
+
+
 def group_names(value: object) -> tuple[str, ...]:
     """One group name, or a list of different ones."""
     if isinstance(value, str | bytes):

@@ -192,10 +192,10 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
         ),
         Holding(
             "nodes heard of",
-            ("MAX_STRANGERS", "MAX_QUESTIONS", "MAX_KEPT_OUT"),
+            ("MAX_STRANGERS", "MAX_QUESTIONS", "MAX_KEPT_OUT", "MAX_EXPELLED"),
             "node",
             NOTE_BYTES,
-            limits.MAX_STRANGERS + limits.MAX_QUESTIONS + limits.MAX_KEPT_OUT,
+            limits.MAX_STRANGERS + limits.MAX_QUESTIONS + limits.MAX_KEPT_OUT + limits.MAX_EXPELLED,
             "the longest silent or the oldest is forgotten",
         ),
         Holding(

@@ -105,6 +105,7 @@ class _Change:
     Attributes:
         recover: the proposal.
         answer: what this node said.
+        expels: whether it said it after a node was expelled.
         plan: the plan, once it is here.
         digest: of the plan.
         progress_at: when it last came nearer to its end.
@@ -113,11 +114,23 @@ class _Change:
         heard_at: the proposer's: when each was last heard about it.
     """
 
-    __slots__ = ("answer", "answers", "digest", "heard_at", "missing", "plan", "progress_at", "recover", "told_at")
+    __slots__ = (
+        "answer",
+        "answers",
+        "digest",
+        "expels",
+        "heard_at",
+        "missing",
+        "plan",
+        "progress_at",
+        "recover",
+        "told_at",
+    )
 
     def __init__(self, recover: Recover, answer: Answer, now: float) -> None:
         self.recover = recover
         self.answer = answer
+        self.expels = False
         self.plan: Plan | None = None
         self.digest = 0
         self.progress_at = now
@@ -139,6 +152,7 @@ class Membership:
         epoch: the highest it has seen.
         leaving: it wants to be out of the next view.
         deaf_until: a node that did not run accuses nobody until then.
+        expelling: a node was expelled, and no view has been agreed on since.
         eviction: what it knows of slow receivers.
     """
 
@@ -165,6 +179,7 @@ class Membership:
         self.peers = Peers()
         self.epoch = epoch
         self.leaving = False
+        self.expelling = False
         self.eviction = Eviction(me, config, host, counters)
         self._admission = Admission(me, config, self.eviction.readmission)
         self._answers = AnswerBudget()
@@ -418,7 +433,7 @@ class Membership:
         if self.view is not None and self.eviction.enough(self.view, self.members, now):
             self._begin(now, ())
             return
-        if self.leaving:
+        if self.leaving or self.expelling:
             self._begin(now, ())
         elif now - self._installed_at >= timing.between:
             for node in self._admission.restarted(self.peers, self.members, now):
@@ -428,9 +443,22 @@ class Membership:
 
     def peer_refused(self, node: NodeId, now: float) -> None:
         """Two connections to it were refused: its process is gone."""
+        self._lose(node, Reason.NODE_FAILURE, now)
+
+    def expel(self, name: str, now: float) -> None:
+        """The next view comes at once, and is without the node of this name."""
+        self.expelling = True
+        self._soon()
+        for peer in self.peers.named(name):
+            self._lose(peer.node, Reason.EVICTION, now)
+            if peer.node not in self.members:
+                self.peers.forget(peer.node)
+
+    def _lose(self, node: NodeId, reason: Reason, now: float) -> None:
+        """Go on without this node, whatever it says."""
         if node == self._me or node in self._dead:
             return
-        self._dead[node] = Reason.NODE_FAILURE
+        self._dead[node] = reason
         self._soon()
         if self._gather is not None:
             self._gather.exclude(node)
@@ -804,6 +832,7 @@ class Membership:
         self._answered = self._highest_answered = recover.proposal
         answer = self._host.answer(recover.proposal, self.epoch, leaving=self.leaving)
         self._change = _Change(recover, answer, now)
+        self._change.expels = self.expelling
         self.state = State.RECOVER
         self._soon()
 
@@ -991,6 +1020,7 @@ class Membership:
         self._unconfirmed = others if plan.proposal.proposer == self._me else set()
         self._installed_attempt = plan.attempt
         self._installed_at = now
+        self.expelling = self.expelling and not change.expels
         self._admission.installed(now)
         evicted = self._gather.outvoted() if self._gather is not None else {}
         self._change = self._gather = None

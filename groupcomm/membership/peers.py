@@ -105,6 +105,10 @@ class Peers:
         """What is known of ``node``."""
         return self._by_node.get(node)
 
+    def named(self, name: str) -> list[Peer]:
+        """All runs of the node of this name that are known, in order."""
+        return [self._by_node[node] for node in sorted(self._by_node) if node.name == name]
+
     def strangers(self) -> list[Peer]:
         """All that are not of the view, in order."""
         if self._strangers is None:

@@ -34,6 +34,7 @@ from groupcomm.net.sockets import DatagramSink, NodeSockets, NodeTransport, Sock
 from groupcomm.net.watch import BannerFactory, NeighbourWatch
 from groupcomm.node.certfiles import NodeCertificateFiles
 from groupcomm.node.config import NodeConfig
+from groupcomm.node.expelled import keep_expelled, read_expelled
 from groupcomm.node.keyfile import find_key, no_key_text, read_key
 from groupcomm.node.recorder import TraceRecorder
 from groupcomm.outputs import (
@@ -41,6 +42,7 @@ from groupcomm.outputs import (
     Datagram,
     KeyRotated,
     NodeEvicted,
+    NodeExpelled,
     NodeSignal,
     NodeViewInstalled,
     Output,
@@ -68,7 +70,7 @@ JUMP_SECONDS: Final = 1.0
 STOP_SLACK_SECONDS: Final = 1.0
 """How much longer than the engine's own limit a leave is waited for."""
 
-NodeNews: TypeAlias = NodeViewInstalled | NodeSignal | ReceiverSlow | NodeEvicted | KeyRotated | Stopped
+NodeNews: TypeAlias = NodeViewInstalled | NodeSignal | ReceiverSlow | NodeEvicted | KeyRotated | NodeExpelled | Stopped
 """What observers of a node are told."""
 
 
@@ -133,6 +135,9 @@ class NodeEngine(SessionEngine, Protocol):
     def rotate_key(self, now: float) -> None:
         """Bring the view to the next key epoch."""
 
+    def expel(self, name: str, now: float) -> None:
+        """Expel a node."""
+
     def seal(self, datagrams: list[Datagram]) -> list[Datagram]:
         """What leaves, as it leaves."""
 
@@ -170,7 +175,8 @@ def with_key(config: NodeConfig) -> EngineConfig:
     if config.insecure or engine.key is not None or engine.identity is not None:
         return engine
     if config.certificates is not None:
-        return evolve(engine, identity=NodeCertificateFiles(config.certificates, config.node))
+        expelled = read_expelled(config.data_dir, engine.cluster)
+        return evolve(engine, identity=NodeCertificateFiles(config.certificates, config.node), expelled=expelled)
     if config.key is not None:
         return evolve(engine, key=read_key(config.key).secret)
     found = find_key(engine.cluster, os.environ)
@@ -214,6 +220,7 @@ class NodeDriver:
         self._process = os.getpid()
         self._clocks_apart = seams.wall_clock() - self._last_now
         self._rotations: list[Deferred[int]] = []
+        self._expulsions: dict[str, list[Deferred[None]]] = {}
         sockets = SocketConfig(interface, config.multicast_group, config.multicast_port, config.port)
         self._recorder = self._open_trace()
         try:
@@ -337,6 +344,24 @@ class NodeDriver:
             result.errback(error)
             return result
         self._rotations.append(result)
+        if not self._delivering and self._burst_now is None:
+            self._answer(now)
+        return result
+
+    def expel(self, name: str) -> Deferred[None]:
+        """Expel a node; fires when this node hears it no more.
+
+        Raises:
+            UsageError: through the Deferred: this cluster has no certificates, or that is no name of another node.
+        """
+        result: Deferred[None] = Deferred()
+        try:
+            now = self.now()
+            self._engine.expel(name, now)
+        except UsageError as error:
+            result.errback(error)
+            return result
+        self._expulsions.setdefault(name, []).append(result)
         if not self._delivering and self._burst_now is None:
             self._answer(now)
         return result
@@ -494,6 +519,8 @@ class NodeDriver:
             self._log_refused(output)
         elif isinstance(output, KeyRotated):
             self._key_rotated(output)
+        elif isinstance(output, NodeExpelled):
+            self._node_expelled(output)
         elif isinstance(output, NodeSignal):
             self._tell(output)
         elif isinstance(output, Stopped):
@@ -547,6 +574,16 @@ class NodeDriver:
             deferred.callback(news.number)
         self._tell(news)
 
+    def _node_expelled(self, news: NodeExpelled) -> None:
+        """A node is expelled, perhaps this one."""
+        who = "this node" if news.name == self.id.name else f"the node {news.name}"
+        if news.name != self.id.name:
+            keep_expelled(self._config.data_dir, self._config.engine.cluster, news.name)
+        self._log.warn("{who} is expelled, as was asked for on {by}", who=who, by=news.by)
+        for deferred in self._expulsions.pop(news.name, []):
+            deferred.callback(None)
+        self._tell(news)
+
     def _engine_stopped(self, output: Stopped) -> None:
         """The engine has ended: so do the sessions."""
         self._sessions.deliver()
@@ -563,6 +600,9 @@ class NodeDriver:
         rotations, self._rotations = self._rotations, []
         for rotation in rotations:
             rotation.errback(NotConnected("the node has stopped"))
+        expulsions, self._expulsions = self._expulsions, {}
+        for expulsion in [one for name in expulsions for one in expulsions[name]]:
+            expulsion.errback(NotConnected("the node has stopped"))
         waiting, self._when_stopped = self._when_stopped, []
         for deferred in waiting:
             deferred.callback(None)

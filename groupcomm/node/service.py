@@ -131,6 +131,14 @@ class Node(Service):
         """
         return self._running().rotate_key()
 
+    def expel(self, name: str) -> Deferred[None]:
+        """Put a node out of a cluster with certificates; fires when this one hears it no more, a view follows.
+
+        Raises:
+            UsageError: through the Deferred: this cluster has no certificates, or that is no name of another node.
+        """
+        return self._running().expel(name)
+
     # IConnection, by a session named like the node.
 
     @property

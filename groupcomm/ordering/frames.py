@@ -30,6 +30,8 @@ class FrameType(enum.IntEnum):
     """A private frame found no such member."""
     KEY = 5
     """A step of a key rotation."""
+    EXPEL = 6
+    """A node is expelled."""
 
 
 _LEVEL = 0x07

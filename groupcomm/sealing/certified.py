@@ -5,6 +5,7 @@ public keys to its certificate. Two that hold each other's passports can greet e
 has, and tell each other their control secrets in it: what a node says to the cluster is sealed under its control
 secret, and signed. So it can be opened by whom that node has greeted, and could have been made by nobody else.
 
+    any            --its node is expelled-->            its passports are refused
     nothing held   --its passport, and it is good-->    held: it is asked to prove that it lives (``strangers``)
     held           --its greeting-->                    known to the guard, by its control secret
     held           --``FORGOTTEN_AFTER`` others-->      nothing held, the longest unheard first
@@ -129,6 +130,7 @@ class Certified:
         self._out: list[Datagram] = []
         self._due_at = self._sent_at = -inf
         self._repeats = 0
+        self._excluded: set[str] = set()
         self._second_ends = -inf
         self._left = 0
         self.first = KeyEpoch(1, entropy(KEY_BYTES))
@@ -162,19 +164,21 @@ class Certified:
         """See ``Credentials``."""
         return self._signing.sign(data)
 
-    def lacks(self, mark: bytes, now: float) -> None:
+    def lacks(self, who: Introduction, now: float) -> None:
         """See ``Credentials``."""
         self._counters.up("sealed_by_stranger")
+        if who.node.name in self._excluded:
+            return
         if len(self._wanted) < MAX_PASSPORT_ASKS:
-            self._wanted[mark] = None
+            self._wanted[who.mark] = None
         self._due(LACKING_SECONDS)
-        self._show_if_due(now)
+        self.show(now)
 
     def _due(self, apart_seconds: float) -> None:
         self._due_at = min(self._due_at, self._sent_at + apart_seconds)
 
-    def _show_if_due(self, now: float) -> None:
-        """Send this node's passport to all, if it is time."""
+    def show(self, now: float) -> None:
+        """See ``Credentials``."""
         if now < self._due_at:
             return
         passport = self._passport.asking(tuple(self._wanted))
@@ -196,7 +200,7 @@ class Certified:
 
     def tick(self, now: float) -> list[tuple[Introduction, Address]]:
         """See ``Credentials``."""
-        self._show_if_due(now)
+        self.show(now)
         asked = []
         for salt, held in tuple(self._meeting.items()):
             if now >= held.ask_at:
@@ -207,6 +211,19 @@ class Certified:
                     del self._meeting[salt]
         return asked
 
+    def exclude(self, name: str) -> bool:
+        """See ``Credentials``."""
+        self._excluded.add(name)
+        gone = [salt for salt, held in self._held.items() if held.passport.node.name == name]
+        for salt in gone:
+            del self._held[salt]
+            self._meeting.pop(salt, None)
+        return bool(gone)
+
+    def readmit(self, name: str) -> None:
+        """See ``Credentials``."""
+        self._excluded.discard(name)
+
     # ---- others ----------------------------------------------------------------------------------------------------
 
     def take(self, data: bytes, source: Address, now: float) -> Introduction | None:
@@ -216,6 +233,8 @@ class Certified:
         if passport.salt == self._me.salt:
             self._counters.up("reflected")
             return None
+        if passport.node.name in self._excluded:
+            raise PassportRefused(f"the node {passport.node.name} is expelled")
         held = self._held.get(passport.salt)
         if held is None:
             if not self._may_verify(now):
@@ -236,7 +255,7 @@ class Certified:
             del self._meeting[next(iter(self._meeting))]
         if self._me.mark in shown.asks:
             self._due(ANSWER_SECONDS)
-        self._show_if_due(now)
+        self.show(now)
         return passport.who
 
     def _may_verify(self, now: float) -> bool:

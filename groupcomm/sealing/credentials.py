@@ -56,8 +56,17 @@ class Credentials(Protocol):
     def verifies(self, who: Introduction, signature: bytes, data: bytes) -> bool:
         """Whether that is the signature of this run."""
 
-    def lacks(self, mark: bytes, now: float) -> None:
+    def lacks(self, who: Introduction, now: float) -> None:
         """A packet of the cluster came from a run that is not known."""
+
+    def exclude(self, name: str) -> bool:
+        """From now on refuse all passports of the node of this name; whether one was held."""
+
+    def readmit(self, name: str) -> None:
+        """Undo it."""
+
+    def show(self, now: float) -> None:
+        """Let others know of this run, if it is time to."""
 
     def take(self, data: bytes, source: Address, now: float) -> Introduction | None:
         """A passport came: whose, if it is good.
@@ -118,8 +127,18 @@ class SharedKey:
         """Always: there is nothing to verify."""
         return True
 
-    def lacks(self, mark: bytes, now: float) -> None:
+    def lacks(self, who: Introduction, now: float) -> None:
         """Every packet of the cluster can be opened: nothing is lacking."""
+
+    def exclude(self, name: str) -> bool:
+        """A shared key excludes nobody."""
+        return False
+
+    def readmit(self, name: str) -> None:
+        """Nobody was excluded."""
+
+    def show(self, now: float) -> None:
+        """There is nothing to show."""
 
     def take(self, data: bytes, source: Address, now: float) -> Introduction | None:
         """Passports mean nothing here."""

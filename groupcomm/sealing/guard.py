@@ -18,12 +18,12 @@ from groupcomm.identity import NodeId
 from groupcomm.limits import MAX_ACQUAINTANCES, MAX_KEY_EPOCHS, MAX_SEALED_PACKETS
 from groupcomm.outputs import Address, Datagram, PacketsRefused
 from groupcomm.reliability.counters import Counters
+from groupcomm.sealing.acquaintance import Acquaintance
 from groupcomm.sealing.credentials import Credentials, PassportRefused
 from groupcomm.sealing.sealer import Sealer
 from groupcomm.sealing.strangers import Strangers
-from groupcomm.sealing.window import ReplayWindow
 from groupcomm.wire.codec import Reader, cluster_digest
-from groupcomm.wire.keys import KeyEpoch, view_packet_key
+from groupcomm.wire.keys import KEY_BYTES, KeyEpoch, view_packet_key
 from groupcomm.wire.packets import HEADER_BYTES, LAST_OF_VIEW, SEALED, VERSION, ArrivedRun, Kind, common_flags
 from groupcomm.wire.seal import (
     COUNTER,
@@ -57,29 +57,6 @@ _DIGEST = slice(4, 12)
 _OPENED_FLAGS = bytes(flags & ~SEALED for flags in range(256))
 
 
-class Acquaintance:
-    """A run of another node that has proved to be alive.
-
-    Attributes:
-        who: its name, incarnation and salt.
-        key: of its packets of the cluster.
-        keys: of its packets of views, by the byte of the epoch. Bound: ``MAX_KEY_EPOCHS``.
-        windows: which counters were seen, of packets for all and for this node.
-        heard_at: when something of it was opened last.
-        epoch: the byte of the epoch that its last packet of a view was sealed under.
-    """
-
-    __slots__ = ("epoch", "heard_at", "key", "keys", "who", "windows")
-
-    def __init__(self, who: Introduction, key: AESGCM, counted: int, answer: int, now: float) -> None:
-        self.who = who
-        self.key = key
-        self.keys: dict[int, AESGCM] = {}
-        self.windows = ReplayWindow(counted), ReplayWindow(answer)
-        self.heard_at = now
-        self.epoch = -1
-
-
 class Guard:
     """Seals and opens the packets of one node.
 
@@ -93,6 +70,7 @@ class Guard:
     Attributes:
         heard: who sealed the packets of a view that were opened last.
         met: where nodes that have just become known can be reached: they are greeted by a beacon.
+        told: who is expelled and who said so, as nodes that this one has met tell.
         news: what is to be told.
     """
 
@@ -117,11 +95,15 @@ class Guard:
         self._strangers.secret = credentials.secret
         self._old: KeyEpoch | None = None
         self._wipe_at: float | None = None
+        self._fresh: bytes | None = None
+        self._fresh_said = False
+        self._entropy = entropy
         self._members: tuple[NodeId, ...] = (node,)
         self._acquaintances: dict[bytes, Acquaintance] = {}
         self._refused: dict[str, tuple[int, float]] = {}
         self.heard = node
         self.met: list[Address] = []
+        self.told: list[tuple[str, str]] = []
         self.news: list[PacketsRefused] = []
 
     # ---- sealing -------------------------------------------------------------------------------------------------
@@ -151,8 +133,37 @@ class Guard:
         self._counters.up("keys_renewed")
         if self._credentials.passports:
             self._strangers.secret = self._credentials.secret
+            self._credentials.show(now)
         else:
             self._strangers.announce(self._sealer.counted, now)
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether it knows which node is which, and so can keep one out."""
+        return self._credentials.passports
+
+    def exclude(self, name: str, now: float) -> bool:
+        """Hear nothing of the node of this name any more.
+
+        Returns:
+            Whether it may know what this node seals under: then the keys are new, and the next view needs a new epoch.
+        """
+        met = [mark for mark, one in self._acquaintances.items() if one.who.node.name == name]
+        for mark in met:
+            del self._acquaintances[mark]
+        if not self._credentials.exclude(name) and not met:
+            return False
+        self.renew(now)
+        self._fresh, self._fresh_said = self._entropy(KEY_BYTES), False
+        return True
+
+    def tell_of(self, expelled: tuple[str, ...]) -> None:
+        """From now on greet others with these names."""
+        self._strangers.expelled = expelled
+
+    def readmit(self, name: str) -> None:
+        """Let the node of this name show its passport again."""
+        self._credentials.readmit(name)
 
     # ---- epochs --------------------------------------------------------------------------------------------------
 
@@ -163,7 +174,13 @@ class Guard:
 
     @property
     def said(self) -> KeyEpoch | None:
-        """The epoch as messages say it: None for the first if everybody knows it."""
+        """The epoch as messages say it: None for the first if everybody knows it.
+
+        Who has excluded a node says the next one, of its own, so that the view to come has a later one than that knows.
+        """
+        if self._fresh is not None:
+            self._fresh_said = True
+            return KeyEpoch(self.epoch.number + 1, self._fresh)
         return None if self.epoch == self._first and not self._credentials.passports else self.epoch
 
     def expect(self, epoch: KeyEpoch | None) -> None:
@@ -195,6 +212,8 @@ class Guard:
     def installed(self, epoch: KeyEpoch | None, members: tuple[NodeId, ...]) -> None:
         """A view begins, of these nodes and under this epoch; nobody in it uses another."""
         self._members = members
+        if self._fresh_said:
+            self._fresh, self._fresh_said = None, False
         self.switch(epoch or self._first)
         for other in tuple(self._epochs.values()):
             if other != self.epoch:
@@ -342,7 +361,7 @@ class Guard:
         greeting = data[1] == Kind.GREETING
         key = self._credentials.key_of(who, greeting=greeting) if sender is None or greeting else sender.key
         if key is None:
-            self._credentials.lacks(who.mark, now)
+            self._credentials.lacks(who, now)
             return None
         try:
             body = key.decrypt(data[NONCE], data[at:], data[:at])
@@ -396,6 +415,8 @@ class Guard:
                 if key is not None:
                     self._meet(Acquaintance(who, key, greeting.counted, counter, now), source, now)
                     known = True
+            if known:
+                self.told += [(name, who.node.name) for name in greeting.expelled]
             if greeting.ask != NOBODY:
                 self._strangers.answer(who, greeting.ask, source, counted, now, known=known)
 

@@ -51,6 +51,7 @@ class Strangers:
     Attributes:
         out: greetings to send.
         secret: what they all carry.
+        expelled: the names that answers carry.
     """
 
     def __init__(self, digest: int, entropy: Callable[[int], bytes], counters: Counters) -> None:
@@ -62,6 +63,7 @@ class Strangers:
         self._left = MAX_GREETINGS_PER_SECOND
         self.out: list[Datagram] = []
         self.secret = b""
+        self.expelled: tuple[str, ...] = ()
 
     def announce(self, counted: int, now: float) -> None:
         """Let all know that this node is a stranger to them from now on."""
@@ -115,7 +117,9 @@ class Strangers:
             self._counters.up("greetings_dropped")
             return
         self._left -= 1
-        greeting = evolve(greeting, secret=self.secret) if self.secret else greeting
+        if self.secret:
+            expelled = self.expelled if greeting.echo != NOBODY else ()
+            greeting = evolve(greeting, secret=self.secret, expelled=expelled)
         self.out.append(Datagram(encode(Greeting.kind, self._digest, NO_SENDER, 0, greeting.encode(), part=1), to))
 
     def check_invariants(self) -> None:

@@ -24,6 +24,7 @@ from groupcomm.outputs import (
     GroupViewDelivered,
     KeyRotated,
     NodeEvicted,
+    NodeExpelled,
     NodeSignal,
     NodeViewInstalled,
     Output,
@@ -266,7 +267,7 @@ class SimulatedNode:
     watched: tuple[tuple[NodeId, Address], ...] = ()
     views: list[NodeViewInstalled] = field(factory=list)
     slow_news: list[ReceiverSlow | NodeEvicted] = field(factory=list)
-    key_news: list[KeyRotated | PacketsRefused] = field(factory=list)
+    key_news: list[KeyRotated | NodeExpelled | PacketsRefused] = field(factory=list)
     buffer_drops: int = 0
     turn_seconds: float = TURN_SECONDS
     buffer_bytes: int = SOCKET_BUFFER_BYTES
@@ -356,6 +357,11 @@ class SimulatedNode:
         """Ask it to bring the view to the next key epoch."""
         self.record(traces.Fault(self.cluster.now, f"{self.name} rotates the key"))
         self.command(lambda engine, now: engine.rotate_key(now))
+
+    def expel(self, name: str) -> None:
+        """Ask it to expel another node."""
+        self.record(traces.Fault(self.cluster.now, f"{self.name} expels {name}"))
+        self.command(lambda engine, now: engine.expel(name, now))
 
     def command(self, function: Callable[[EngineInterface, float], T]) -> T:
         """Give the engine one command; the burst that it is part of ends when this instant does."""
@@ -540,7 +546,7 @@ class SimulatedNode:
                 self.record(traces.NodeViewSeen(at, self.identity, output))
             case ReceiverSlow() | NodeEvicted():
                 self.slow_news.append(output)
-            case KeyRotated() | PacketsRefused():
+            case KeyRotated() | NodeExpelled() | PacketsRefused():
                 self.key_news.append(output)
             case NodeSignal():
                 self.record(traces.NodeSignalSeen(at, self.identity))

@@ -15,6 +15,7 @@ from attrs import field, frozen
 
 from groupcomm.errors import MalformedPacket
 from groupcomm.identity import NodeId
+from groupcomm.limits import MAX_EXPELLED, MAX_NODE_NAME_BYTES
 from groupcomm.wire.codec import Reader, Writer
 from groupcomm.wire.keys import KEY_BYTES, SALT_BYTES
 from groupcomm.wire.packets import HEADER_BYTES, SEALED, Kind
@@ -98,6 +99,7 @@ class Greeting:
         ask: what the sender asks to be sent back; zeros: nothing, for it knows the other.
         counted: packets for all that the sender has sealed: none of them is news to who meets it now.
         secret: with certificates, the sender's control secret; else nothing.
+        expelled: with certificates, the names of nodes that are expelled.
     """
 
     to: bytes
@@ -105,21 +107,31 @@ class Greeting:
     ask: bytes
     counted: int
     secret: bytes = field(default=b"", repr=False)
+    expelled: tuple[str, ...] = ()
 
     kind = Kind.GREETING
 
     def encode(self) -> bytes:
         """The body."""
-        return self.to + self.echo + self.ask + self.counted.to_bytes(8) + self.secret
+        writer = Writer().raw(self.to).raw(self.echo).raw(self.ask).u64(self.counted).raw(self.secret)
+        for name in self.expelled:
+            writer.text(name)
+        return writer.done()
 
     @classmethod
     def decode(cls, reader: Reader) -> Greeting:
         """The value of a body."""
         to, echo, ask = (reader.raw(SALT_BYTES) for _ in range(3))
-        counted, secret = reader.u64(), reader.rest()
-        if len(secret) not in (0, KEY_BYTES):
-            raise MalformedPacket(f"a greeting with {len(secret)} bytes behind it")
-        return cls(to, echo, ask, counted, secret)
+        counted, more = reader.u64(), reader.rest()
+        if not more:
+            return cls(to, echo, ask, counted)
+        rest = Reader(more)
+        secret, expelled = rest.raw(KEY_BYTES), []
+        while rest.at < len(more):
+            expelled.append(rest.text(MAX_NODE_NAME_BYTES))
+        if len(expelled) > MAX_EXPELLED:
+            raise MalformedPacket(f"a greeting names {len(expelled)} expelled nodes")
+        return cls(to, echo, ask, counted, secret, tuple(expelled))
 
 
 TO = slice(HEADER_BYTES, HEADER_BYTES + SALT_BYTES)

@@ -221,6 +221,7 @@ class CallTests(SynchronousTestCase):
                 ("send_many", (["tea"], [b"x", b"y"])),
                 ("send_private", ("bob@n1", b"x")),
                 ("rotate_key", ()),
+                ("expel", ("n2",)),
                 ("commit", (client.call("begin", 1), "tea")),
                 ("commit_private", (client.call("begin", 1), "bob@n1")),
             )
@@ -240,7 +241,7 @@ class CallTests(SynchronousTestCase):
     def test_no_method_is_forgotten(self) -> None:
         """Each method is checked above, or takes no right: a new one has to be put here on purpose."""
         checked = {"join", "send", "send_many", "send_private", "commit", "commit_private", "status", "groups"}
-        checked |= {"rotate_key"}
+        checked |= {"rotate_key", "expel"}
         free = {"leave", "begin", "part", "open_channel", "whoami", "logout"}
         self.assertEqual(set(ClientAvatar.methods), checked | free)
 
@@ -269,6 +270,8 @@ class CallTests(SynchronousTestCase):
         self.world_with(("*", "administer"))
         client = self.other()
         self.assertIsInstance(client.call("rotate_key"), int)
+        self.assertIsNone(client.call("expel", "n2"))
+        self.assertEqual(self.world.node.expelled, ["n2"])
         self.assert_denied(client, "send", "tea", b"x")
 
     def test_status_and_groups(self) -> None:

@@ -177,6 +177,7 @@ class MemoryNode:
         self.opened = 0
         self.stopped = False
         self.refusal: Exception | None = None
+        self.expelled: list[str] = []
 
     def startService(self) -> None:
         if self.refusal is not None:
@@ -264,6 +265,10 @@ class MemoryNode:
 
     def rotate_key(self) -> Deferred[int]:
         return succeed(1)
+
+    def expel(self, name: str) -> Deferred[None]:
+        self.expelled.append(name)
+        return succeed(None)
 
     def status(self) -> NodeStatus:
         return NodeStatus(

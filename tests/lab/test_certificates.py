@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.harness import Daemon, Lab, Member, wait_until
+from tests.lab.harness import Daemon, Lab, Member, measured, wait_until
 from tests.lab.test_order_under_loss import LEVELS
 
 HOSTS = (1, 2, 3)
@@ -87,3 +88,44 @@ class CertifiedTests(SynchronousTestCase):
             lab.wait_for_view(daemons)
             self.assertTrue(daemons[0].status()["sealed"])
             lab.judge("D1", "D2", "D4", "O1", "O5")
+
+
+class ExpulsionTests(SynchronousTestCase):
+    """One of three daemons is expelled in the middle of traffic."""
+
+    def test_expelled_under_load(self) -> None:
+        """The others go on within seconds and lose nothing; it stays outside, after a restart too."""
+        with Lab(len(HOSTS)) as lab:
+            directory = lab.directory / "ca"
+            authority(directory, "n1", "n2", "n3")
+            daemons = start(lab, directory)
+            members = [lab.member(daemon, f"{daemon.node}a", "lab") for daemon in daemons]
+            titles = [one.title for one in members]
+            for member in members:
+                member.wait_for_view(titles, 30)
+            send(members, 1)
+            command = lab.on(1, GROUPCOMM, "--control", str(daemons[0].socket), "expel", "n3")
+            began = time.monotonic()
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            self.assertIn("n3 is expelled", done.stdout)
+            for member in members[:2]:
+                member.wait_for_view(titles[:2], LIMIT_SECONDS)
+            measured("from the command to a view without the node expelled", (time.monotonic() - began) * 1000, "ms")
+            send(members[:2], 2)
+            wait_until(
+                lambda: all(len(member.of_kind("sent")) == 2 for member in members[:2]), LIMIT_SECONDS, "all to be sent"
+            )
+            expelled = daemons[2]
+            expelled.apart = True
+            lab.wait_for_view([expelled])
+            wait_until(lambda: "this node is expelled" in expelled.log(), LIMIT_SECONDS, "n3 to know")
+            self.assertIn("n3 is expelled", daemons[1].log())
+            expelled.ask_to_end()
+            wait_until(lambda: not expelled.running, LIMIT_SECONDS, "n3 to end")
+            again = lab.daemon(3, "n3", *certified(directory, "n3"))
+            again.apart = True
+            lab.wait_for_view([again])
+            wait_until(lambda: "is not let in" in daemons[0].log(), LIMIT_SECONDS, "n1 to refuse n3")
+            lab.wait_for_view(daemons[:2])
+            lab.judge("D1", "D2", "O1")
