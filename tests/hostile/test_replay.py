@@ -24,7 +24,8 @@ from groupcomm.wire.packets import LAST_OF_VIEW, Kind
 KEY = bytes(range(32))
 Recording = list[tuple[bytes, Address]]
 QUIET = frozenset(
-    {Kind.GREETING, Kind.PASSPORT, Kind.WHO, Kind.ASK, Kind.GRANT, Kind.HANDOVER, Kind.TAKE, Kind.SUMMARY, Kind.UNRELIABLE}
+    {Kind.GREETING, Kind.PASSPORT, Kind.WHO, Kind.ASK, Kind.GRANT, Kind.HANDOVER, Kind.TAKE, Kind.SUMMARY}
+    | {Kind.UNRELIABLE}
 )
 """Kinds that an ordinary hour need not have."""
 
