@@ -153,7 +153,7 @@ class Engine:
         if credentials is not None:
             self._guard = Guard(node, config.cluster, credentials, random.randbytes, self._counters)
             self._rotation = Rotation(self._guard, random.randbytes, self._counters)
-            self._expulsion = Expulsion(node, self._guard, lambda name: self._membership.expel(name, self._now))
+            self._expulsion = Expulsion(node, self._guard)
             self._expulsion.known(config.expelled)
         self._mtu_bytes = config.mtu_bytes - (0 if self._guard is None else self._guard.introduction_bytes)
         self._view: OrderedView | None = None
@@ -217,6 +217,7 @@ class Engine:
             if guard.told and self._expulsion is not None:
                 self._stirred = True
                 self._expulsion.greeted(now)
+                self._leave_out(self._expulsion)
             self._stirred = self._stirred or guard.greets
         return opened
 
@@ -416,6 +417,12 @@ class Engine:
             self._outputs.append(SessionWritable(session))
         self._stirred = False
 
+    def _leave_out(self, expulsion: Expulsion) -> None:
+        """Go into a view without those who were expelled just now."""
+        for name in expulsion.left_out:
+            self._membership.expel(name, self._now)
+        expulsion.left_out.clear()
+
     def _put_steps(self, frame_type: FrameType, bodies: list[bytes], view: OrderedView) -> None:
         """Send what the node has to say to all in the order as soon as the view is open."""
         if view.open and not view.frozen and self._directories_read:
@@ -541,6 +548,7 @@ class Engine:
                 self._rotation.frame(sender, frame.body)
             elif frame.type is _EXPEL and self._expulsion is not None:
                 self._expulsion.frame(frame.body, self._now)
+                self._leave_out(self._expulsion)
         except MalformedPacket:
             self._counters.up("peer_violations")
 

@@ -13,8 +13,6 @@ tell newcomers and other parts of a cluster that was parted, before they can hav
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from groupcomm.errors import MalformedPacket, UsageError
 from groupcomm.identity import NodeId, checked_node_name
 from groupcomm.limits import MAX_EXPELLED
@@ -29,20 +27,20 @@ class Expulsion:
     Args:
         node: which node.
         guard: seals and opens.
-        leave_out: called with the name of a node that the next view must not have.
 
     Attributes:
         names: who is expelled, and by whom; the earliest is forgotten when full.
         out: bodies of frames to send.
+        left_out: names that the next view must not have, for the engine to take.
         news: what is to be told.
     """
 
-    def __init__(self, node: NodeId, guard: Guard, leave_out: Callable[[str], None]) -> None:
+    def __init__(self, node: NodeId, guard: Guard) -> None:
         self._node = node
         self._guard = guard
-        self._leave_out = leave_out
         self.names: dict[str, str] = {}
         self.out: list[bytes] = []
+        self.left_out: list[str] = []
         self.news: list[NodeExpelled] = []
 
     def known(self, names: tuple[str, ...]) -> None:
@@ -97,5 +95,5 @@ class Expulsion:
             self.names[name] = by
             self._guard.tell_of(tuple(self.names))
             if self._guard.exclude(name, now):
-                self._leave_out(name)
+                self.left_out.append(name)
         self.news.append(NodeExpelled(name, by))
