@@ -26,6 +26,7 @@ CALLS: tuple[tuple[bytes, tuple[object, ...]], ...] = (
     (b"groups", ()),
     (b"whoami", ()),
     (b"rotate_key", ()),
+    (b"expel", (b"delta",)),
     (b"logout", ()),
 )
 

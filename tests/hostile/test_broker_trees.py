@@ -84,5 +84,5 @@ class TreeTests(BrokerAttack):
         self.assertEqual(self.world.factory.counters["calls_failed"], 0)
 
     def test_every_method_is_drawn(self) -> None:
-        """Only what ends the session or the key is left out above."""
-        self.assertEqual(set(ClientAvatar.methods) - set(HARMLESS), {"logout", "open_channel", "rotate_key"})
+        """Only what ends the session, the key or a node is left out above."""
+        self.assertEqual(set(ClientAvatar.methods) - set(HARMLESS), {"logout", "open_channel", "rotate_key", "expel"})
