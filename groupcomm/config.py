@@ -17,6 +17,7 @@ from groupcomm.limits import (
     DEFAULT_BUDGET_BYTES,
     DEFAULT_MTU_BYTES,
     MAX_MESSAGE_BYTES,
+    MAX_MTU_BYTES,
     MAX_NODES,
     MAX_SLOW_SECONDS,
     MIN_BUDGET_BYTES,
@@ -152,7 +153,10 @@ class EngineConfig:
     Attributes:
         cluster: the cluster's name; nodes of other clusters are neither heard nor disturbed.
         timing: the times.
-        mtu_bytes: the largest datagram sent, 1,200 to 65,000 bytes, without the 32 bytes of the seal.
+        mtu_bytes: the largest datagram sent before it is known what the paths to the others take, 1,200 to 65,000
+            bytes, without the 32 bytes of the seal.
+        max_mtu_bytes: the largest that is searched for, where the driver says what its links take.
+        active_links: whether everything is sent by all links; if not, by the lowest that reaches everybody.
         budget_bytes: the byte budget of the node, at least 64 MiB.
         max_message_bytes: the largest message accepted from a session, at most 16 MiB.
         max_nodes: the largest view, at most 512.
@@ -180,6 +184,8 @@ class EngineConfig:
     key: bytes | None = field(default=None, repr=False)
     identity: NodeIdentity | None = None
     expelled: tuple[str, ...] = ()
+    max_mtu_bytes: int = MAX_MTU_BYTES
+    active_links: bool = False
 
     def __attrs_post_init__(self) -> None:
         checked_name(self.cluster, "a cluster name")
@@ -188,6 +194,8 @@ class EngineConfig:
         self.timing.check()
         if not 1200 <= self.mtu_bytes <= 65_000:
             raise UsageError(f"mtu_bytes must be 1,200 to 65,000, not {self.mtu_bytes}")
+        if not 1200 <= self.max_mtu_bytes <= 65_000:
+            raise UsageError(f"max_mtu_bytes must be 1,200 to 65,000, not {self.max_mtu_bytes}")
         if self.budget_bytes < MIN_BUDGET_BYTES:
             raise UsageError(f"budget_bytes must be at least {MIN_BUDGET_BYTES}, not {self.budget_bytes}")
         if not 0 < self.max_message_bytes <= MAX_MESSAGE_BYTES:

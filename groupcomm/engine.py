@@ -11,11 +11,15 @@ from collections.abc import Sequence
 from math import inf
 from random import Random
 
+from attrs import evolve
+
 from groupcomm.config import EngineConfig
 from groupcomm.errors import MalformedPacket, MessageTooLarge, NameInUse, NotAMember, QueueFull, UsageError
 from groupcomm.events import Level, Reason
 from groupcomm.identity import MemberId, NodeId, ViewId, checked_name
 from groupcomm.limits import (
+    LEAST_PATH_BYTES,
+    MAX_DATAGRAM_BYTES,
     MAX_DESTINATION_BYTES,
     MAX_DESTINATION_GROUPS,
     MAX_DIRECTORY_BYTES,
@@ -46,6 +50,8 @@ from groupcomm.outputs import (
     Stopped,
     WatchChanged,
 )
+from groupcomm.paths.pieces import Pieces, is_piece
+from groupcomm.paths.spread import Spread
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.rtt import RoundTrip
@@ -83,6 +89,7 @@ from groupcomm.wire.packets import (
     is_data_run,
     split_run,
 )
+from groupcomm.wire.seal import SEAL_BYTES
 
 _CHANGE = FrameType.CHANGE
 _DATA = Kind.DATA
@@ -155,7 +162,10 @@ class Engine:
             self._rotation = Rotation(self._guard, random.randbytes, self._counters)
             self._expulsion = Expulsion(node, self._guard)
             self._expulsion.known(config.expelled)
-        self._mtu_bytes = config.mtu_bytes - (0 if self._guard is None else self._guard.introduction_bytes)
+        self._seal_bytes = 0 if self._guard is None else SEAL_BYTES
+        self._introduction_bytes = 0 if self._guard is None else self._guard.introduction_bytes
+        self._pieces = Pieces(self._cluster_digest)
+        self._spread = Spread(self._pieces, active=config.active_links)
         self._view: OrderedView | None = None
         self._directories_read = True
         self._view_peers: tuple[Peer | None, ...] = ()
@@ -181,6 +191,25 @@ class Engine:
 
     # ---- inputs --------------------------------------------------------------------------------------------------
 
+    def links(self, addresses: Sequence[Address], most_bytes: Sequence[int]) -> None:
+        """Which links there are; before ``start``. Without it there is one, and the path MTU is not searched.
+
+        Args:
+            addresses: this node's, by link.
+            most_bytes: by link, the largest UDP payload that its interface takes.
+        """
+        largest = max(self._config.mtu_bytes, self._config.max_mtu_bytes) + self._seal_bytes
+        peers = self._membership.peers
+        peers.most_bytes = tuple(max(LEAST_PATH_BYTES, min(most, largest)) for most in most_bytes)
+        peers.birth_bytes = self._config.mtu_bytes + self._seal_bytes
+        peers.moved = True
+        self._membership.addresses = self._spread.links = tuple(addresses)
+
+    def reading(self, link: int, multicast: bool) -> None:
+        """What is received next came by this link, to the group or to this node alone."""
+        peers = self._membership.peers
+        peers.link, peers.multicast = link, multicast
+
     def start(self, now: float) -> None:
         """Begin to listen for a view, or to found one."""
         self._begin(now)
@@ -193,12 +222,26 @@ class Engine:
 
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         """A datagram from ``source``, whose sender's own socket that is."""
+        if is_piece(data):
+            whole = self._piece(data, source)
+            if whole is None:
+                return
+            data = whole
         if self._guard is not None:
             opened = self._opened(self._guard, data, source, now)
             if opened is None:
                 return
             data = opened
         self._datagram(data, source, now)
+
+    def _piece(self, data: bytes, source: Address) -> bytes | None:
+        """The datagram that a piece completes, if it does."""
+        self._counters.up("pieces_received")
+        try:
+            return self._pieces.add(data, source)
+        except MalformedPacket:
+            self._counters.up("malformed")
+            return None
 
     def _opened(self, guard: Guard, data: bytes, source: Address, now: float) -> bytes | None:
         """What was sealed; None if it is not for this node, or only for its guard."""
@@ -457,8 +500,11 @@ class Engine:
             view.out.clear()
         if self._membership.out:
             for message, destination in self._membership.out:
+                # A beacon is heard by each link: sealed once for all, its second copy would pass for a repetition.
+                links = len(self._spread.links) if destination is None and message.kind is Kind.BEACON else 1
                 for part in self._encoded(message):
-                    self._datagrams.append(Datagram(part, destination))
+                    for link in range(max(1, links)):
+                        self._datagrams.append(Datagram(part, destination, link=link))
             self._membership.out.clear()
         if self._guard is not None:
             self._datagrams += self._guard.take_greetings()
@@ -469,9 +515,18 @@ class Engine:
         if last is None or last[0] != message:
             self._message_number = (self._message_number + 1) & 0xFFFFFFFF
             number = self._message_number
-            parts = cut(message.kind, self._cluster_digest, number, message.encode(), self._mtu_bytes)
+            room = LEAST_PATH_BYTES - SEAL_BYTES - self._introduction_bytes
+            if isinstance(message, Probe) and message.padding:
+                message = self._padded(message)
+                room = MAX_DATAGRAM_BYTES
+            parts = cut(message.kind, self._cluster_digest, number, message.encode(), room)
             last = self._sent_messages[message.kind] = message, number, parts
         return last[2]
+
+    def _padded(self, probe: Probe) -> Probe:
+        """A probe that leaves as a datagram of ``padding`` bytes."""
+        others = HEADER_BYTES + self._seal_bytes + self._introduction_bytes
+        return evolve(probe, padding=max(0, probe.padding - others - len(evolve(probe, padding=0).encode())))
 
     # ---- outputs -------------------------------------------------------------------------------------------------
 
@@ -487,7 +542,21 @@ class Engine:
 
     def seal(self, datagrams: list[Datagram]) -> list[Datagram]:
         """What ``datagrams_to_send`` gave, as it leaves; each is sealed once, in their order."""
-        return datagrams if self._guard is None else self._guard.seal(datagrams)
+        sealed = datagrams if self._guard is None else self._guard.seal(datagrams)
+        peers = self._membership.peers
+        if peers.moved:
+            peers.moved = False
+            self._route()
+        return self._spread.leave(sealed, peers)
+
+    def _route(self) -> None:
+        """The paths have changed: choose by which of them datagrams leave, and how large they may be."""
+        view = self._view
+        members = [peer.paths for peer in self._view_peers if peer is not None]
+        heard = [peer.paths for peer in self._membership.heard_lately(self._now)]
+        self._spread.route(members, heard)
+        if view is not None and self._spread.links:
+            view.sending.fit(min(self._spread.least_bytes, max(self._membership.peers.most_bytes)) - self._seal_bytes)
 
     def take_outputs(self) -> list[Output]:
         """What the driver has to act on, in order."""
@@ -1064,6 +1133,7 @@ class Engine:
                             stream.requests,
                             stream.repairs,
                             stream.contiguous - stream.stable,
+                            membership.path_status(peer, now),
                         )
                     )
         return NodeStatus(
@@ -1079,7 +1149,7 @@ class Engine:
             0 if view is None else view.window.window_bytes,
             0 if view is None else view.window.outstanding_bytes,
             self._outbox.size_bytes,
-            dict(sorted(self._counters.items())),
+            dict(sorted({**self._counters, "copies_sent": self._spread.copies}.items())),
             membership.eviction.slow(now),
             membership.eviction.readmission.kept_out(now),
             membership.eviction.evicted_by(now),

@@ -43,6 +43,21 @@ MAX_FRAME_MESSAGES: Final = 16_384
 DEFAULT_MTU_BYTES: Final = 1400
 """The largest datagram: IP and UDP headers and the coming seal fit an Ethernet frame of 1500 beside it."""
 
+MAX_MTU_BYTES: Final = 8_940
+"""The largest datagram that is searched for: jumbo frames of 9,000 bytes, without headers and seal."""
+
+LEAST_PATH_BYTES: Final = 1232
+"""A UDP payload that every path takes: IPv6 passes packets of 1,280 bytes (RFC 8200, section 5), 48 are its headers."""
+
+MAX_DATAGRAM_BYTES: Final = 65_507
+"""No UDP payload is larger on IPv4."""
+
+MAX_BEACON_ADDRESSES: Final = 32
+"""Addresses of others that one beacon passes on."""
+
+MAX_LINKS: Final = 8
+"""Networks that one node uses at once."""
+
 MIN_BUDGET_BYTES: Final = 64 * 1024 * 1024
 """The least byte budget of a node: below it one 16 MiB message could not be held by sender and receiver."""
 

@@ -27,12 +27,14 @@ class Datagram:
         destination: a node's own socket; None for the multicast group.
         segment_bytes: the size of each datagram of a run, the last of which may be shorter; 0 if it is one datagram.
         packets: of a run that is to be sealed, its packets; ``data`` is empty then.
+        link: by which of this node's links it leaves.
     """
 
     data: bytes
     destination: Address | None
     segment_bytes: int = 0
     packets: Packets | None = None
+    link: int = 0
 
     @property
     def count(self) -> int:

@@ -9,6 +9,31 @@ from groupcomm.outputs import Address
 
 
 @frozen
+class PathStatus:
+    """One link to one other node.
+
+    Attributes:
+        address: the other's on this link; None until it was heard there.
+        reach: what of this node's arrives there, as the other says: ``multicast``, ``unicast`` or ``nothing``.
+        heard: whether anything of the other arrives here by this link.
+        multicast_heard: whether its multicast does.
+        round_trip_seconds: by this link; 0.0 until measured.
+        loss: which part of the other's last 64 beacons did not come by it; 0.0 with one link, where that is not known.
+        mtu_bytes: the largest UDP payload that passes; 65,507 if that is not searched.
+        searching: whether that is still being found out.
+    """
+
+    address: Address | None
+    reach: str
+    heard: bool
+    multicast_heard: bool
+    round_trip_seconds: float
+    loss: float
+    mtu_bytes: int
+    searching: bool
+
+
+@frozen
 class PeerStatus:
     """One other node of the view, as this node sees it.
 
@@ -22,6 +47,7 @@ class PeerStatus:
         nacks_sent: requests for packets of its stream.
         repairs_received: packets of its stream that came as repairs.
         unstable_packets: packets of its stream that not every node is known to have.
+        paths: by link.
     """
 
     node: NodeId
@@ -33,6 +59,7 @@ class PeerStatus:
     nacks_sent: int
     repairs_received: int
     unstable_packets: int
+    paths: tuple[PathStatus, ...] = ()
 
 
 @frozen

@@ -56,6 +56,12 @@ class RecordingEngine:
         """The calls of these names."""
         return [call for call in self.calls if call[0] in names]
 
+    def links(self, addresses: Sequence[Address], most_bytes: Sequence[int]) -> None:
+        self.told_links = tuple(addresses), tuple(most_bytes)
+
+    def reading(self, link: int, multicast: bool) -> None:
+        self.arrival = link, multicast
+
     def start(self, now: float) -> None:
         self._call(now, "start")
 

@@ -26,6 +26,7 @@ ROOMS = (
     ("batches",),
     ("interfaces",),
     ("reliability",),
+    ("paths",),
     ("sealing",),
     ("ordering",),
     ("membership",),
@@ -41,7 +42,7 @@ ROOMS = (
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
 PEOPLE_LOOK_HERE = {"dashboard", "cli", "demo"}
-CORE = {"wire", "packing", "reliability", "sealing", "ordering", "membership", "engine"}
+CORE = {"wire", "packing", "reliability", "paths", "sealing", "ordering", "membership", "engine"}
 NO_IO = {
     "asyncio",
     "concurrent",

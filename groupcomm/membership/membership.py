@@ -29,13 +29,18 @@ from groupcomm.membership.gather import Gather, agreement
 from groupcomm.membership.peers import Peer, Peers
 from groupcomm.membership.recovery import contradicts, is_plan_of, make_plan
 from groupcomm.outputs import Address
+from groupcomm.paths.path import HEARD_HEARTBEATS
+from groupcomm.paths.prober import Prober
+from groupcomm.paths.reports import addresses_to_tell, make_reports
 from groupcomm.reliability.counters import Counters
+from groupcomm.status import PathStatus
 from groupcomm.wire.codec import digest64, list_digest
 from groupcomm.wire.messages import (
     Answer,
     Beacon,
     Install,
     Join,
+    LinkReport,
     Message,
     Plan,
     Probe,
@@ -56,6 +61,7 @@ _JOIN_SECONDS_PER_CANDIDATE = 0.004
 _MAX_LISTS = 32
 _MAX_ASKED = 16
 _MULTICAST_TURNS = 3
+_LATELY_HEARTBEATS = 6
 
 
 class State(enum.Enum):
@@ -149,6 +155,7 @@ class Membership:
         members: of that view.
         out: messages to send; emptied by the engine.
         peers: everybody it has heard of.
+        addresses: this node's, by link.
         epoch: the highest it has seen.
         leaving: it wants to be out of the next view.
         deaf_until: a node that did not run accuses nobody until then.
@@ -177,6 +184,8 @@ class Membership:
         self.members: tuple[NodeId, ...] = ()
         self.out: list[Out] = []
         self.peers = Peers()
+        self.addresses: tuple[Address, ...] = (("0.0.0.0", 0),)
+        self._prober = Prober()
         self.epoch = epoch
         self.leaving = False
         self.expelling = False
@@ -198,6 +207,7 @@ class Membership:
         self._dead: dict[NodeId, Reason] = {}
         self._suspects: set[NodeId] = set()
         self._beacon_at = -inf
+        self._beacons = 0
         self._beacons_due: set[Address] = set()
         self._next_tick = inf
         self._seeking_since = inf
@@ -238,6 +248,8 @@ class Membership:
         if now >= self._beacon_at + self._timing.heartbeat:
             self._beacon(now)
         self._repeat_install(now)
+        if any(self.peers.most_bytes):
+            self._search_paths(now)
         if self.state is State.SEEKING:
             self._seek(now)
         elif self.state is State.OPERATIONAL:
@@ -290,6 +302,7 @@ class Membership:
 
     def _beacon(self, now: float) -> None:
         self._beacon_at = now
+        self._beacons += 1
         beacon = self._own_beacon(now, reply=False)
         self.out.append((beacon, None))
         asking = self._own_beacon(now, reply=True)
@@ -309,7 +322,23 @@ class Membership:
             reply,
             self._admission.heard(self.peers, self.view, now),
             self.eviction.notes(now),
+            self._reports(now),
+            addresses_to_tell(self.heard_lately(now), self._beacons),
         )
+
+    def _reports(self, now: float) -> tuple[LinkReport, ...]:
+        """What is said of the links; among who knows nobody, nothing."""
+        since = now - HEARD_HEARTBEATS * self._timing.heartbeat
+        return make_reports(self.heard_lately(now), self.addresses, self._beacons, since)
+
+    def path_status(self, peer: Peer, now: float) -> tuple[PathStatus, ...]:
+        """What is known of the paths to a node."""
+        since = now - HEARD_HEARTBEATS * self._timing.heartbeat
+        return tuple(path.status(since) for path in peer.paths)
+
+    def heard_lately(self, now: float) -> list[Peer]:
+        """The nodes of the view, and those outside that were heard in the last six heartbeats."""
+        return self.peers.heard_since(now - _LATELY_HEARTBEATS * self._timing.heartbeat)
 
     def hint(self, address: Address) -> None:
         """Somebody may be there: say hello a few times."""
@@ -324,6 +353,10 @@ class Membership:
             return
         peer = self.peers.heard(beacon.node, source, now)
         peer.beacon = beacon
+        self.peers.told(peer, self._me)
+        for address in beacon.known:
+            if address not in self.addresses:
+                self.hint(address)
         self._saw_epoch(beacon.epoch)
         if self.ready_for is not None and beacon.view == self.ready_for.proposal:
             self._install_plan(now)
@@ -370,6 +403,8 @@ class Membership:
         if type(probe) is Probe:
             self.out.append((ProbeAck(self._me, probe.token), source))
             return
+        if peer is not None and self._prober.answered(probe.token, peer, now):
+            self.peers.moved = True
         asked = self._probes.pop(probe.token, None)
         if asked is not None and peer is not None and asked[0] == peer.node:
             peer.round_trip.sample(now - asked[1])
@@ -381,6 +416,13 @@ class Membership:
         if len(self._probes) > 4 * self._config.max_nodes:
             del self._probes[next(iter(self._probes))]
         self.out.append((Probe(self._me, self._token), peer.address))
+
+    def _search_paths(self, now: float) -> None:
+        """Find out, and under traffic again, what size of datagram passes to whom."""
+        traffic = now - self._busy_at < _BUSY_SECONDS
+        for token, size, address in self._prober.due(self.heard_lately(now), now, traffic=traffic):
+            self.out.append((Probe(self._me, token, size), address))
+        self.peers.moved = self.peers.moved or self._prober.lost
 
     def traffic(self, now: float) -> None:
         """Packets of the view are moving: round-trip times are worth measuring."""

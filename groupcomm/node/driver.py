@@ -77,6 +77,12 @@ NodeNews: TypeAlias = NodeViewInstalled | NodeSignal | ReceiverSlow | NodeEvicte
 class NodeEngine(SessionEngine, Protocol):
     """What a node needs of an engine."""
 
+    def links(self, addresses: Sequence[Address], most_bytes: Sequence[int]) -> None:
+        """Which links there are, and what they take."""
+
+    def reading(self, link: int, multicast: bool) -> None:
+        """By which what is received next has come."""
+
     def start(self, now: float) -> None:
         """Begin."""
 

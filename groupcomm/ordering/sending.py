@@ -117,7 +117,7 @@ class Sending:
         self._outbox = outbox
         self._release = release
         self._window = window
-        self._room = mtu_bytes - HEADER_BYTES - STAMP_POSITION.size
+        self.fit(mtu_bytes)
         self._current: _Taken | None = None
         self._at = 0
         self._peeked: _Taken | None = None
@@ -126,6 +126,10 @@ class Sending:
         self.group_position = 0
         self.ask_for = 0
         self.granted = False
+
+    def fit(self, mtu_bytes: int) -> None:
+        """From now on packets are at most so large, without their seal; a frame that is under way included."""
+        self._room = mtu_bytes - HEADER_BYTES - STAMP_POSITION.size
 
     @property
     def _large_bytes(self) -> int:

@@ -97,7 +97,7 @@ class Sealer:
             key = self._credentials.key_to(data[TO]) or key
         elif introduction:
             body += self._credentials.sign(head + body)
-        return Datagram(head + key.encrypt(nonce, body, head), datagram.destination)
+        return Datagram(head + key.encrypt(nonce, body, head), datagram.destination, link=datagram.link)
 
     def _seal_run(self, packets: Packets, to_one: bool) -> bytes:
         """The packets of a run: of a view, always."""

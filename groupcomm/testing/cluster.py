@@ -17,7 +17,7 @@ and when. The same seed gives the same trace, whatever the hash seed of the inte
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from groupcomm.config import EngineConfig
 from groupcomm.engine import Engine
@@ -65,6 +65,8 @@ class Cluster:
         clock_rates: by node name, how fast its clock runs (1.0 is right).
         turn_seconds: what one turn of a new node takes at least.
         buffer_bytes: what the socket of a new node holds.
+        link_bytes: the links that nodes have, with the largest datagram that their interfaces take; nothing: one, and
+            engines are not told of it.
     """
 
     def __init__(
@@ -78,12 +80,16 @@ class Cluster:
         engine_factory: EngineFactory = product_engine,
         turn_seconds: float = TURN_SECONDS,
         buffer_bytes: int = SOCKET_BUFFER_BYTES,
+        link_bytes: Sequence[int] = (),
     ) -> None:
         self.seed = str(seed)
         self.config = config or EngineConfig()
         self.scheduler = Scheduler()
         mtu_bytes = self.config.mtu_bytes + (SEAL_BYTES if self.config.key or self.config.identity else 0)
-        self.network = Network(self.scheduler, self.seed, conditions or Conditions(), mtu_bytes)
+        self.link_bytes = tuple(link_bytes)
+        self.network = Network(
+            self.scheduler, self.seed, conditions or Conditions(), max((mtu_bytes, *self.link_bytes))
+        )
         self.trace = traces.Trace()
         self.nodes: dict[str, SimulatedNode] = {}
         self.check_invariants = check_invariants
@@ -105,8 +111,9 @@ class Cluster:
         """Switch on a new host and start a node on it."""
         assert name not in self.nodes, f"there is a node {name} already"
         number = len(self.nodes) + 1
-        address = (f"10.0.{number // 250}.{number % 250 + 1}", NODE_PORT)
-        return self._begin(name, address, incarnation)
+        links = range(max(1, len(self.link_bytes)))
+        addresses = tuple((f"10.{link}.{number // 250}.{number % 250 + 1}", NODE_PORT) for link in links)
+        return self._begin(name, addresses, incarnation)
 
     def add_nodes(self, *names: str) -> list[SimulatedNode]:
         """Start several nodes at this instant."""
@@ -114,7 +121,7 @@ class Cluster:
 
     def restart(self, node: SimulatedNode) -> SimulatedNode:
         """Start a new process where ``node`` was; the host is switched on if need be."""
-        return self._begin(node.name, node.address, node.identity.incarnation + 1)
+        return self._begin(node.name, node.addresses, node.identity.incarnation + 1)
 
     def node(self, name: str) -> SimulatedNode:
         """The node's latest process."""
@@ -166,17 +173,57 @@ class Cluster:
         """Cut the named sides off from each other."""
         named = [sorted(side) for side in sides]
         self.trace.append(traces.Fault(self.now, "partition " + " | ".join(" ".join(side) for side in named)))
-        self.network.partition(*[[self.nodes[name].address for name in side] for side in named])
+        self.network.partition(*[[own for name in side for own in self.nodes[name].addresses] for side in named])
 
     def cut(self, source: str, destination: str) -> None:
         """Lose everything from one node to another, one way."""
         self.trace.append(traces.Fault(self.now, f"cut {source} -> {destination}"))
-        self.network.cut(self.nodes[source].address, self.nodes[destination].address)
+        for one, other in self._paths(source, destination):
+            self.network.cut(one, other)
+
+    def deafen(self, source: str, destination: str) -> None:
+        """Lose the multicasts from one node to another, on every link; what is sent to it alone passes."""
+        self.trace.append(traces.Fault(self.now, f"no multicast {source} -> {destination}"))
+        self.network.deaf.update(self._paths(source, destination))
+
+    def undeafen(self, source: str, destination: str) -> None:
+        """Undo ``deafen``."""
+        self.trace.append(traces.Fault(self.now, f"multicast again {source} -> {destination}"))
+        self.network.deaf.difference_update(self._paths(source, destination))
+
+    def shrink(self, name: str, takes_bytes: int | None) -> None:
+        """Let a node's path lose larger datagrams without a word; None: no more."""
+        self.trace.append(traces.Fault(self.now, f"the path to {name} takes {takes_bytes or 'all'} bytes"))
+        for address in self.nodes[name].addresses:
+            self.network.takes_bytes.pop(address, None)
+            if takes_bytes is not None:
+                self.network.takes_bytes[address] = takes_bytes
+
+    def pull(self, name: str, link: int) -> None:
+        """Pull the cable of one of a node's links."""
+        self.trace.append(traces.Fault(self.now, f"link {link} of {name} goes down"))
+        own = self.nodes[name].addresses[link]
+        for other in (node.addresses[link] for node in self.nodes.values() if node.name != name):
+            self.network.cut(own, other)
+            self.network.cut(other, own)
+
+    def plug(self, name: str, link: int) -> None:
+        """Undo ``pull``."""
+        self.trace.append(traces.Fault(self.now, f"link {link} of {name} comes up"))
+        own = self.nodes[name].addresses[link]
+        for other in (node.addresses[link] for node in self.nodes.values() if node.name != name):
+            self.network.restore(own, other)
+            self.network.restore(other, own)
+
+    def _paths(self, source: str, destination: str) -> list[tuple[Address, Address]]:
+        """From where to where datagrams go from one node to another, by link."""
+        return list(zip(self.nodes[source].addresses, self.nodes[destination].addresses, strict=True))
 
     def restore(self, source: str, destination: str) -> None:
         """Undo one ``cut``."""
         self.trace.append(traces.Fault(self.now, f"restore {source} -> {destination}"))
-        self.network.restore(self.nodes[source].address, self.nodes[destination].address)
+        for one, other in self._paths(source, destination):
+            self.network.restore(one, other)
         self._look_at_all_watches()
 
     def link(self, *pairs: tuple[str, str]) -> None:
@@ -186,17 +233,20 @@ class Cluster:
         for one in sorted(self.nodes):
             for two in sorted(self.nodes):
                 if one != two and frozenset((one, two)) not in kept:
-                    self.network.cut(self.nodes[one].address, self.nodes[two].address)
+                    for source, destination in self._paths(one, two):
+                        self.network.cut(source, destination)
 
     def clog(self, source: str, destination: str) -> None:
         """Hold everything from one node to another back, one way."""
         self.trace.append(traces.Fault(self.now, f"clog {source} -> {destination}"))
-        self.network.clog(self.nodes[source].address, self.nodes[destination].address)
+        for one, other in self._paths(source, destination):
+            self.network.clog(one, other)
 
     def unclog(self, source: str, destination: str) -> None:
         """Let it come, late."""
         self.trace.append(traces.Fault(self.now, f"unclog {source} -> {destination}"))
-        self.network.unclog(self.nodes[source].address, self.nodes[destination].address)
+        for one, other in self._paths(source, destination):
+            self.network.unclog(one, other)
 
     def narrow(self, name: str, bytes_per_second: float) -> None:
         """Let no more than that through to a node."""
@@ -225,7 +275,7 @@ class Cluster:
         """The connections of those who watched it are reset, and it refuses new ones."""
         for watcher in self.live_nodes():
             for peer, address in watcher.watched:
-                if address == node.address:
+                if address in node.addresses:
                     self._look(watcher, peer, address, RESET_SECONDS + REFUSED_SECONDS)
 
     def probe(self, prober: SimulatedNode, peer: NodeId, address: Address) -> None:
@@ -240,11 +290,13 @@ class Cluster:
 
     def _refuses(self, watcher: SimulatedNode, peer: NodeId, address: Address) -> bool:
         host = self._hosts.get(address)
+        if host is None:
+            return False
+        own = watcher.addresses[host.addresses.index(address)]
         return (
-            host is not None
-            and host.host_alive
-            and self.network.connected(watcher.address, address)
-            and self.network.connected(address, watcher.address)
+            host.host_alive
+            and self.network.connected(own, address)
+            and self.network.connected(address, own)
             and not (host.process_alive and host.identity == peer)
         )
 
@@ -270,7 +322,7 @@ class Cluster:
             )
         return "\n".join(lines)
 
-    def _begin(self, name: str, address: Address, incarnation: int) -> SimulatedNode:
+    def _begin(self, name: str, addresses: tuple[Address, ...], incarnation: int) -> SimulatedNode:
         identity = NodeId(name, incarnation)
         clock_zero = random.Random(f"{self.seed}/clock/{name}/{incarnation}").uniform(0.0, 100_000.0)
         clock_rate = self.clock_rates.get(name, 1.0)
@@ -280,17 +332,20 @@ class Cluster:
         node = SimulatedNode(
             self,
             name,
-            address,
+            addresses,
             clock_zero,
             clock_rate,
             identity,
             engine,
             turn_seconds=self.turn_seconds,
             buffer_bytes=self.buffer_bytes,
-            receive_offload=int(address[0].rpartition(".")[2]) % 2 == 0,
+            receive_offload=int(addresses[0][0].rpartition(".")[2]) % 2 == 0,
         )
         self.nodes[name] = node
-        self._hosts[address] = node
+        for address in addresses:
+            self._hosts[address] = node
+        if self.link_bytes:
+            engine.links(addresses, self.link_bytes)
         node.begin()
         self._look_at_all_watches()
         return node

@@ -8,7 +8,7 @@ Decides nothing. What each method does is said at ``groupcomm.engine.Engine``.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from groupcomm.config import EngineConfig
@@ -21,6 +21,8 @@ from groupcomm.status import NodeStatus
 class EngineInterface(SessionEngine, Protocol):
     """What the cluster needs of an engine: the whole public face of ``groupcomm.engine.Engine``, sessions' included."""
 
+    def links(self, addresses: Sequence[Address], most_bytes: Sequence[int]) -> None: ...
+    def reading(self, link: int, multicast: bool) -> None: ...
     def start(self, now: float) -> None: ...
     def datagram_received(self, data: bytes, source: Address, now: float) -> None: ...
     def run_received(self, data: bytes, size_bytes: int, source: Address, now: float) -> None: ...

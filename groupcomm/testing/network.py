@@ -1,9 +1,9 @@
 """A datagram network in memory: what a LAN does to packets, drawn from one seed.
 
 Decides which receivers get a datagram, when, how often and in what shape. A datagram to None is multicast: every socket
-gets its copy, the sender's own included, as a looped-back multicast does. Between two hosts datagrams keep their order
-unless a fault says otherwise. Upholds nothing of its own but the size limit: a datagram over the MTU is a bug of the
-sender and raised.
+of the link gets its copy, the sender's own included, as a looped-back multicast does. Between two hosts datagrams keep
+their order unless a fault says otherwise. Upholds nothing of its own but the size limit: a datagram over the MTU is a
+bug of the sender and raised.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ class Network:
         loses: asked about every copy (data, source, receiver): whether exactly this one is lost.
         tap: asked about every datagram before it is on the wire.
         watcher: told of every datagram that a node sends.
+        deaf: pairs of sender and receiver between whom no multicast passes.
+        takes_bytes: by receiver, the largest datagram that its path takes; larger ones vanish.
+        multicast: whether the copy that is being handed to a socket was sent to the group.
     """
 
     scheduler: Scheduler
@@ -95,10 +98,14 @@ class Network:
     loses: Callable[[bytes, Address, Address], bool] | None = None
     tap: PacketTap | None = None
     watcher: DatagramSink | None = None
+    deaf: set[tuple[Address, Address]] = field(factory=set)
+    takes_bytes: dict[Address, int] = field(factory=dict)
+    multicast: bool = False
+    _links: dict[Address, int] = field(factory=dict)
     _muted: set[Address] = field(factory=set)
     _sockets: dict[Address, DatagramSink] = field(factory=dict)
     _cuts: set[tuple[Address, Address]] = field(factory=set)
-    _clogs: dict[tuple[Address, Address], list[tuple[str, bytes]]] = field(factory=dict)
+    _clogs: dict[tuple[Address, Address], list[tuple[str, bytes, bool]]] = field(factory=dict)
     _last_arrival: dict[tuple[Address, Address], float] = field(factory=dict)
     _link_free_at: dict[Address, float] = field(factory=dict)
     _narrow_free_at: dict[Address, float] = field(factory=dict)
@@ -113,9 +120,10 @@ class Network:
         for purpose in ("loss", "delay", "tail", "reorder", "duplicate", "corrupt"):
             setattr(self, f"_{purpose}", random.Random(f"{self.seed}/network/{purpose}"))
 
-    def attach(self, address: Address, sink: DatagramSink) -> None:
-        """Open a socket: from now on its copies go to ``sink``."""
+    def attach(self, address: Address, sink: DatagramSink, link: int = 0) -> None:
+        """Open a socket on a link: from now on its copies go to ``sink``."""
         self._sockets[address] = sink
+        self._links[address] = link
 
     def detach(self, address: Address) -> None:
         """Close a socket: what is on the way to it is lost."""
@@ -142,7 +150,7 @@ class Network:
         departs_at = max(self.scheduler.now, self._link_free_at.get(source, 0.0))
         departs_at += size / self.conditions.rate_bytes_per_second
         self._link_free_at[source] = departs_at
-        receivers = sorted(self._sockets) if destination is None else [destination]
+        receivers = self._group(source) if destination is None else [destination]
         if reaches is not None:
             others = [receiver for receiver in receivers if receiver != source]
             receivers = self._loss.sample(others, min(reaches, len(others)))
@@ -152,7 +160,12 @@ class Network:
                     self._note("drop", source, receiver, data)
             receivers = [receiver for receiver in receivers if receiver == source]
         for receiver in receivers:
-            self._send_copy(data, source, receiver, departs_at)
+            self._send_copy(data, source, receiver, departs_at, multicast=destination is None)
+
+    def _group(self, source: Address) -> list[Address]:
+        """Every socket on the sender's link."""
+        link = self._links.get(source, 0)
+        return [address for address in sorted(self._sockets) if self._links[address] == link]
 
     def mute(self, source: Address) -> None:
         """Nothing that ``source`` sends reaches the wire."""
@@ -185,8 +198,8 @@ class Network:
 
     def unclog(self, source: Address, destination: Address) -> None:
         """Let what was held back on a path arrive now."""
-        for fate, data in self._clogs.pop((source, destination), ()):
-            self.scheduler.call_later(0.0, partial(self._arrive, fate, data, source, destination))
+        for fate, data, multicast in self._clogs.pop((source, destination), ()):
+            self.scheduler.call_later(0.0, partial(self._arrive, fate, data, source, destination, multicast))
 
     def heal(self) -> None:
         """Undo every cut and clog."""
@@ -198,10 +211,15 @@ class Network:
         """Whether anything from ``source`` can arrive at ``destination``."""
         return source == destination or (source, destination) not in self._cuts
 
-    def _send_copy(self, data: bytes, source: Address, receiver: Address, departs_at: float) -> None:
+    def _send_copy(
+        self, data: bytes, source: Address, receiver: Address, departs_at: float, *, multicast: bool
+    ) -> None:
         conditions = self.conditions
         if source == receiver:  # the loop inside the host: no wire, no fault
-            self._arrive_at(departs_at, "deliver", data, source, receiver)
+            self._arrive_at(departs_at, "deliver", data, source, receiver, multicast)
+            return
+        if (multicast and (source, receiver) in self.deaf) or len(data) > self.takes_bytes.get(receiver, len(data)):
+            self._note("cut", source, receiver, data)
             return
         if self.loses is not None and self.loses(data, source, receiver):
             self._note("drop", source, receiver, data)
@@ -227,11 +245,11 @@ class Network:
             arrives_at = passed_at
         if self._happens(self._corrupt, conditions.garbage_probability):
             garbage = self._corrupt.randbytes(self._corrupt.choice((0, 1, 12, 24, 64, len(data))))
-            self._arrive_at(arrives_at, "garbage", garbage, source, receiver)
-        self._arrive_at(arrives_at, "deliver", data, source, receiver)
+            self._arrive_at(arrives_at, "garbage", garbage, source, receiver, multicast)
+        self._arrive_at(arrives_at, "deliver", data, source, receiver, multicast)
         if self._happens(self._duplicate, conditions.duplicate_probability):
             again_at = arrives_at + self._duplicate.random() * conditions.reorder_seconds
-            self._arrive_at(again_at, "duplicate", data, source, receiver)
+            self._arrive_at(again_at, "duplicate", data, source, receiver, multicast)
 
     def _arrival(self, source: Address, receiver: Address, departs_at: float) -> float:
         conditions = self.conditions
@@ -257,21 +275,25 @@ class Network:
         self._narrow_free_at[receiver] = free_at = free_at + size / self.rate_to[receiver]
         return free_at
 
-    def _arrive_at(self, at: float, fate: str, data: bytes, source: Address, receiver: Address) -> None:
-        self.scheduler.call_at(at, partial(self._arrive, fate, data, source, receiver))
+    def _arrive_at(
+        self, at: float, fate: str, data: bytes, source: Address, receiver: Address, multicast: bool
+    ) -> None:
+        self.scheduler.call_at(at, partial(self._arrive, fate, data, source, receiver, multicast))
 
-    def _arrive(self, fate: str, data: bytes, source: Address, receiver: Address) -> None:
+    def _arrive(self, fate: str, data: bytes, source: Address, receiver: Address, multicast: bool) -> None:
         sink = self._sockets.get(receiver)
         if sink is None or (self._cuts and not self.connected(source, receiver)):
             self._note("cut", source, receiver, data)
             return
         if self._clogs and (held := self._clogs.get((source, receiver))) is not None:
             if len(held) < CLOG_DATAGRAMS:
-                held.append((fate, data))
+                held.append((fate, data, multicast))
             self._note("clog", source, receiver, data)
             return
         self._note(fate, source, receiver, data)
+        self.multicast = multicast
         sink(data, source)
+        self.multicast = False
 
     @staticmethod
     def _happens(stream: random.Random, probability: float) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
@@ -232,7 +233,7 @@ class SimulatedNode:
     Attributes:
         cluster: the cluster it lives in.
         name: of the node and its host.
-        address: of its own socket; a restart keeps it.
+        addresses: of its own sockets, by link; a restart keeps them.
         engine: the running process's engine.
         identity: the running process.
         process_alive: whether a process runs (paused ones do).
@@ -251,7 +252,7 @@ class SimulatedNode:
 
     cluster: Cluster
     name: str
-    address: Address
+    addresses: tuple[Address, ...]
     clock_zero: float
     clock_rate: float
     identity: NodeId
@@ -271,7 +272,7 @@ class SimulatedNode:
     buffer_drops: int = 0
     turn_seconds: float = TURN_SECONDS
     buffer_bytes: int = SOCKET_BUFFER_BYTES
-    _buffer: deque[tuple[bytes, Address]] = field(factory=deque)
+    _buffer: deque[tuple[bytes, Address, int, bool]] = field(factory=deque)
     _buffered_bytes: int = 0
     _wake: ScheduledCall | None = None
     _burst_end: ScheduledCall | None = None
@@ -282,6 +283,11 @@ class SimulatedNode:
     _local_now: float = 0.0
     _outputs: deque[Output] = field(factory=deque)
     _dispatching: bool = False
+
+    @property
+    def address(self) -> Address:
+        """On the first link."""
+        return self.addresses[0]
 
     # Faults and commands
 
@@ -391,7 +397,8 @@ class SimulatedNode:
 
     def begin(self) -> None:
         """Open the socket and start the engine."""
-        self.cluster.network.attach(self.address, self._datagram_arrived)
+        for link, address in enumerate(self.addresses):
+            self.cluster.network.attach(address, partial(self._datagram_arrived, link=link), link)
         self.record(traces.NodeStarted(self.cluster.now, self.identity))
         self._input(lambda engine, now: engine.start(now))
 
@@ -410,11 +417,11 @@ class SimulatedNode:
         """Whether the process is alive and not paused."""
         return self.process_alive and not self.paused
 
-    def _datagram_arrived(self, data: bytes, source: Address) -> None:
+    def _datagram_arrived(self, data: bytes, source: Address, link: int = 0) -> None:
         if self._buffered_bytes + len(data) > self.buffer_bytes:
             self.buffer_drops += 1
             return
-        self._buffer.append((data, source))
+        self._buffer.append((data, source, link, self.cluster.network.multicast))
         self._buffered_bytes += len(data)
         self._wake_soon()
 
@@ -441,11 +448,12 @@ class SimulatedNode:
 
     def _take_run(self) -> tuple[list[bytes], Address]:
         """What one receive gives: a datagram, or what a kernel that joins datagrams has made one run of."""
-        data, source = self._buffer.popleft()
+        data, source, link, multicast = self._buffer.popleft()
+        self.engine.reading(link, multicast)
         run, size = [data], len(data)
         while self.receive_offload and self._buffer and len(run) < MAX_SEGMENTS:
-            following, also = self._buffer[0]
-            if also != source or not 0 < len(following) <= size or len(run[-1]) < size:
+            following, *from_where = self._buffer[0]
+            if from_where != [source, link, multicast] or not 0 < len(following) <= size or len(run[-1]) < size:
                 break
             run.append(following)
             self._buffer.popleft()
@@ -471,7 +479,7 @@ class SimulatedNode:
             for datagram in datagrams:
                 self.cluster.watchers.datagram_sent(datagram, self.address)
         for datagram in self.engine.seal(datagrams):
-            self.cluster.network.send(datagram, self.address)
+            self.cluster.network.send(datagram, self.addresses[datagram.link])
         self._outputs.extend(self.engine.take_outputs())
         self._dispatch()
         if self.cluster.watchers is not None:
@@ -607,7 +615,8 @@ class SimulatedNode:
             return
         self.process_alive = False
         self.paused = False
-        self.cluster.network.detach(self.address)
+        for address in self.addresses:
+            self.cluster.network.detach(address)
         for call in (self._wake, self._burst_end, self._timer):
             if call is not None:
                 call.cancel()

@@ -7,6 +7,7 @@ number, and a repeat of it is the same bytes under the same number, so that part
 from __future__ import annotations
 
 import enum
+import ipaddress
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -16,11 +17,13 @@ from groupcomm.errors import MalformedPacket
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import (
+    MAX_BEACON_ADDRESSES,
     MAX_CONTROL_ASSEMBLIES,
     MAX_CONTROL_ASSEMBLY_BYTES,
     MAX_CONTROL_BYTES,
     MAX_CONTROL_PARTS,
     MAX_KEPT_OUT,
+    MAX_LINKS,
     MAX_NODES,
     MAX_RANGES,
 )
@@ -28,6 +31,7 @@ from groupcomm.wire.codec import Reader, Writer, list_digest
 from groupcomm.wire.keys import KeyEpoch
 from groupcomm.wire.packets import HEADER_BYTES, NO_SENDER, VERSION, Header, Kind, Range, encode, read_ranges
 
+_MAX_HOST_BYTES = 64
 _MAX_VIEWS_HEARD = 128
 _MAX_ABANDONED = 8
 _MAX_SEGMENTS = 4096
@@ -68,6 +72,54 @@ class SlowNote:
         return cls(word, reader.node(), reader.number(), reader.number())
 
 
+def _read_address(reader: Reader) -> tuple[str, int]:
+    """The next IPv4 or IPv6 address, with a scope perhaps, and port."""
+    host, port = reader.text(_MAX_HOST_BYTES), reader.number(65_535)
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise MalformedPacket(f"{host!r} is no address") from None
+    return host, port
+
+
+@frozen
+class LinkReport:
+    """What a node hears by one of its links.
+
+    Attributes:
+        number: of this beacon among those that went out by this link; 0 unless there are several.
+        address: where the node is on this link; None unless there are several.
+        unheard: the nodes of which only what is sent to this one arrives, no multicast.
+        silent: the nodes of which nothing arrives by this link.
+        all_unheard: no multicast of anybody arrives; ``unheard`` is empty then.
+    """
+
+    number: int = 0
+    address: tuple[str, int] | None = None
+    unheard: tuple[NodeId, ...] = ()
+    silent: tuple[NodeId, ...] = ()
+    all_unheard: bool = False
+
+    def write(self, writer: Writer) -> None:
+        """Append it to a body."""
+        writer.u8(self.all_unheard | (self.address is not None) << 1).number(self.number)
+        if self.address is not None:
+            writer.text(self.address[0]).number(self.address[1])
+        for nodes in (self.unheard, self.silent):
+            writer.number(len(nodes))
+            for node in nodes:
+                writer.node(node)
+
+    @classmethod
+    def read(cls, reader: Reader) -> LinkReport:
+        """The next report of a body."""
+        flags, number = reader.u8(), reader.number()
+        address = _read_address(reader) if flags & 2 else None
+        unheard = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
+        silent = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
+        return cls(number, address, unheard, silent, bool(flags & 1))
+
+
 @frozen
 class Beacon:
     """A node says that it lives, in which view, and which other views it hears.
@@ -81,6 +133,8 @@ class Beacon:
         reply: whether the receiver is asked to answer with a beacon of its own, by unicast.
         heard: ``view_id_digest`` of the other views of which it has heard every node lately, at most 128.
         notes: on slow receivers.
+        links: what it hears by each of its links; nothing if it has one and hears everybody's multicast.
+        known: where other nodes are, at most 32 of them, for those who do not hear each other.
     """
 
     node: NodeId
@@ -91,19 +145,30 @@ class Beacon:
     reply: bool
     heard: tuple[int, ...]
     notes: tuple[SlowNote, ...] = ()
+    links: tuple[LinkReport, ...] = ()
+    known: tuple[tuple[str, int], ...] = ()
 
     kind = Kind.BEACON
 
     def encode(self) -> bytes:
         """The body."""
         writer = Writer().node(self.node).view(self.view).number(self.size).number(self.epoch)
-        writer.u8(self.gate | self.reply << 1 | bool(self.notes) << 2).number(len(self.heard))
+        flags = self.gate | self.reply << 1 | bool(self.notes) << 2 | bool(self.links) << 3 | bool(self.known) << 4
+        writer.u8(flags).number(len(self.heard))
         for digest in self.heard:
             writer.u64(digest)
         if self.notes:
             writer.number(len(self.notes))
         for note in self.notes:
             writer.u8(note.word).node(note.node).number(note.lag_bytes).number(note.milliseconds)
+        if self.links:
+            writer.number(len(self.links))
+        for report in self.links:
+            report.write(writer)
+        if self.known:
+            writer.number(len(self.known))
+        for host, port in self.known:
+            writer.text(host).number(port)
         return writer.done()
 
     @classmethod
@@ -119,29 +184,42 @@ class Beacon:
         heard = tuple(reader.u64() for _ in range(reader.number(_MAX_VIEWS_HEARD)))
         count = reader.number(MAX_KEPT_OUT) if flags & 4 else 0
         notes = tuple(SlowNote.read(reader) for _ in range(count))
+        count = reader.number(MAX_LINKS) if flags & 8 else 0
+        links = tuple(LinkReport.read(reader) for _ in range(count))
+        count = reader.number(MAX_BEACON_ADDRESSES) if flags & 16 else 0
+        known = tuple(_read_address(reader) for _ in range(count))
         reader.finish()
-        return cls(node, view, size, epoch, bool(flags & 1), bool(flags & 2), heard, notes)
+        return cls(node, view, size, epoch, bool(flags & 1), bool(flags & 2), heard, notes, links, known)
 
 
 @frozen
 class Probe:
-    """A question whether ``node``'s peer lives and how far it is; ``token`` comes back in the answer."""
+    """A question whether ``node``'s peer lives, how far it is and what passes; ``token`` comes back in the answer.
+
+    Attributes:
+        node: who asks.
+        token: of this question.
+        padding: zeros behind it: whether a datagram of this size arrives is a part of the question.
+    """
 
     node: NodeId
     token: int
+    padding: int = 0
 
     kind = Kind.PROBE
 
     def encode(self) -> bytes:
         """The body."""
-        return Writer().node(self.node).u64(self.token).done()
+        return Writer().node(self.node).u64(self.token).raw(bytes(self.padding)).done()
 
     @classmethod
     def decode(cls, reader: Reader) -> Probe:
         """The value of a body."""
         node, token = reader.node(), reader.u64()
-        reader.finish()
-        return cls(node, token)
+        padding = reader.rest()
+        if padding.count(0) != len(padding):
+            raise MalformedPacket("a padding that is not zero")
+        return cls(node, token, len(padding))
 
 
 @frozen

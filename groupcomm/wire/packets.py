@@ -49,6 +49,7 @@ class Kind(enum.IntEnum):
     WHO = 25
     GREETING = 26
     PASSPORT = 27
+    PIECE = 28
 
 
 _VERSION_AND_KIND = {kind: bytes([VERSION, kind]) for kind in Kind}

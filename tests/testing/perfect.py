@@ -136,6 +136,12 @@ class PerfectEngine:
     received: list[Datagram] = field(factory=list)
     busy: bool = False
 
+    def links(self, addresses: Sequence[Address], most_bytes: Sequence[int]) -> None:
+        """Nothing depends on it."""
+
+    def reading(self, link: int, multicast: bool) -> None:
+        """Nothing depends on it."""
+
     def start(self, now: float) -> None:
         self.next_at = now + 0.05
         self.world.engines[self.node] = self

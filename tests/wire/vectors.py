@@ -45,6 +45,16 @@ class Position:
 
 
 @frozen
+class Raw:
+    """Bytes that are read only together with others."""
+
+    data: bytes
+
+    def encode(self) -> bytes:
+        return self.data
+
+
+@frozen
 class Frame:
     """The fields of a frame as the page writes them."""
 
@@ -86,7 +96,7 @@ class Vector:
 
 _WORDS: Mapping[str, object] = {
     **{kind.name: kind for kind in packets.Kind},
-    **{cls.__name__: cls for cls in (Header, Position, Frame, NodeId, ViewId, seal.Greeting, passport.Passport)},
+    **{cls.__name__: cls for cls in (Header, Position, Raw, Frame, NodeId, ViewId, seal.Greeting, passport.Passport)},
     **{name: value for name, value in vars(packets).items() if name in ("NO_SENDER", "Range")},
     **{
         name: value
