@@ -155,7 +155,7 @@ class Membership:
         members: of that view.
         out: messages to send; emptied by the engine.
         peers: everybody it has heard of.
-        addresses: this node's, by link.
+        addresses: this node's, by link; nothing if the driver does not say.
         epoch: the highest it has seen.
         leaving: it wants to be out of the next view.
         deaf_until: a node that did not run accuses nobody until then.
@@ -184,7 +184,7 @@ class Membership:
         self.members: tuple[NodeId, ...] = ()
         self.out: list[Out] = []
         self.peers = Peers()
-        self.addresses: tuple[Address, ...] = (("0.0.0.0", 0),)
+        self.addresses: tuple[Address, ...] = ()
         self._prober = Prober()
         self.epoch = epoch
         self.leaving = False
@@ -302,7 +302,7 @@ class Membership:
 
     def _beacon(self, now: float) -> None:
         self._beacon_at = now
-        self._beacons += 1
+        self._beacons += bool(self.addresses)
         beacon = self._own_beacon(now, reply=False)
         self.out.append((beacon, None))
         asking = self._own_beacon(now, reply=True)
@@ -323,7 +323,7 @@ class Membership:
             self._admission.heard(self.peers, self.view, now),
             self.eviction.notes(now),
             self._reports(now),
-            addresses_to_tell(self.heard_lately(now), self._beacons),
+            addresses_to_tell(self.heard_lately(now), self._beacons) if self.addresses else (),
         )
 
     def _reports(self, now: float) -> tuple[LinkReport, ...]:

@@ -11,6 +11,8 @@ from groupcomm.outputs import Address
 from groupcomm.paths.path import Path, Reach
 from groupcomm.wire.messages import Beacon, LinkReport
 
+_FEW_ADDRESSES = 3
+
 
 class Other(Protocol):
     """Another node, as far as its paths matter."""
@@ -35,14 +37,14 @@ def make_reports(
 
     Args:
         others: the nodes that are heard, in order.
-        addresses: this node's, by link.
+        addresses: this node's, by link; nothing if it has one and does not know.
         number: of this beacon.
         since: what has not come since then does not arrive.
     """
     reports = []
     known = list(others)
     several = len(addresses) > 1
-    for link, address in enumerate(addresses):
+    for link, address in enumerate(addresses or (None,)):
         unheard, silent = [], []
         there = [one for one in known if link < links_of(one.beacon)]
         for one in there:
@@ -59,17 +61,17 @@ def make_reports(
 
 
 def addresses_to_tell(others: Sequence[Other], turn: int) -> tuple[Address, ...]:
-    """Where other nodes are, for those who do not hear each other; nothing where this node's multicast reaches all.
+    """Where other nodes are, for those who do not hear each other: few where this node's multicast reaches all.
 
     Args:
         others: the nodes that are heard, in order.
-        turn: of so many beacons each has others in turn, if there are too many for one.
+        turn: which beacon this is: each has others in turn, if there are too many for one.
     """
-    if all(path.reach is Reach.MULTICAST for one in others for path in one.paths[:1]):
-        return ()
+    reached = all(path.reach is Reach.MULTICAST for one in others for path in one.paths[:1])
+    most = _FEW_ADDRESSES if reached else MAX_BEACON_ADDRESSES
     known = [path.address for one in others for path in one.paths[:1] if path.address is not None]
-    start = turn * MAX_BEACON_ADDRESSES % len(known) if len(known) > MAX_BEACON_ADDRESSES else 0
-    return tuple((known[start:] + known[:start])[:MAX_BEACON_ADDRESSES])
+    start = turn * most % len(known) if len(known) > most else 0
+    return tuple((known[start:] + known[:start])[:most])
 
 
 def take_reports(me: NodeId, other: Other) -> bool:

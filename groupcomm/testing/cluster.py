@@ -347,5 +347,8 @@ class Cluster:
         if self.link_bytes:
             engine.links(addresses, self.link_bytes)
         node.begin()
+        others = [other for other in self.live_nodes() if other is not node] if self.link_bytes else []
+        if others:  # discovery: one address is enough
+            node.hint(others[0].address)
         self._look_at_all_watches()
         return node

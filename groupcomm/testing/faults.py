@@ -205,3 +205,27 @@ def _swizzle(stream: random.Random, names: Sequence[str], at: float, until: floa
 
 def _others(names: Sequence[str], *excepted: str) -> tuple[str, ...]:
     return tuple(name for name in names if name not in excepted)
+
+
+def draw_path_faults(seed: str, parameters: Parameters, names: tuple[str, ...]) -> list[Step]:
+    """Where nodes search their paths: pairs without multicast, to the end; MTUs that shrink; links that go down."""
+    stream = random.Random(f"{seed}/paths")
+    steps: list[Step] = []
+    for _ in range(parameters.path_faults if parameters.links else 0):
+        at = stream.uniform(0.0, parameters.seconds + 1.0)
+        kind = stream.choice(("deafen", "deafen", "shrink", "pull"))
+        name, other = stream.sample(names, 2)
+        until = at + stream.uniform(0.05, 1.5)
+        if kind == "deafen":
+            steps.append(Step(at, "deafen", (name, other)))
+            if stream.random() < 0.3:
+                steps.append(Step(until, "undeafen", (name, other)))
+        elif kind == "shrink":
+            steps.append(Step(at, "shrink", (name, stream.choice((1232, 1300, 1400)))))
+            if stream.random() < 0.5:
+                steps.append(Step(until, "widen_path", (name,)))
+        elif len(parameters.links) > 1:
+            link = stream.randrange(len(parameters.links))
+            steps.append(Step(at, "pull", (name, link)))
+            steps.append(Step(until, "plug", (name, link)))
+    return steps

@@ -52,6 +52,9 @@ class Parameters:
         core: how many nodes are healed in the end; the others stay cut off from them. 0: all that live.
         evicts: whether nodes evict slow receivers, after a time that fits the run, and some node gets a narrow link.
         sealed: whether the nodes have a key; such runs rotate it too.
+        links: what the interfaces of every node take, by link; nothing: one link, of which the engines are not told.
+        active: whether all links are used for everything.
+        path_faults: how many faults of paths: no multicast from one node to another, smaller MTUs, links that go down.
     """
 
     nodes: int
@@ -79,6 +82,9 @@ class Parameters:
     core: int
     evicts: bool
     sealed: bool
+    links: tuple[int, ...]
+    active: bool
+    path_faults: int
 
 
 def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
@@ -130,4 +136,7 @@ def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
         core=stream.choice((0, 0, 0, 1, 2, 3)),
         evicts=stream.random() < 0.08,
         sealed=stream.random() < 0.3,
+        links=stream.choice(((),) * 9 + ((1472,), (8972,), (1472, 1472), (8972, 1472))),
+        active=stream.random() < 0.5,
+        path_faults=stream.choice((1, 2, 4)),
     )

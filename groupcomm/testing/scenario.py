@@ -106,6 +106,7 @@ class Run:
             suppression_nodes=parameters.suppression_nodes,
             budget_bytes=parameters.budget_bytes,
             key=random.Random(f"{scenario.seed}/key").randbytes(KEY_BYTES) if parameters.sealed else None,
+            active_links=parameters.active,
         )
         if parameters.evicts:
             config = evolve(
@@ -124,6 +125,7 @@ class Run:
             engine_factory=engine_factory,
             turn_seconds=parameters.turn_seconds,
             buffer_bytes=parameters.buffer_bytes,
+            link_bytes=parameters.links,
         )
         cluster.network.observer = observer
         run = cls(scenario, cluster, Watchers.attach(cluster))
@@ -358,7 +360,8 @@ class Run:
             network.tap = None
             victim = self._victim(source, who)
             if victim is not None:
-                network.mute(victim.address)
+                for address in victim.addresses:
+                    network.mute(address)
                 self.cluster.scheduler.call_later(0.0, lambda: self._fall(victim, kind, how, back))
             self._ambush(*later)
             return {"before": 0, "after": None, "partly": 1}[when] if who == "sender" else None
@@ -367,11 +370,12 @@ class Run:
 
     def _victim(self, source: Address, who: str) -> SimulatedNode | None:
         """The node that sends, or another one: a change then begins in the middle of what the packet is about."""
-        nodes = [node for node in self.cluster.live_nodes() if (node.address == source) == (who == "sender")]
+        nodes = [node for node in self.cluster.live_nodes() if (source in node.addresses) == (who == "sender")]
         return nodes[len(nodes) // 2] if nodes else None
 
     def _fall(self, node: SimulatedNode, kind: str, how: str, back: float | None) -> None:
-        self.cluster.network.unmute(node.address)
+        for address in node.addresses:
+            self.cluster.network.unmute(address)
         if not node.running:
             return
         self._struck("rotate" if how == "rotate_key" else f"ambush {kind}")
@@ -449,6 +453,33 @@ class Run:
             if other != name and name in self.cluster.nodes:
                 self._unclog(name, other)
                 self._unclog(other, name)
+
+    def _deafen(self, name: str, other: str) -> None:
+        if len(self._existing((name, other))) == 2:
+            self._struck("deafen")
+            self.cluster.deafen(name, other)
+
+    def _undeafen(self, name: str, other: str) -> None:
+        if len(self._existing((name, other))) == 2:
+            self.cluster.undeafen(name, other)
+
+    def _shrink(self, name: str, takes_bytes: int) -> None:
+        if name in self.cluster.nodes:
+            self._struck("shrink")
+            self.cluster.shrink(name, takes_bytes)
+
+    def _widen_path(self, name: str) -> None:
+        if name in self.cluster.nodes:
+            self.cluster.shrink(name, None)
+
+    def _pull(self, name: str, link: int) -> None:
+        if name in self.cluster.nodes:
+            self._struck("pull")
+            self.cluster.pull(name, link)
+
+    def _plug(self, name: str, link: int) -> None:
+        if name in self.cluster.nodes:
+            self.cluster.plug(name, link)
 
     def _existing(self, names: Iterable[str]) -> list[str]:
         return [name for name in names if name in self.cluster.nodes]

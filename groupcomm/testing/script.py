@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from groupcomm.testing.faults import draw_ambushes, draw_faults, draw_merges, draw_narrows, draw_rotations
+from groupcomm.testing.faults import (
+    draw_ambushes,
+    draw_faults,
+    draw_merges,
+    draw_narrows,
+    draw_path_faults,
+    draw_rotations,
+)
 from groupcomm.testing.parameters import NAMES, Parameters, draw_parameters
 from groupcomm.testing.steps import Step
 from groupcomm.testing.traffic import (
@@ -22,7 +29,7 @@ from groupcomm.testing.traffic import (
 
 DRAWS = (
     draw_starts, draw_sends, draw_memberships, draw_storms, draw_giants, draw_dominants, draw_faults, draw_ambushes,
-    draw_merges, draw_narrows, draw_rotations,
+    draw_merges, draw_narrows, draw_rotations, draw_path_faults,
 )  # fmt: skip
 """Each has a stream of its own, so that one more draw in one shifts nothing in the others."""
 

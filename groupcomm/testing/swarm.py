@@ -17,8 +17,8 @@ from groupcomm.testing.scenario import Outcome, Run
 from groupcomm.testing.script import draw_scenario
 
 EXPECTED_FAULTS = (
-    "clog", "core", "crash", "cut", "evicted", "jump", "links", "narrow", "pause", "quit", "restart", "rotate", "slow",
-    "split", "stutter", "vanish",
+    "clog", "core", "crash", "cut", "deafen", "evicted", "jump", "links", "narrow", "pause", "pull", "quit", "restart",
+    "rotate", "shrink", "slow", "split", "stutter", "vanish",
     *(f"ambush {kind}" for kind in sorted(set(AMBUSH_KINDS))),
 )  # fmt: skip
 """A campaign in which one of these never struck has proved nothing about it either. Ambushes at the hand-over of the

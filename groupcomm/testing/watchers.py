@@ -19,11 +19,12 @@ from attrs import define, field
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_FRAME_BYTES, MAX_STREAM_PACKETS
 from groupcomm.outputs import Address, Datagram
+from groupcomm.paths.pieces import is_piece
 from groupcomm.status import NodeStatus
 from groupcomm.testing import trace as traces
 from groupcomm.testing.check_rest import EndOfRun, NodeAtEnd, most_idle_datagrams
 from groupcomm.testing.report import Violation
-from groupcomm.wire.packets import LAST_NUMBERED, Kind, widen
+from groupcomm.wire.packets import HEADER_BYTES, LAST_NUMBERED, Header, Kind, widen
 from groupcomm.wire.seal import COUNTER, MARK, is_sealed
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Watchers:
     stability_checks: int = 0
     cap_checks: int = 0
     nonce_checks: int = 0
-    _nonces: set[bytes] = field(factory=set)
+    _nonces: dict[bytes, bytes] = field(factory=dict)
     _packets: dict[bytes, bytes] = field(factory=dict)
     _fresh: dict[Address, int] = field(factory=dict)
     _left: dict[str, tuple[NodeId, ViewId | None, int]] = field(factory=dict)
@@ -96,13 +97,16 @@ class Watchers:
         """A datagram reaches the network, as it is there."""
         self.sent[source] = self.sent.get(source, 0) + 1
         if not is_sealed(data):
-            if self.nonce_checks and data[1] != Kind.PASSPORT:
+            later_piece = is_piece(data) and Header(data).part >> 8
+            sealed_piece = is_piece(data) and is_sealed(data[HEADER_BYTES:])
+            if self.nonce_checks and data[1] != Kind.PASSPORT and not later_piece and not sealed_piece:
                 self._violate("X3", f"a packet of {source[0]} left unsealed")
             return
         nonce = data[MARK.start : COUNTER.stop]
-        if nonce in self._nonces:
+        # The same datagram may go to several places: one packet was sealed, once.
+        if self._nonces.get(nonce, data) != data:
             self._violate("X3", f"the counter {int.from_bytes(data[COUNTER])} of {source[0]} is used twice")
-        self._nonces.add(nonce)
+        self._nonces[nonce] = data
         self.nonce_checks += 1
 
     def datagram_sent(self, datagram: Datagram, source: Address) -> None:
