@@ -816,6 +816,7 @@ class Engine:
         self._outputs.append(NodeSignal())
         self._groups.signal(node for node in together if node in members)
         self._deliver_frames([frame for frame in frames[signal:] if frame is not None])
+        self._counters.update(view.losses)
         view.end_tickets(complete=len(together) == len(view.setup.members))
         self._tickets(view)
 
@@ -1117,8 +1118,9 @@ class Engine:
         """The node as it is now."""
         view, membership = self._view, self._membership
         state = "leaving" if self._leaving_until != inf and membership.state is not _STOPPED else membership.state.value
-        peers = []
+        peers, counters = [], Counters(self._counters)
         if view is not None:
+            counters.update(view.losses)
             for index, (node, peer) in enumerate(zip(view.setup.members, self._view_peers, strict=True)):
                 if peer is not None:
                     stream = view.streams[index]
@@ -1149,7 +1151,7 @@ class Engine:
             0 if view is None else view.window.window_bytes,
             0 if view is None else view.window.outstanding_bytes,
             self._outbox.size_bytes,
-            dict(sorted({**self._counters, "copies_sent": self._spread.copies}.items())),
+            dict(sorted(counters.items())),
             membership.eviction.slow(now),
             membership.eviction.readmission.kept_out(now),
             membership.eviction.evicted_by(now),

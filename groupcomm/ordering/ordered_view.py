@@ -863,6 +863,14 @@ class OrderedView:
             self.out.append((packet, askers.bit_length() - 1 if alone else None, None))
             self._counters.up("repairs_sent" if stream == self.setup.me else "repairs_for_others")
 
+    @property
+    def losses(self) -> dict[str, int]:
+        """What of the others' streams was missing in this view, and what of it came as repairs: as counters."""
+        return {
+            "packets_missing": sum(stream.ever_missing for stream in self.streams),
+            "repairs_received": sum(stream.repairs for stream in self.streams),
+        }
+
     def _size_of(self, stream: int, number: int) -> int:
         return len(self.streams[stream].packet(number) or b"")
 

@@ -237,6 +237,31 @@ class TrafficTests(ScenarioCase):
             self.assertEqual(len(cluster.node("a").views), len(cluster.node("b").views))
             self.assertGreater(sum(node.status().counters.get("repairs_sent", 0) for node in cluster.live_nodes()), 0)
 
+    def test_losses_are_counted_beyond_the_view(self) -> None:
+        """What was missing and repaired in a view is still in the counters after it; what is said of peers begins anew.
+
+        A node whose view goes on counts as it goes.
+        """
+        cluster = self.build("abc", seed=7, loss_probability=0.1)
+        clients = self.clients()
+        self.rough()
+        self.flood(clients, 400)
+        cluster.run(2.0)
+        node = cluster.node("a")
+        before = node.status()
+        for name in ("packets_missing", "repairs_received"):
+            self.assertEqual(before.counters[name], sum(getattr(peer, name) for peer in before.peers))
+            self.assertGreater(before.counters[name], 10)
+        cluster.network.conditions = Conditions()
+        cluster.node("c").crash()
+        cluster.run(1.0)
+        self.settle()
+        after = node.status()
+        self.assertEqual(len(after.members), 2)
+        for name in ("packets_missing", "repairs_received"):
+            self.assertGreaterEqual(after.counters[name], before.counters[name])
+            self.assertLess(sum(getattr(peer, name) for peer in after.peers), before.counters[name])
+
     def test_crash_of_the_sequencer_in_traffic(self) -> None:
         """The sequencer dies in the middle, with loss: the survivors go on with the same messages."""
         for seed in range(6):
