@@ -15,7 +15,7 @@ PACKAGE = ROOT / "groupcomm"
 
 # From the bottom up: a room imports from rooms of earlier rows and from itself, and from nowhere else in the package.
 ROOMS = (
-    ("_version", "errors", "labels", "limits"),
+    ("_version", "allowance", "errors", "labels", "limits"),
     ("identity",),
     ("events", "config"),
     ("wire",),
@@ -42,7 +42,7 @@ ROOMS = (
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
 PEOPLE_LOOK_HERE = {"dashboard", "cli", "demo"}
-CORE = {"wire", "packing", "reliability", "paths", "sealing", "ordering", "membership", "engine"}
+CORE = {"allowance", "wire", "packing", "reliability", "paths", "sealing", "ordering", "membership", "engine"}
 NO_IO = {
     "asyncio",
     "concurrent",

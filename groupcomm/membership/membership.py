@@ -18,12 +18,12 @@ from typing import Protocol, TypeAlias
 
 from attrs import evolve
 
+from groupcomm.allowance import Allowance
 from groupcomm.config import EngineConfig
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_EPOCH, MAX_STEP
+from groupcomm.limits import MAX_ANSWERS_PER_SECOND, MAX_EPOCH, MAX_STEP
 from groupcomm.membership.admission import Admission
-from groupcomm.membership.answers import AnswerBudget
 from groupcomm.membership.eviction import Eviction, LookingHost
 from groupcomm.membership.gather import Gather, agreement
 from groupcomm.membership.peers import Peer, Peers
@@ -191,7 +191,7 @@ class Membership:
         self.expelling = False
         self.eviction = Eviction(me, config, host, counters)
         self._admission = Admission(me, config, self.eviction.readmission)
-        self._answers = AnswerBudget()
+        self._answers = Allowance(MAX_ANSWERS_PER_SECOND)
         self._gather: Gather | None = None
         self._change: _Change | None = None
         self._attempt = 0

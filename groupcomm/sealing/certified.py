@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from groupcomm.allowance import Allowance
 from groupcomm.config import NodeIdentity
 from groupcomm.errors import UsageError
 from groupcomm.identity import NodeId
@@ -131,8 +132,7 @@ class Certified:
         self._due_at = self._sent_at = -inf
         self._repeats = 0
         self._excluded: set[str] = set()
-        self._second_ends = -inf
-        self._left = 0
+        self._allowance = Allowance(MAX_PASSPORTS_PER_SECOND)
         self.first = KeyEpoch(1, entropy(KEY_BYTES))
         self.secret = b""
         self._me = Introduction(node, b"")
@@ -237,7 +237,7 @@ class Certified:
             raise PassportRefused(f"the node {passport.node.name} is expelled")
         held = self._held.get(passport.salt)
         if held is None:
-            if not self._may_verify(now):
+            if not self._allowance.take(now):
                 self._counters.up("passports_dropped")
                 return None
             held = self._verified(passport, source, now)
@@ -257,12 +257,6 @@ class Certified:
             self._due(ANSWER_SECONDS)
         self.show(now)
         return passport.who
-
-    def _may_verify(self, now: float) -> bool:
-        if now >= self._second_ends:
-            self._second_ends, self._left = now + 1.0, MAX_PASSPORTS_PER_SECOND
-        self._left -= 1
-        return self._left >= 0
 
     def _verified(self, passport: Passport, source: Address, now: float) -> _Held:
         """A passport that was not held before, if it is good."""

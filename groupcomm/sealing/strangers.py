@@ -17,6 +17,7 @@ from math import inf
 
 from attrs import define, evolve
 
+from groupcomm.allowance import Allowance
 from groupcomm.limits import MAX_GREETINGS_PER_SECOND, MAX_QUESTIONS
 from groupcomm.outputs import Address, Datagram
 from groupcomm.reliability.counters import Counters
@@ -59,8 +60,7 @@ class Strangers:
         self._entropy = entropy
         self._counters = counters
         self._questions: OrderedDict[bytes, _Question] = OrderedDict()
-        self._second_ends = 0.0
-        self._left = MAX_GREETINGS_PER_SECOND
+        self._allowance = Allowance(MAX_GREETINGS_PER_SECOND)
         self.out: list[Datagram] = []
         self.secret = b""
         self.expelled: tuple[str, ...] = ()
@@ -111,12 +111,9 @@ class Strangers:
         return question.nonce
 
     def _greet(self, greeting: Greeting, to: Address | None, now: float) -> None:
-        if now >= self._second_ends:
-            self._second_ends, self._left = now + 1.0, MAX_GREETINGS_PER_SECOND
-        if self._left <= 0:
+        if not self._allowance.take(now):
             self._counters.up("greetings_dropped")
             return
-        self._left -= 1
         if self.secret:
             expelled = self.expelled if greeting.echo != NOBODY else ()
             greeting = evolve(greeting, secret=self.secret, expelled=expelled)
