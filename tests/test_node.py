@@ -458,6 +458,16 @@ class EndTests(SynchronousTestCase):
         bench.transport.sink.burst_ended()
         self.assertEqual(bench.engine.sealed_after_jumps, [0, 1])
 
+    def test_a_clock_that_is_slewed_renews_nothing(self) -> None:
+        """A wall clock that is brought right little by little never leaps, however far it goes in the end."""
+        bench = NodeBench()
+        bench.node.startService()
+        for _ in range(30):
+            bench.wall_seconds += 0.1
+            bench.engine.datagrams.append(Datagram(b"x", None))
+            bench.transport.sink.burst_ended()
+        self.assertEqual(bench.engine.sealed_after_jumps, [0] * 30)
+
     def test_a_forked_process_renews_its_keys(self) -> None:
         """A child that goes on with the node of its parent does not seal under the parent's keys."""
         bench = NodeBench()

@@ -455,9 +455,9 @@ class NodeDriver:
 
     def _look_for_copies(self, now: float) -> None:
         """A forked process, and a machine that was copied, must not seal under the keys of what it was."""
-        apart = self._seams.wall_clock() - self._seams.clock()
-        if abs(apart - self._clocks_apart) > JUMP_SECONDS or os.getpid() != self._process:
-            self._clocks_apart, self._process = apart, os.getpid()
+        before, self._clocks_apart = self._clocks_apart, self._seams.wall_clock() - self._seams.clock()
+        if abs(self._clocks_apart - before) > JUMP_SECONDS or os.getpid() != self._process:
+            self._process = os.getpid()
             self._engine.clock_jumped(now)
 
     def _take_outputs(self) -> None:
