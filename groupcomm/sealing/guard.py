@@ -42,7 +42,7 @@ from groupcomm.wire.seal import (
 )
 
 FORGET_SECONDS = 10.0
-"""A node outside the view that was silent for so long has to prove itself again."""
+"""A node outside the view that was silent for so long when another becomes known has to prove itself again."""
 
 LINGER_SECONDS = 1.0
 """How long the old epoch is opened after every node has been heard under the new: what was on its way has come."""

@@ -6,7 +6,8 @@
     either     --a greeting that asks-->       the same: its bytes are sent back, and it is asked in turn
 
 A recording can be authentic and cannot answer. Only authentic packets are answered, and none with more bytes than it
-had itself, so who has no key makes this node send nothing.
+had itself, so who has no key makes this node send nothing from here. (With certificates a packet of somebody unknown,
+authentic or not, makes it show its own passport, once a second at most: ``certified``.)
 """
 
 from __future__ import annotations
