@@ -92,3 +92,22 @@ class LoneMessageTests(SynchronousTestCase):
             for seed in range(10, 14):
                 self.run_cluster(seed, loss=0.05, levels=(*ORDERED_LEVELS, Level.RELIABLE), crash=True)
         self.assertGreater(taken, 200)
+
+    def test_what_several_send_in_one_turn_shares_packets(self) -> None:
+        """Only the first frame of a turn leaves alone: those of other sessions behind it leave in one packet."""
+        cluster = Cluster(1)
+        nodes = cluster.add_nodes("a", "b", "c")
+        self.assertTrue(cluster.run_until(cluster.converged, 10.0))
+        sequencer = cluster.nodes[nodes[0].status().sequencer.name]  # type: ignore[union-attr]
+        clients = [sequencer.open(f"client{number}") for number in range(5)]
+        for client in clients:
+            client.join("chat")
+        cluster.run(1.0)
+        before = sequencer.status().counters
+        for number, client in enumerate(clients):
+            client.send("chat", b"m%d|" % number)
+        cluster.run(0.1)
+        after = sequencer.status().counters
+        grown = [after[name] - before[name] for name in ("frames_sent", "packets_sent")]
+        self.assertEqual(grown, [5, 2])
+        check(cluster.trace)
