@@ -9,8 +9,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.harness import Daemon, Lab, Member, measured, wait_until
-from tests.lab.test_order_under_loss import LEVELS
+from tests.lab.harness import Daemon, Lab, measured, wait_until
+from tests.lab.traffic import send_round, wait_until_received, wait_until_sent, wait_until_together
 
 HOSTS = (1, 2, 3)
 MESSAGES = 200
@@ -47,16 +47,6 @@ def start(lab: Lab, directory: Path, hosts: tuple[int, ...] = HOSTS) -> list[Dae
     return daemons
 
 
-def send(members: list[Member], number: int) -> None:
-    """Every member sends at all levels."""
-    for index, member in enumerate(members):
-        sizes = [50, 3_000]
-        seed = 1000 * number + index
-        member.tell(
-            {"do": "send", "number": number, "seed": seed, "messages": MESSAGES, "sizes": sizes, "levels": LEVELS}
-        )
-
-
 class CertifiedTests(SynchronousTestCase):
     """Three daemons, each with the certificate of its node."""
 
@@ -67,21 +57,13 @@ class CertifiedTests(SynchronousTestCase):
             authority(lab.directory / "rival", "n4")
             daemons = start(lab, lab.directory / "ca")
             members = [lab.member(daemon, f"{daemon.node}a", "lab") for daemon in daemons]
-            for member in members:
-                member.wait_for_view([one.title for one in members], 30)
+            wait_until_together(members)
             stranger = lab.daemon(4, "n4", *certified(lab.directory / "rival", "n4"))
             stranger.apart = True
             for number in (1, 2, 3):
-                send(members, number)
-                for member in members:
-                    member.wait_for("sent", LIMIT_SECONDS, count=number)
-            wanted = sum(len(member.reliable("send")) for member in members)
-            wait_until(
-                lambda: all(len(member.reliable("m")) >= wanted for member in members),
-                LIMIT_SECONDS,
-                "every client to have every message",
-                every=0.1,
-            )
+                send_round(members, number, messages=MESSAGES, most_bytes=3_000)
+                wait_until_sent(members, number, LIMIT_SECONDS)
+            wait_until_received(members, LIMIT_SECONDS)
             lab.wait_for_view([stranger])
             wait_until(lambda: "is not let in" in daemons[0].log(), LIMIT_SECONDS, "n1 to say that n4 is not let in")
             self.assertEqual(daemons[0].log().count("is not let in"), 1)
@@ -100,22 +82,17 @@ class ExpulsionTests(SynchronousTestCase):
             authority(directory, "n1", "n2", "n3")
             daemons = start(lab, directory)
             members = [lab.member(daemon, f"{daemon.node}a", "lab") for daemon in daemons]
-            titles = [one.title for one in members]
-            for member in members:
-                member.wait_for_view(titles, 30)
-            send(members, 1)
+            wait_until_together(members)
+            send_round(members, 1, messages=MESSAGES, most_bytes=3_000)
             command = lab.on(1, GROUPCOMM, "--control", str(daemons[0].socket), "expel", "n3")
             began = time.monotonic()
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             self.assertIn("n3 is expelled", done.stdout)
-            for member in members[:2]:
-                member.wait_for_view(titles[:2], LIMIT_SECONDS)
+            wait_until_together(members[:2], LIMIT_SECONDS)
             measured("from the command to a view without the node expelled", (time.monotonic() - began) * 1000, "ms")
-            send(members[:2], 2)
-            wait_until(
-                lambda: all(len(member.of_kind("sent")) == 2 for member in members[:2]), LIMIT_SECONDS, "all to be sent"
-            )
+            send_round(members[:2], 2, messages=MESSAGES, most_bytes=3_000)
+            wait_until_sent(members[:2], 2, LIMIT_SECONDS)
             expelled = daemons[2]
             expelled.apart = True
             lab.wait_for_view([expelled])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.lab.harness import Daemon, Lab, Process, measured, settle, wait_until
+from tests.lab.traffic import wait_until_together
 
 COUNT = 150
 EVIL_HOST = 4
@@ -68,9 +69,7 @@ class HostileBytesTests(SynchronousTestCase):
         with Lab(EVIL_HOST, sealed=sealed) as lab:
             daemons = lab.daemons((1, 2, 3))
             members = [lab.member(daemon, f"m{daemon.host}", "lab") for daemon in daemons]
-            titles = [member.title for member in members]
-            for member in members:
-                member.wait_for_view(titles, 30)
+            wait_until_together(members)
             for index, member in enumerate(members):
                 member.tell({"do": "send", "seed": index, "sizes": [50, 1500], "levels": LEVELS, "rate": 100})
             views = [daemon.counter("views_installed") for daemon in daemons]

@@ -10,8 +10,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.node.keyfile import write_new_key
-from tests.lab.harness import Daemon, Lab, Member, measured, wait_until
-from tests.lab.test_order_under_loss import LEVELS
+from tests.lab.harness import Daemon, Lab, measured, wait_until
+from tests.lab.traffic import send_round, wait_until_received, wait_until_sent, wait_until_together
 
 HOSTS = (1, 2, 3, 4)
 ROUNDS = 12
@@ -29,45 +29,24 @@ class RotationTests(SynchronousTestCase):
         with Lab(len(HOSTS)) as lab:
             daemons = lab.daemons(HOSTS)
             members = [lab.member(daemon, f"{daemon.node}{which}", "lab") for daemon in daemons for which in "ab"]
-            for member in members:
-                member.wait_for_view([one.title for one in members], 30)
+            wait_until_together(members)
             view = lab.wait_for_view(daemons)
             lab.loss(5)
             for number in range(1, ROUNDS + 1):
-                self.send(members, number)
+                send_round(members, number, messages=MESSAGES, most_bytes=6_000)
                 if number % (ROUNDS // ROTATIONS) == 1:
                     began = time.monotonic()
                     said = rotate(lab, daemons[number % len(daemons)])
                     measured("a key rotation under load at 5 % loss", (time.monotonic() - began) * 1000, "ms")
                     self.assertIn("key epoch", said)
-                for member in members:
-                    member.wait_for("sent", LIMIT_SECONDS, count=number)
-            wanted = sum(len(member.reliable("send")) for member in members)
-            wait_until(
-                lambda: all(len(member.reliable("m")) >= wanted for member in members),
-                LIMIT_SECONDS,
-                "every client to have every message",
-                every=0.1,
-            )
+                wait_until_sent(members, number, LIMIT_SECONDS)
+            wait_until_received(members, LIMIT_SECONDS)
             for daemon in daemons:
                 status = daemon.status()
                 self.assertEqual((status["key_epoch"], status["sealed"]), (ROTATIONS, True))
                 self.assertEqual(status["counters"].get("seal_broken", 0), 0)
             self.assertEqual(lab.wait_for_view(daemons), view)
             lab.judge("D1", "D2", "D4", "O1", "O5", "L2", "L3")
-
-    def send(self, members: list[Member], number: int) -> None:
-        for index, member in enumerate(members):
-            member.tell(
-                {
-                    "do": "send",
-                    "number": number,
-                    "seed": 1000 * number + index,
-                    "messages": MESSAGES,
-                    "sizes": [50, 6_000],
-                    "levels": LEVELS,
-                }
-            )
 
 
 class StrangerTests(SynchronousTestCase):

@@ -6,9 +6,9 @@ import time
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.harness import Daemon, Lab, Member, measured, wait_until
+from tests.lab.harness import Daemon, Lab, Member, measured
+from tests.lab.traffic import LEVELS, send_round, wait_until_received, wait_until_sent, wait_until_together
 
-LEVELS = ["UNRELIABLE", "RELIABLE", "FIFO", "CAUSAL", "AGREED", "SAFE"]
 ORDERED = ("AGREED", "SAFE")
 HOSTS = (1, 2, 3, 4)
 WINDOWS = 20
@@ -31,19 +31,11 @@ class OrderUnderLossTests(SynchronousTestCase):
         with Lab(len(HOSTS)) as lab:
             daemons = lab.daemons(HOSTS)
             members = [lab.member(daemon, f"{daemon.node}{which}", "lab") for daemon in daemons for which in "ab"]
-            names = [member.title for member in members]
-            for member in members:
-                member.wait_for_view(names, 30)
+            wait_until_together(members)
             lab.loss(percent)
             began = time.monotonic()
             total = send_windows(daemons, members)
-            sent = sum(len(member.reliable("send")) for member in members)
-            wait_until(
-                lambda: all(len(member.reliable("m")) >= sent for member in members),
-                LIMIT_SECONDS,
-                "every client to have every message",
-                every=0.1,
-            )
+            sent = wait_until_received(members, LIMIT_SECONDS)
             measured(
                 f"{total / 1e6:.1f} MB in {sent} messages from 8 clients at {percent:g} % loss",
                 time.monotonic() - began,
@@ -77,19 +69,8 @@ def send_windows(daemons: list[Daemon], members: list[Member]) -> int:
         if time.monotonic() > limit:
             raise AssertionError(f"after {LIMIT_SECONDS:g} s only {sent} bytes were sent of {WINDOWS} times {window}")
         number += 1
-        for index, member in enumerate(members):
-            member.tell(
-                {
-                    "do": "send",
-                    "number": number,
-                    "seed": 1000 * number + index,
-                    "messages": ROUND_MESSAGES,
-                    "sizes": [50, 16_000],
-                    "levels": LEVELS,
-                }
-            )
-        for member in members:
-            done = member.wait_for("sent", LIMIT_SECONDS, count=number)
+        send_round(members, number, messages=ROUND_MESSAGES, most_bytes=16_000)
+        for member, done in zip(members, wait_until_sent(members, number, LIMIT_SECONDS), strict=True):
             sent[member.client] += done["bytes"]
         for daemon in daemons:
             window[daemon.node] = max(window[daemon.node], daemon.status()["window_bytes"])
