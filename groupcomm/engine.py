@@ -835,7 +835,7 @@ class Engine:
         )
         round_trips = [RoundTrip() if peer is None else peer.round_trip for peer in peers]
         self._view = OrderedView(setup, self._config, self._outbox, round_trips, self._random, self._counters, now)
-        self._outbox.drop_control(lambda frame: frame.type is _DIRECTORY)
+        self._outbox.drop_control(lambda frame: frame.type is _DIRECTORY or frame.type is _KEY)
         self._directories_read = not plan.exchange
         if self._node in plan.speakers:
             body = self._groups.own_table()

@@ -22,6 +22,7 @@ from groupcomm.limits import (
     SESSION_QUEUE_BYTES,
     UNRELIABLE_QUEUE_BYTES,
 )
+from groupcomm.ordering.frames import FrameType, Outgoing
 from groupcomm.outputs import (
     Datagram,
     FrameDelivered,
@@ -306,6 +307,20 @@ class AloneTests(EngineCase):
         self.assertEqual(after["datagrams_sent"], len(self.datagrams))
         (group,) = self.engine.status(self.now).groups
         self.assertEqual((group.name, group.members), ("chat", (self.engine.member(self.session),)))
+
+
+class LeftoverTests(EngineCase):
+    """What a node had to say in the order when its view ended, and says in the next."""
+
+    config = EngineConfig(key=bytes(32))
+
+    def test_steps_of_a_rotation_are_dropped(self) -> None:
+        """They belong to the view that has ended; an expulsion belongs to none, and is still said."""
+        for frame_type in (FrameType.KEY, FrameType.EXPEL, FrameType.KEY):
+            self.engine._outbox.put_control(Outgoing(0, 0, frame_type, Level.AGREED, b"no step at all"), 14)
+        self.start()
+        self.turn()
+        self.assertEqual(self.counters()["peer_violations"], 1)
 
 
 class CommandTests(EngineCase):
