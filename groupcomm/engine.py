@@ -18,6 +18,7 @@ from groupcomm.errors import MalformedPacket, MessageTooLarge, NameInUse, NotAMe
 from groupcomm.events import Level, Reason
 from groupcomm.identity import MemberId, NodeId, ViewId, checked_name
 from groupcomm.limits import (
+    CONTROL_QUEUE_BYTES,
     LEAST_PATH_BYTES,
     MAX_DATAGRAM_BYTES,
     MAX_DESTINATION_BYTES,
@@ -653,6 +654,9 @@ class Engine:
             self._outputs.append(FrameDelivered(to, member, frame.level, reader.rest(), {}))
             return
         body = Writer().node(sender).number(session).text(recipient).text(node_name).done()
+        if self._outbox.control_bytes + len(body) > CONTROL_QUEUE_BYTES:
+            self._counters.up("answers_dropped")
+            return
         gone = Outgoing(0, 0, _GONE, Level.FIFO, body)
         self._outbox.put_control(gone, len(body))
 

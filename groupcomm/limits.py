@@ -99,6 +99,10 @@ MAX_GROUPS_PER_SESSION: Final = 16_384
 UNRELIABLE_QUEUE_BYTES: Final = 256 * 1024
 """Unreliable frames waiting for the wire: the oldest is dropped and counted when full."""
 
+CONTROL_QUEUE_BYTES: Final = 256 * 1024
+"""What a node itself has waiting for the wire when it makes no more answers to private messages that found nobody: the
+answer is dropped and counted. Clients of other nodes ask for these, as fast as they may send."""
+
 MAX_RANGES: Final = 32
 """Ranges of packets above the contiguous ones that a node reports of one stream."""
 

@@ -143,6 +143,14 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
             "the oldest is dropped and counted",
         ),
         Holding(
+            "answers to private messages that found nobody, not yet sent",
+            ("CONTROL_QUEUE_BYTES",),
+            "node",
+            16 * limits.CONTROL_QUEUE_BYTES,
+            1,
+            "dropped and counted",
+        ),
+        Holding(
             "sessions of one node in groups",
             ("MAX_MEMBERSHIPS", "MAX_DIRECTORY_BYTES", "MAX_GROUPS_PER_SESSION"),
             "peer",

@@ -34,10 +34,20 @@ class Outbox(Generic[Item]):
     emptied as the window allows; when full, ``has_room`` says no and the producer is paused.
 
     Attributes:
-        size_bytes: all that waits.
+        size_bytes: all that waits of sessions.
+        control_bytes: all that waits of the node itself.
     """
 
-    __slots__ = ("_forgotten", "_limit_bytes", "_priority", "_queues", "_turn", "_writable", "size_bytes")
+    __slots__ = (
+        "_forgotten",
+        "_limit_bytes",
+        "_priority",
+        "_queues",
+        "_turn",
+        "_writable",
+        "control_bytes",
+        "size_bytes",
+    )
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
@@ -46,7 +56,7 @@ class Outbox(Generic[Item]):
         self._turn: deque[int] = deque()
         self._writable: list[int] = []
         self._forgotten: set[int] = set()
-        self.size_bytes = 0
+        self.size_bytes = self.control_bytes = 0
 
     def has_room(self, session: int) -> bool:
         """Whether one more item is accepted from ``session``; if not, it will be among ``take_writable`` later."""
@@ -77,15 +87,18 @@ class Outbox(Generic[Item]):
     def put_control(self, item: Item, size: int) -> None:
         """Add an item of the node itself: ahead of all sessions, behind earlier ones."""
         self._priority.append((item, size))
+        self.control_bytes += size
 
     def drop_control(self, unwanted: Callable[[Item], bool]) -> None:
         """Forget the node's own items that are ``unwanted``."""
         self._priority = deque(entry for entry in self._priority if not unwanted(entry[0]))
+        self.control_bytes = sum(size for _, size in self._priority)
 
     def put_back(self, session: int, item: Item, size: int) -> None:
         """Return an item that could not be sent whole: it is the next of its session."""
         if session == 0:
             self._priority.appendleft((item, size))
+            self.control_bytes += size
             return
         queue = self._queues.get(session)
         if queue is None:
@@ -100,7 +113,9 @@ class Outbox(Generic[Item]):
     def take(self, may_go: Callable[[Item], bool], *, control_only: bool = False) -> tuple[Item, int] | None:
         """The next item and its size, or None. A session whose next item ``may_go`` refuses is passed over."""
         if self._priority:
-            return self._priority.popleft()
+            own = self._priority.popleft()
+            self.control_bytes -= own[1]
+            return own
         if control_only:
             return None
         turn, passed = self._turn, 0

@@ -76,6 +76,21 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.drop_control(lambda item: item.startswith("directory"))
         self.assertEqual(self.take_all(), ["gone"])
 
+    def test_control_items_are_counted(self) -> None:
+        """Their bytes are counted from the moment they wait to the moment they leave, or are dropped."""
+        self.outbox.put(1, "data", 1000)
+        for size, item in enumerate(("directory", "gone", "key"), 1):
+            self.outbox.put_control(item, size)
+        self.assertEqual(self.outbox.control_bytes, 6)
+        self.outbox.drop_control(lambda item: item == "gone")
+        self.assertEqual(self.outbox.control_bytes, 4)
+        self.outbox.take(anything)
+        self.assertEqual(self.outbox.control_bytes, 3)
+        self.outbox.put_back(0, "directory", 1)
+        self.assertEqual(self.outbox.control_bytes, 4)
+        self.take_all()
+        self.assertEqual(self.outbox.control_bytes, 0)
+
     def test_what_was_put_back_is_next(self) -> None:
         """An item taken back leaves first again, also if its session had nothing else."""
         self.outbox.put(1, "a", 10)
