@@ -1123,6 +1123,7 @@ class Engine:
         view, membership = self._view, self._membership
         state = "leaving" if self._leaving_until != inf and membership.state is not _STOPPED else membership.state.value
         peers, counters = [], Counters(self._counters)
+        counters["copies_sent"] = self._spread.copies
         if view is not None:
             counters.update(view.losses)
             for index, (node, peer) in enumerate(zip(view.setup.members, self._view_peers, strict=True)):

@@ -208,7 +208,6 @@ class Membership:
         self._suspects: set[NodeId] = set()
         self._beacon_at = -inf
         self._beacons = 0
-        self._beacons_due: set[Address] = set()
         self._next_tick = inf
         self._seeking_since = inf
         self._installed_at = -inf
