@@ -292,6 +292,15 @@ class ConnectionTests(ConnectionCase):
         self.assertEqual([group["name"] for group in groups], [f"g{number:05}" for number in range(count)])
         self.assertEqual(groups[0]["members"], ["alice@n1"])
 
+    def test_what_changes_the_cluster(self) -> None:
+        """Keys are rotated and nodes expelled through a connection; what the node refuses is raised as it was there."""
+        connection = self.connect("alice")
+        self.assertEqual(self.world.result(connection.rotate_key()), 1)
+        self.assertIsNone(self.world.result(connection.expel("n2")))
+        self.assertEqual(self.world.node.expelled, ["n2"])
+        self.patch(self.world.node, "expel", lambda name: fail(UsageError(f"{name} is this node")))
+        self.world.failure(connection.expel("n1")).trap(UsageError)
+
     def test_with_a_plain_client(self) -> None:
         """It talks with clients made of plain Perspective Broker."""
         connection, listener = self.connect("alice"), Listener()
