@@ -2,8 +2,11 @@
 
     python tests/run_parts.py [PART ...]
 
-A part that fails does not keep the later ones from running. The last line is ``N passed, N failed, N skipped``; the
-exit status is 0 only if nothing failed. A part that hangs is ended at its limit and has failed.
+Parts that need one core and measure no time run two at a time, the longest first, each printed whole when it ends; the
+others run one by one. The lab waits much: its test modules run two at a time as well, each in a lab of its own.
+
+A part that fails does not keep the others from running. The last line is ``N passed, N failed, N skipped``; the exit
+status is 0 only if nothing failed. A part that hangs is ended at its limit and has failed.
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ import os
 import re
 import shutil
 import signal
+import string
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import IO
 
@@ -26,10 +32,24 @@ from attrs import define, frozen
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 OWN_PARTS = ("simulation", "hostile", "lab")
+AT_ONCE = min(2, os.cpu_count() or 1)
+"""How many parts that need one core run at a time, and how many labs stand side by side."""
+
 CAMPAIGN_RUNS = 2000
 MUTATION_PARTS = 2
 FUZZ_SECONDS = 18
 LAB_TOOLS = {"nft": "nftables", "ip": "iproute2", "tc": "iproute2", "ethtool": "ethtool"}
+LAB_SECONDS = {
+    "test_crashes": 175,
+    "test_command": 80,
+    "test_hostile_bytes": 80,
+    "test_keys": 60,
+    "test_order_under_loss": 57,
+    "test_certificates": 44,
+    "test_checks": 3,
+}
+"""What the longer modules of the lab take, measured one by one: they begin first, so that both lanes end together."""
+
 TOTAL_SECONDS = 75 * 60
 """When what hangs is ended: on a machine that is slow today the budgets below take three times as long."""
 TRIAL_RESULT = re.compile(r"^(?:PASSED|FAILED)(?: \((?P<counts>[a-zA-Z0-9=, ]+)\))?$")
@@ -54,13 +74,102 @@ class Counts:
 
 @frozen
 class Part:
-    """One part: its commands, how long it is meant to take at most and when it is ended."""
+    """One part.
+
+    Attributes:
+        name: how it is called.
+        commands: what to run; may leave files in the folder it is given.
+        budget_seconds: how long it is meant to take at most.
+        limit_seconds: when it is ended.
+        why_skipped: why it cannot run here, or None.
+        beside: it needs one core and measures no time: another such part may run at the same time.
+        at_once: how many of its commands run at the same time.
+    """
 
     name: str
     commands: Callable[[Path], list[list[str]]]
     budget_seconds: int
     limit_seconds: int
     why_skipped: Callable[[], str | None] = lambda: None
+    beside: bool = False
+    at_once: int = 1
+
+
+def show(text: str) -> None:
+    """Print something at once."""
+    print(text, end="", flush=True)
+
+
+class Lanes:
+    """Work in several threads, and the processes that it has started."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def each(self, work: Sequence[Callable[[int], None]], count: int) -> None:
+        """Do all of it, the first first, so many at a time; each piece is told the number of its lane."""
+        waiting, errors = deque(work), list[BaseException]()
+
+        def lane(number: int) -> None:
+            while not errors:
+                try:
+                    piece = waiting.popleft()
+                except IndexError:
+                    return
+                try:
+                    piece(number)
+                except BaseException as error:
+                    errors.append(error)
+
+        threads = [threading.Thread(target=lane, args=(number,)) for number in range(count)]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self._close()
+            for thread in threads:
+                if thread.ident is not None:
+                    thread.join()
+            raise
+        if errors:
+            raise errors[0]
+
+    def start(self, command: list[str], lane: int) -> subprocess.Popen[str]:
+        """Start a process; a lab that it makes has the lane's prefix."""
+        with self._lock:
+            if self._closed:
+                raise KeyboardInterrupt
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "LAB_PREFIX": f"l{string.ascii_lowercase[lane]}"},
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            self._running.add(process)
+            return process
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """End what is left of a process."""
+        end_session(process)
+        self._running.discard(process)
+
+    def _close(self) -> None:
+        """End all of them, and let no other begin."""
+        with self._lock:
+            self._closed = True
+        for process in tuple(self._running):
+            end_session(process)
+
+
+LANES = Lanes()
 
 
 def main(names: Sequence[str]) -> int:
@@ -71,68 +180,105 @@ def main(names: Sequence[str]) -> int:
         return 2
     os.chdir(ROOT)
     os.environ["PATH"] += os.pathsep + "/usr/sbin:/sbin"
-    total, lines, began = Counts(), [], time.monotonic()
-    for part in PARTS:
-        if names and part.name not in names:
-            continue
-        print(f"\n== {part.name}", flush=True)
-        started = time.monotonic()
-        why = part.why_skipped()
-        if why is None:
-            counts = run_part(part, min(part.limit_seconds, TOTAL_SECONDS - (started - began)))
-        else:
-            counts = Counts(skipped=1)
-            print(f"{part.name} skipped: {why}", flush=True)
-        line = f"{part.name:<12} {time.monotonic() - started:7.1f} s of {part.budget_seconds:4} s   {counts}"
-        print(line, flush=True)
-        lines.append(line)
-        total.add(counts)
+    began = time.monotonic()
+    total, lines = run_parts([part for part in PARTS if not names or part.name in names])
     print(
         "\n== all parts", *lines, f"{'together':<12} {time.monotonic() - began:7.1f} s", "", total, sep="\n", flush=True
     )
     return 1 if total.failed else 0
 
 
-def run_part(part: Part, limit_seconds: float) -> Counts:
-    """Run the commands of a part one after the other, all of them, in a folder of its own for what they leave."""
+def run_parts(parts: Sequence[Part]) -> tuple[Counts, list[str]]:
+    """Run parts in their order, those that may be beside each other together; what all found, and a line for each."""
+    began = time.monotonic()
+    results: dict[str, tuple[str, Counts]] = {}
+
+    def run(part: Part, say: Callable[[str], None]) -> None:
+        results[part.name] = report(part, TOTAL_SECONDS - (time.monotonic() - began), say)
+
+    def whole(part: Part) -> Callable[[int], None]:
+        def in_lane(_: int) -> None:
+            said: list[str] = []
+            run(part, said.append)
+            show("".join(said))
+
+        return in_lane
+
+    for together, some in groupby(parts, lambda part: part.beside):
+        if together:
+            longest_first = sorted(some, key=lambda part: -part.budget_seconds)
+            LANES.each([whole(part) for part in longest_first], AT_ONCE)
+        else:
+            for part in some:
+                run(part, show)
+    total = Counts()
+    for part in parts:
+        total.add(results[part.name][1])
+    return total, [results[part.name][0] for part in parts]
+
+
+def report(part: Part, most_seconds: float, say: Callable[[str], None]) -> tuple[str, Counts]:
+    """Run a part unless something keeps it from running; its line, and what it found."""
+    say(f"\n== {part.name}\n")
+    started = time.monotonic()
+    why = part.why_skipped()
+    if why is None:
+        counts = run_part(part, min(part.limit_seconds, most_seconds), say)
+    else:
+        counts = Counts(skipped=1)
+        say(f"{part.name} skipped: {why}\n")
+    line = f"{part.name:<12} {time.monotonic() - started:7.1f} s of {part.budget_seconds:4} s   {counts}"
+    say(f"{line}\n")
+    return line, counts
+
+
+def run_part(part: Part, limit_seconds: float, say: Callable[[str], None] = show) -> Counts:
+    """Run the commands of a part, all of them, in a folder of its own for what they leave."""
     scratch = Path(tempfile.mkdtemp(prefix=f"groupcomm-{part.name}-"))
     deadline = time.monotonic() + limit_seconds
-    counts = Counts()
-    commands = part.commands(scratch)
+    commands, found = part.commands(scratch), list[Counts]()
     if not commands:
-        print(f"no tests found for {part.name}")
-        counts.failed += 1
-    for command in commands:
-        counts.add(run_command(command, deadline - time.monotonic()))
+        say(f"no tests found for {part.name}\n")
+        found.append(Counts(failed=1))
+
+    def whole(command: list[str]) -> Callable[[int], None]:
+        def in_lane(lane: int) -> None:
+            said: list[str] = []
+            began = time.monotonic()
+            found.append(run_command(command, deadline - time.monotonic(), said.append, lane))
+            say(f"\n-- {command[-1]}: {time.monotonic() - began:.1f} s\n{''.join(said)}")
+
+        return in_lane
+
+    if part.at_once > 1:
+        LANES.each([whole(command) for command in commands], min(part.at_once, len(commands)))
+    else:
+        for command in commands:
+            found.append(run_command(command, deadline - time.monotonic(), say))
+    counts = Counts()
+    for each in found:
+        counts.add(each)
     if counts.failed and any(scratch.iterdir()):
-        print(f"what the tests left is in {scratch}")
+        say(f"what the tests left is in {scratch}\n")
     else:
         shutil.rmtree(scratch, ignore_errors=True)
     return counts
 
 
-def run_command(command: list[str], limit_seconds: float) -> Counts:
+def run_command(command: list[str], limit_seconds: float, say: Callable[[str], None] = show, lane: int = 0) -> Counts:
     """Run one command, passing on what it prints, and count its result."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
+    process = LANES.start(command, lane)
     assert process.stdout is not None
     found: list[Counts] = []
-    reader = threading.Thread(target=pass_on, args=(process.stdout, found), daemon=True)
+    reader = threading.Thread(target=pass_on, args=(process.stdout, found, say), daemon=True)
     reader.start()
     try:
         status: int | None = process.wait(timeout=max(limit_seconds, 1))
     except subprocess.TimeoutExpired:
-        print(f"ended after {limit_seconds:.0f} s: {' '.join(command)}", flush=True)
+        say(f"ended after {limit_seconds:.0f} s: {' '.join(command)}\n")
         status = None
     finally:
-        end_session(process)
+        LANES.end(process)
     reader.join(timeout=5)
     counts = found[-1] if found else Counts(passed=1 if status == 0 else 0)
     if status != 0 and not counts.failed:
@@ -140,10 +286,10 @@ def run_command(command: list[str], limit_seconds: float) -> Counts:
     return counts
 
 
-def pass_on(stream: IO[str], found: list[Counts]) -> None:
-    """Print every line as it comes and note what trial says of its result."""
+def pass_on(stream: IO[str], found: list[Counts], say: Callable[[str], None]) -> None:
+    """Say every line as it comes and note what trial says of its result."""
     for line in stream:
-        print(line, end="", flush=True)
+        say(line)
         match = TRIAL_RESULT.match(line.rstrip())
         if match:
             number = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", match["counts"] or "")}
@@ -196,6 +342,13 @@ def trial(modules: Sequence[str], *options: str) -> Callable[[Path], list[list[s
         return [python("-m", "twisted.trial", temporary, *options, *modules)] if modules else []
 
     return commands
+
+
+def lab(scratch: Path) -> list[list[str]]:
+    """One command for each test module of the lab, the longest first; one that was never measured counts as long."""
+    modules = sorted(test_modules(TESTS / "lab"), key=lambda name: -LAB_SECONDS.get(name.split(".")[-1], 1000))
+    folders = [f"--temp-directory={scratch / module}" for module in modules]
+    return [python("-m", "twisted.trial", folder, module) for folder, module in zip(folders, modules, strict=True)]
 
 
 def test_modules(folder: Path) -> list[str]:
@@ -256,20 +409,20 @@ def why_no_lab() -> str | None:
     return None
 
 
-# With several processors trial's workers share the simulations; unit tests are quick, and the lab measures.
+# With several processors trial's workers share the simulations, as the jobs of the campaign and of the mutations do.
 WORKERS = [f"-j{os.cpu_count()}"] if (os.cpu_count() or 1) > 1 else []
 
 PARTS = (
     Part("ruff", ruff, 10, 60),
-    Part("mypy", mypy, 60, 240),
-    Part("packaging", packaging, 60, 300),
-    Part("unit", trial(unit_modules(), "--reporter=text"), 100, 400),
+    Part("mypy", mypy, 60, 240, beside=True),
+    Part("packaging", packaging, 60, 300, beside=True),
+    Part("unit", trial(unit_modules(), "--reporter=text"), 100, 400, beside=True),
+    Part("fuzz", fuzz, 120, 600, beside=True),
+    Part("hostile", trial(test_modules(TESTS / "hostile")), 120, 240, beside=True),
     Part("simulation", trial(test_modules(TESTS / "simulation"), *WORKERS), 120, 500),
     Part("campaign", campaign, 300, 1500, why_no_commit),
     Part("mutations", mutations, 60, 600, why_no_commit),
-    Part("fuzz", fuzz, 120, 600),
-    Part("hostile", trial(test_modules(TESTS / "hostile")), 120, 240),
-    Part("lab", trial(test_modules(TESTS / "lab")), 540, 1500, why_no_lab),
+    Part("lab", lab, 540, 1500, why_no_lab, at_once=AT_ONCE),
 )
 
 if __name__ == "__main__":

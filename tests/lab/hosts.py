@@ -1,7 +1,7 @@
 """The hosts of a lab, up and down: what the lab tests and the benchmark have in common.
 
-Hosts are network namespaces that ``tests/lab/lab`` makes, under a prefix of their own. Whatever happens while they are
-up, at the end every process on them is ended, by its number, and every host is removed.
+Hosts are network namespaces that ``tests/lab/lab`` makes, under a prefix of their own, which ``LAB_PREFIX`` begins.
+Whatever happens while they are up, at the end every process on them is ended, by its number, and every host is removed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Generic, Protocol, Self, TypeVar
@@ -23,6 +24,12 @@ from groupcomm.node.keyfile import write_new_key
 
 SCRIPT: Final = Path(__file__).with_name("lab")
 END_SECONDS: Final = 5.0
+
+
+def free_prefix(begin: str) -> str:
+    """Three letters that begin so and name no hosts that are up."""
+    every = [begin + "".join(rest) for rest in product(string.ascii_lowercase, repeat=3 - len(begin))]
+    return random.choice([prefix for prefix in every if not Path(f"/run/lab-{prefix}.mtu").exists()] or every)
 
 
 class HostProcess(Protocol):
@@ -53,7 +60,8 @@ class Hosts(Generic[_Process]):
     Attributes:
         fault: the class of what is raised when the lab script fails.
         key: the key of the cluster that runs on them.
-        purpose: what the hosts are for: its first letter begins their prefix, all of it the name of the directory.
+        purpose: what the hosts are for: its first letter begins their prefix unless ``LAB_PREFIX`` does, all of it the
+            name of the directory.
     """
 
     fault: ClassVar[type[Exception]]
@@ -61,7 +69,7 @@ class Hosts(Generic[_Process]):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.prefix = self.purpose[0] + "".join(random.choices(string.ascii_lowercase, k=2))
+        self.prefix = free_prefix(os.environ.get("LAB_PREFIX") or self.purpose[0])
         self.processes: list[_Process] = []
 
     def __enter__(self) -> Self:
