@@ -20,7 +20,7 @@ ROOMS = (
     ("events", "config"),
     ("wire",),
     ("outputs",),
-    ("status",),
+    ("status", "addresses"),
     ("trust",),
     ("packing",),
     ("batches",),

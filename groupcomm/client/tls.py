@@ -30,6 +30,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from groupcomm.addresses import show_address
 from groupcomm.daemon.control import CHANNEL_PROTOCOL, CONTROL_PROTOCOL, split_description
 from groupcomm.daemon.identity_files import VERIFY_ERRORS, openssl_words, read_certificates, read_identity
 from groupcomm.errors import GroupcommError, NotConnected, Refused, UsageError
@@ -165,7 +166,7 @@ class TlsClientEndpoint:
         """What it means that a connection was lost for that reason; None if that has nothing to do with TLS."""
         error = reason.value
         there = self._destination
-        where = f"{there.host}:{there.port}"
+        where = show_address((there.host, there.port))
         if isinstance(error, DaemonNotTrusted):
             return NotConnected(f"the certificate of the daemon at {where} is not to be trusted: {error}")
         if not isinstance(error, SSL.Error):

@@ -20,6 +20,7 @@ from twisted.spread import pb
 from zope.interface import Interface, implementer
 
 from groupcomm._version import __version__
+from groupcomm.addresses import show_address
 from groupcomm.daemon import caps
 from groupcomm.daemon.avatar import ClientAvatar
 from groupcomm.daemon.channel_doors import ChannelDoors
@@ -179,7 +180,7 @@ class Realm:
                 {
                     "node": peer.node.name,
                     "incarnation": peer.node.incarnation,
-                    "address": None if peer.address is None else f"{peer.address[0]}:{peer.address[1]}",
+                    "address": None if peer.address is None else show_address(peer.address),
                     "round_trip_seconds": peer.round_trip_seconds,
                     "silent_seconds": peer.silent_seconds,
                     "packets_received": peer.packets_received,

@@ -18,6 +18,7 @@ from typing import Protocol, TypeAlias
 
 from attrs import evolve
 
+from groupcomm.addresses import show_address
 from groupcomm.allowance import Allowance
 from groupcomm.config import EngineConfig
 from groupcomm.events import Reason
@@ -393,8 +394,7 @@ class Membership:
         mine = (len(self.members), -self._me.incarnation)
         theirs = (beacon.size if beacon.view is not None else 0, -beacon.node.incarnation)
         if mine < theirs:
-            where = f"{source[0]}:{source[1]}"
-            self._stop(f"the node name {self._me.name!r} is in use at {where}", clean=False)
+            self._stop(f"the node name {self._me.name!r} is in use at {show_address(source)}", clean=False)
 
     def probe_received(self, probe: Probe, source: Address, now: float) -> None:
         """A question, or the answer to one of ours."""

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from groupcomm.addresses import show_address
 from groupcomm.config import EngineConfig
 from groupcomm.discovery.hints import Announcement
 from groupcomm.discovery.sources import IDiscoveryReactor, make_sources
@@ -559,18 +560,15 @@ class NodeDriver:
 
     def _log_refused(self, news: PacketsRefused) -> None:
         """Whose packets do not open; the engine says it once a minute."""
-        host, port = news.source
         if news.why == "unsealed":
-            text = "packets without a seal come from {host}:{port} ({count}): a node there runs without a key"
+            text = "packets without a seal come from {source} ({count}): a node there runs without a key"
         elif news.why == "passport_refused":
-            text = "a node at {host}:{port} is not let in ({count}): {why}"
+            text = "a node at {source} is not let in ({count}): {why}"
         elif news.why == "signature_broken":
-            text = (
-                "packets from {host}:{port} are not signed by whom they name ({count}): a node of this cluster forges"
-            )
+            text = "packets from {source} are not signed by whom they name ({count}): a node of this cluster forges"
         else:
-            text = "packets from {host}:{port} do not open ({count}): a node there has another key for this cluster"
-        self._log.warn(text, host=host, port=port, count=news.count, why=news.text)
+            text = "packets from {source} do not open ({count}): a node there has another key for this cluster"
+        self._log.warn(text, source=show_address(news.source), count=news.count, why=news.text)
 
     def _key_rotated(self, news: KeyRotated) -> None:
         """This node, and the others at the same point of the order, seal under a new epoch."""
