@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from attrs import evolve, frozen
 
+from groupcomm.addresses import is_port, parse_address
 from groupcomm.config import SlowReceiver
 from groupcomm.daemon.control import ControlEndpoint, default_control, parse_control
 from groupcomm.daemon.rights import read_grants
@@ -375,9 +376,7 @@ def _parse_discovery(text: str) -> tuple[str, ...]:
 
 
 def _parse_peer(text: str) -> str:
-    host, colon, port = text.partition(":")
-    if not host or (colon and not _is_port(port)) or any(character.isspace() for character in host):
-        raise UsageError(f"{text!r} is not HOST or HOST:PORT (IPv4 address or name)")
+    parse_address(text, DEFAULT_PORT)
     return text
 
 
@@ -388,7 +387,7 @@ def _parse_multicast(text: str) -> tuple[str, int]:
         multicast = ipaddress.IPv4Address(group).is_multicast
     except ValueError:
         multicast = False
-    if not multicast or (colon and not _is_port(port)):
+    if not multicast or (colon and not is_port(port)):
         raise UsageError(f"{text!r} is not GROUP:PORT with an IPv4 multicast group (224.0.0.0 to 239.255.255.255)")
     return group, int(port) if colon else DEFAULT_PORT
 
@@ -412,7 +411,3 @@ def _parse_slow_seconds(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or not 1 <= float(text) <= MAX_SLOW_SECONDS:
         raise UsageError(f"{text!r} is not a number of seconds from 1 to {MAX_SLOW_SECONDS}")
     return float(text)
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) < 65536

@@ -6,7 +6,6 @@ Decides nothing about who is alive; a name that does not resolve is logged once 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from ipaddress import AddressValueError, IPv4Address
 from typing import Final
 
 from attrs import frozen
@@ -24,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from groupcomm.addresses import literal_host, parse_address, show_address
 from groupcomm.discovery.hints import Found, HintBook
 from groupcomm.errors import UsageError
 from groupcomm.interfaces import IDiscovery
@@ -49,30 +49,19 @@ class PeerName:
     @property
     def literal(self) -> bool:
         """Whether it is an address and needs no resolving."""
-        try:
-            IPv4Address(self.host)
-        except AddressValueError:
-            return False
-        return True
+        return literal_host(self.host) is not None
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return show_address((self.host, self.port))
 
 
 def parse_peer(text: str, default_port: int) -> PeerName:
-    """Read ``HOST[:PORT]``.
+    """Read ``HOST[:PORT]``, where an IPv6 address with a port stands in brackets.
 
     Raises:
         UsageError: it is not of that form.
     """
-    host, colon, port_text = text.strip().partition(":")
-    if not host or len(host) > 253 or not host.isprintable() or set(host) & set(" /@#[]"):
-        raise UsageError(f"a peer is HOST or HOST:PORT, not {text!r}")
-    if not colon:
-        return PeerName(host, default_port)
-    if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and 0 < int(port_text) < 65_536):
-        raise UsageError(f"the port of peer {text!r} must be 1 to 65535")
-    return PeerName(host, int(port_text))
+    return PeerName(*parse_address(text, default_port))
 
 
 @implementer(IDiscovery)

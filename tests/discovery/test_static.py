@@ -33,11 +33,14 @@ class PeerTests(SynchronousTestCase):
         self.assertEqual(parse_peer("host", 4874), PeerName("host", 4874))
         self.assertEqual(parse_peer(" 10.0.0.1:65535 ", 4874), PeerName("10.0.0.1", 65_535))
         self.assertTrue(PeerName("10.0.0.1", 1).literal)
+        self.assertEqual(parse_peer("[fd77::1]:5", 4874), PeerName("fd77::1", 5))
+        self.assertEqual(str(PeerName("fd77::1", 5)), "[fd77::1]:5")
+        self.assertTrue(PeerName("fd77::1", 1).literal)
         self.assertFalse(PeerName("10.0.0.1.example", 1).literal)
 
     def test_refused(self) -> None:
         """Anything else is refused."""
-        for text in ("", ":1", "host:", "host:0", "host:65536", "host:x", "host:1:2", "[::1]:1", "a b", "h" * 254):
+        for text in ("", ":1", "host:", "host:0", "host:65536", "host:x", "host:1:2", "[::1]:", "a b", "h" * 254):
             self.assertRaises(UsageError, parse_peer, text, 4874)
 
 
