@@ -10,6 +10,9 @@ from typing import Final
 MAX_NODES: Final = 512
 """Nodes in one view: a member set is a map of 64 bytes. More are left waiting at the gate."""
 
+MAX_LINKS: Final = 8
+"""Interfaces, or addresses of them, that one node uses at once. More are refused to whoever sets it up."""
+
 MAX_NODE_NAME_BYTES: Final = 64
 """A node name: so that a list of ``MAX_NODES`` fits a membership message, at the longest names too."""
 
@@ -54,9 +57,6 @@ MAX_DATAGRAM_BYTES: Final = 65_507
 
 MAX_BEACON_ADDRESSES: Final = 32
 """Addresses of others that one beacon passes on."""
-
-MAX_LINKS: Final = 8
-"""Networks that one node uses at once."""
 
 MIN_BUDGET_BYTES: Final = 64 * 1024 * 1024
 """The least byte budget of a node: below it one 16 MiB message could not be held by sender and receiver."""

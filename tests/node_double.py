@@ -59,11 +59,11 @@ class RecordingEngine:
     def links(self, addresses: Sequence[Address], most_bytes: Sequence[int]) -> None:
         self.told_links = tuple(addresses), tuple(most_bytes)
 
-    def reading(self, link: int, multicast: bool) -> None:
-        self.arrival = link, multicast
-
     def start(self, now: float) -> None:
         self._call(now, "start")
+
+    def reading(self, link: int, multicast: bool) -> None:
+        self.calls.append(("reading", link, multicast))
 
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         self._call(now, "datagram_received", data, source)
@@ -222,6 +222,14 @@ class RecordingTransport:
         return ("127.0.0.1", 4874)
 
     @property
+    def addresses(self) -> tuple[Address, ...]:
+        return (self.address,)
+
+    @property
+    def link_mtus(self) -> tuple[int, ...]:
+        return (65_536,)
+
+    @property
     def counters(self) -> dict[str, int]:
         return {"send_no_room": 0}
 
@@ -293,7 +301,7 @@ class NodeBench:
             make_engine=self._make_engine,
             open_transport=self._open_transport,
             make_sources=lambda *_: sources,
-            find_interface=lambda _: LOOPBACK,
+            find_interfaces=lambda wanted, family: (LOOPBACK,),
             clock=self.clock.seconds,
             wall_clock=lambda: self.wall_seconds + self.clock.seconds(),
         )

@@ -44,7 +44,7 @@ class LoopbackTests(TestCase):
         config = NodeConfig(
             engine=EngineConfig(cluster=f"test-{self.port}", key=bytes(32)),
             node=name,
-            interface="lo",
+            interfaces=("lo",),
             multicast_port=self.port,
             discovery=("multicast",),
         )

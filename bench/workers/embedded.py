@@ -15,7 +15,7 @@ if __name__ == "__main__":
     config = NodeConfig(
         engine=engine,
         node=f"h{host}",
-        interface=address,
+        interfaces=(address,),
         discovery=("multicast",),
         key=Path(key) if key else None,
         insecure=not key,

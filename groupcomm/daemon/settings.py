@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from attrs import evolve, frozen
 
-from groupcomm.addresses import is_port, parse_address
+from groupcomm.addresses import is_port, literal_host, parse_address
 from groupcomm.config import SlowReceiver
 from groupcomm.daemon.control import ControlEndpoint, default_control, parse_control
 from groupcomm.daemon.rights import read_grants
@@ -24,12 +24,14 @@ from groupcomm.identity import checked_name, checked_node_name
 from groupcomm.limits import (
     DEFAULT_BUDGET_BYTES,
     DEFAULT_TRACE_BYTES,
+    MAX_LINKS,
     MAX_NODE_NAME_BYTES,
     MAX_SESSIONS,
     MAX_SLOW_SECONDS,
     MIN_BUDGET_BYTES,
 )
-from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT
+from groupcomm.net.interfaces import FAMILIES, check_links
+from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_GROUP6, DEFAULT_PORT, check_group6
 from groupcomm.node.certfiles import CertificateFiles
 
 DISCOVERIES: Final = ("zeroconf", "multicast", "static")
@@ -74,7 +76,15 @@ SETTINGS: Final = (
     Setting("ca", "certificates of the authorities whose nodes are let in", "FILE"),
     Setting("revoked", "the authorities' revocation lists, read again when changed (default: none)", "FILE"),
     Setting("insecure", "run without a key, on a network where everybody may do everything: yes or no", "YES_OR_NO"),
-    Setting("interface", "network interface to use (default: the one of the default route)", "NAME_OR_ADDRESS"),
+    Setting(
+        "interface",
+        f"network interface to use, at most {MAX_LINKS}; may be repeated (default: the one of the default route)",
+        "NAME_OR_ADDRESS",
+        many=True,
+    ),
+    Setting(
+        "family", "IP to use on an interface that has both: 4 or 6 (default: 4 if there is such an address)", "4_OR_6"
+    ),
     Setting(
         "control",
         "where clients connect: unix:PATH, tcp:PORT:interface=127.0.0.1, or for other hosts "
@@ -103,6 +113,7 @@ SETTINGS: Final = (
     Setting("trace", "file to record a trace in, of what happens to this node and its clients (default: none)", "FILE"),
     Setting("trace-limit", f"how large that file may grow, in bytes (default: {DEFAULT_TRACE_BYTES})", "BYTES"),
     Setting("multicast", f"multicast group and port (default: {DEFAULT_GROUP}:{DEFAULT_PORT})", "GROUP:PORT"),
+    Setting("multicast6", f"IPv6 multicast group, on the port of --multicast (default: {DEFAULT_GROUP6})", "GROUP"),
     Setting(
         "slow-receiver",
         "what is done about a node that receives far slower than all others: wait or evict (default: wait)",
@@ -146,7 +157,8 @@ class Settings:
     key: Path | None
     certificates: CertificateFiles | None
     insecure: bool
-    interface: str | None
+    interfaces: tuple[str, ...]
+    family: int | None
     control: tuple[ControlEndpoint, ...]
     acl: Path | None
     peers: tuple[str, ...]
@@ -159,6 +171,7 @@ class Settings:
     trace: Path | None
     trace_limit_bytes: int
     multicast: tuple[str, int]
+    multicast6: str
     slow_receiver: SlowReceiver
     slow_receiver_seconds: float
     origins: tuple[Origin, ...]
@@ -278,7 +291,8 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         key=take("key", "", _parse_path),
         certificates=_certificates(*(take(name, "", _parse_path) for name in CERTIFICATE_SETTINGS)),
         insecure=take("insecure", "no", _one_of(("yes", "no"))) == "yes",
-        interface=take("interface", "", str) or None,
+        interfaces=take_many("interface", (), _parse_interface),
+        family=int(take("family", "", _one_of(("", *map(str, FAMILIES)))) or 0) or None,
         control=take_many("control", control_default, parse_control),
         acl=take("acl", "", _parse_acl),
         peers=take_many("peer", (), _parse_peer),
@@ -291,10 +305,12 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         trace=take("trace", "", _parse_path),
         trace_limit_bytes=take("trace-limit", str(DEFAULT_TRACE_BYTES), _parse_trace_limit),
         multicast=take("multicast", f"{DEFAULT_GROUP}:{DEFAULT_PORT}", _parse_multicast),
+        multicast6=take("multicast6", DEFAULT_GROUP6, _parse_multicast6),
         slow_receiver=SlowReceiver(take("slow-receiver", "wait", _one_of([policy.value for policy in SlowReceiver]))),
         slow_receiver_seconds=take("slow-receiver-seconds", "5", _parse_slow_seconds),
         origins=(),
     )
+    check_links(settings.interfaces)
     ways = {
         "--key": settings.key is not None,
         "--node-certificate": settings.certificates is not None,
@@ -390,6 +406,16 @@ def _parse_multicast(text: str) -> tuple[str, int]:
     if not multicast or (colon and not is_port(port)):
         raise UsageError(f"{text!r} is not GROUP:PORT with an IPv4 multicast group (224.0.0.0 to 239.255.255.255)")
     return group, int(port) if colon else DEFAULT_PORT
+
+
+def _parse_multicast6(text: str) -> str:
+    group = literal_host(text) or text
+    check_group6(group)
+    return group
+
+
+def _parse_interface(text: str) -> str:
+    return literal_host(text) or text
 
 
 def _parse_trace_limit(text: str) -> int:

@@ -68,8 +68,15 @@ class Options(usage.Options):
         """
         self._repeated.setdefault("control", []).append(endpoint)
 
+    def opt_interface(self, interface: str) -> None:
+        """Network interface to use, by name or address; may be repeated, up to 8 times: each is a link of its own.
+
+        By default the one of the default route.
+        """
+        self._repeated.setdefault("interface", []).append(interface)
+
     def opt_peer(self, peer: str) -> None:
-        """A node that may be there, HOST or HOST:PORT; may be repeated."""
+        """A node that may be there, HOST or HOST:PORT ([ADDRESS]:PORT for IPv6); may be repeated."""
         self._repeated.setdefault("peer", []).append(peer)
 
     def opt_discovery(self, names: str) -> None:
@@ -117,8 +124,10 @@ def node_config(settings: Settings) -> NodeConfig:
             slow_receiver_seconds=settings.slow_receiver_seconds,
         ),
         node=settings.node,
-        interface=settings.interface,
+        interfaces=settings.interfaces,
+        family=settings.family,
         multicast_group=group,
+        multicast_group6=settings.multicast6,
         multicast_port=port,
         discovery=settings.discovery,
         peers=settings.peers,

@@ -390,6 +390,7 @@ NOT_HELD: Final[Mapping[str, tuple[str, ...]]] = {
         "IO_BUFFER_BYTES",
         "MAX_ANSWER_BYTES",
         "MAX_ANSWER_ELEMENTS",
+        "MAX_LINKS",
         "OPEN_FILES",
     ),
 }

@@ -54,10 +54,14 @@ class SegmentingSender:
         self.segmenting = True
         self.runs = 0
 
+    def use(self, sending: socket.socket) -> None:
+        """Send from another socket from now on."""
+        self._socket = sending
+
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all of them."""
         if len(datagrams) == 1 and not datagrams[0].segment_bytes:
-            self._send_run((datagrams[0].data,), datagrams[0].destination or self._group)
+            self._send_singly((datagrams[0].data,), datagrams[0].destination or self._group)
             return
         run: list[bytes] = []
         run_bytes = run_size = 0
@@ -97,39 +101,47 @@ class SegmentingSender:
             for at in range(0, len(data), most):
                 self._send_cut(data[at : at + most], size_bytes, destination)
             return
+        refused = False
         if self.segmenting and len(data) > size_bytes:
-            control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(size_bytes))]
-            try:
-                self._socket.sendmsg((data,), control, 0, destination)
-            except OSError as error:
-                if error.errno not in _NOT_SUPPORTED:
-                    self._failed(error, -(-len(data) // size_bytes))
-                    return
-                self.segmenting = False
-            else:
-                self.runs += 1
+            if self._left_at_once((data,), size_bytes, -(-len(data) // size_bytes), destination):
                 return
-        self._send_run([data[at : at + size_bytes] for at in range(0, len(data), size_bytes)], destination)
+            refused = True
+        pieces = [data[at : at + size_bytes] for at in range(0, len(data), size_bytes)]
+        self._send_singly(pieces, destination, refused=refused)
 
     def _send_run(self, run: Sequence[bytes], destination: Address) -> None:
         """Send datagrams of one size, the last of which may be shorter, to one place."""
+        refused = False
         if len(run) > 1 and self.segmenting and len(run[-1]):
-            control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(len(run[0])))]
-            try:
-                self._socket.sendmsg(run, control, 0, destination)
-            except OSError as error:
-                if error.errno not in _NOT_SUPPORTED:
-                    self._failed(error, len(run))
-                    return
-                self.segmenting = False
-            else:
-                self.runs += 1
+            if self._left_at_once(run, len(run[0]), len(run), destination):
                 return
+            refused = True
+        self._send_singly(run, destination, refused=refused)
+
+    def _left_at_once(self, run: Sequence[bytes], size_bytes: int, count: int, destination: Address) -> bool:
+        """Try to send a run with one call; False if the kernel refuses it as a run."""
+        control = [(socket.IPPROTO_UDP, _UDP_SEGMENT, _SEGMENT_SIZE.pack(size_bytes))]
+        try:
+            self._socket.sendmsg(run, control, 0, destination)
+        except OSError as error:
+            if error.errno in _NOT_SUPPORTED:
+                return False
+            self._failed(error, count)
+        else:
+            self.runs += 1
+        return True
+
+    def _send_singly(self, run: Sequence[bytes], destination: Address, *, refused: bool = False) -> None:
+        """Send one by one; a kernel that takes the first of a run it refused cannot segment: it was not too long."""
         for data in run:
             try:
                 self._socket.sendto(data, destination)
             except OSError as error:
                 self._failed(error, 1)
+            else:
+                if refused:
+                    self.segmenting = False
+            refused = False
 
 
 def receive_runs(receiving: socket.socket) -> None:

@@ -12,7 +12,8 @@ from groupcomm.discovery.sources import DEFAULT_SOURCES, check_sources
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_node_name
 from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES
-from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_PORT, check_ports
+from groupcomm.net.interfaces import FAMILIES, check_links
+from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_GROUP6, DEFAULT_PORT, check_group6, check_ports
 from groupcomm.node.certfiles import CertificateFiles
 
 
@@ -31,9 +32,12 @@ class NodeConfig:
     Attributes:
         engine: the engine's settings, the cluster's name among them.
         node: the node's name, unique in the cluster.
-        interface: name or IPv4 address of the interface to use; None: that of the default route.
+        interfaces: names or addresses of the interfaces to use, at most 8: each is a link, numbered from 0; empty: that
+            of the default route.
+        family: 4 or 6: the family of IP to use on an interface that is named; None: IPv4 if it has such an address.
         multicast_group: the IPv4 multicast group, the same at all nodes of the cluster.
-        multicast_port: its port, the same at all nodes of the cluster.
+        multicast_group6: the IPv6 multicast group, the same at all nodes of the cluster.
+        multicast_port: the port of the groups, the same at all nodes of the cluster.
         port: the node's own port, UDP and TCP; 0: the number of ``multicast_port`` if it is free, else any.
         discovery: the sources of hints, of ``zeroconf``, ``multicast`` and ``static``.
         peers: where to look for other nodes, each ``HOST[:PORT]``; without a port, that of ``multicast_port``.
@@ -48,8 +52,10 @@ class NodeConfig:
 
     engine: EngineConfig = field(factory=EngineConfig)
     node: str = field(factory=default_node_name)
-    interface: str | None = None
+    interfaces: tuple[str, ...] = ()
+    family: int | None = None
     multicast_group: str = DEFAULT_GROUP
+    multicast_group6: str = DEFAULT_GROUP6
     multicast_port: int = DEFAULT_PORT
     port: int = 0
     discovery: tuple[str, ...] = DEFAULT_SOURCES
@@ -70,5 +76,9 @@ class NodeConfig:
         if sum(ways) > 1:
             raise UsageError("a key, a certificate and insecure contradict each other: give one of them")
         checked_node_name(self.node)
+        if self.family not in (None, *FAMILIES):
+            raise UsageError(f"the family must be 4 or 6, not {self.family}")
+        check_links(self.interfaces)
         check_ports(self.multicast_group, self.multicast_port, self.port)
+        check_group6(self.multicast_group6)
         check_sources(self.discovery, self.peers, self.multicast_port)

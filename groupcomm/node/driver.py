@@ -29,7 +29,7 @@ from groupcomm.events import Reason
 from groupcomm.identity import MemberId, NodeId
 from groupcomm.interfaces import IDiscovery
 from groupcomm.net.incarnation import next_incarnation
-from groupcomm.net.interfaces import NetworkInterface, choose_interface
+from groupcomm.net.interfaces import NetworkInterface, choose_interfaces
 from groupcomm.net.reactor import INodeReactor, IWatchReactor
 from groupcomm.net.sockets import DatagramSink, NodeSockets, NodeTransport, SocketConfig
 from groupcomm.net.watch import BannerFactory, NeighbourWatch
@@ -81,11 +81,11 @@ class NodeEngine(SessionEngine, Protocol):
     def links(self, addresses: Sequence[Address], most_bytes: Sequence[int]) -> None:
         """Which links there are, and what they take."""
 
-    def reading(self, link: int, multicast: bool) -> None:
-        """By which what is received next has come."""
-
     def start(self, now: float) -> None:
         """Begin."""
+
+    def reading(self, link: int, multicast: bool) -> None:
+        """What is received next came by this link, from the group's socket or this node's own."""
 
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         """One datagram of a burst."""
@@ -157,7 +157,7 @@ class NodeSeams:
         make_engine: makes the engine.
         open_transport: opens the sockets.
         make_sources: makes the discovery sources.
-        find_interface: chooses the interface.
+        find_interfaces: chooses the interfaces, one for each link.
         clock: monotonic seconds. Not the reactor's, which is the wall clock and may jump.
         wall_clock: seconds since 1970.
     """
@@ -167,7 +167,7 @@ class NodeSeams:
     make_sources: Callable[
         [IDiscoveryReactor, Announcement, Sequence[str], Sequence[str], int], Sequence[IDiscovery]
     ] = make_sources
-    find_interface: Callable[[str | None], NetworkInterface] = choose_interface
+    find_interfaces: Callable[[Sequence[str], int | None], tuple[NetworkInterface, ...]] = choose_interfaces
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
@@ -205,7 +205,7 @@ class NodeDriver:
         self._seams = seams
         self._tell = tell
         self.stopped: Stopped | None = None
-        interface = seams.find_interface(config.interface)
+        interfaces = seams.find_interfaces(config.interfaces, config.family)
         self.id = NodeId(config.node, next_incarnation(config.node, seams.wall_clock(), config.data_dir))
         self._last_now = seams.clock()
         self._burst_now: float | None = None
@@ -228,7 +228,14 @@ class NodeDriver:
         self._clocks_apart = seams.wall_clock() - self._last_now
         self._rotations: list[Deferred[int]] = []
         self._expulsions: dict[str, list[Deferred[None]]] = {}
-        sockets = SocketConfig(interface, config.multicast_group, config.multicast_port, config.port)
+        sockets = SocketConfig(
+            interfaces,
+            config.multicast_group,
+            config.multicast_port,
+            config.port,
+            group6=config.multicast_group6,
+        )
+        self._groups = sockets.groups
         self._recorder = self._open_trace()
         try:
             self.transport = seams.open_transport(reactor, sockets, self, self._banner)
@@ -243,30 +250,27 @@ class NodeDriver:
 
     def begin(self) -> None:
         """Let the engine and the sources begin."""
-        host, port = self.transport.address
         if self._recorder is not None:
             self._recorder.started()
+        groups = ", ".join(map(show_address, self._groups))
         self._log.info(
-            "node {node} of cluster {cluster} listening on {host}:{port}, group {group}:{group_port}",
+            "node {node} of cluster {cluster} listening on {addresses}, group {groups}",
             node=self.id.name,
             cluster=self._config.engine.cluster,
-            host=host,
-            port=port,
-            group=self._config.multicast_group,
-            group_port=self._config.multicast_port,
+            addresses=", ".join(map(show_address, self.transport.addresses)),
+            groups=groups,
         )
         if not self._sealed:
             self._log.warn(
-                "INSECURE: node {node} has no key: whoever reaches {group}:{group_port} can read, forge and join",
+                "INSECURE: node {node} has no key: whoever reaches {groups} can read, forge and join",
                 node=self.id.name,
-                group=self._config.multicast_group,
-                group_port=self._config.multicast_port,
+                groups=groups,
             )
         now = self.now()
         self._engine.start(now)
         self._answer(now)
         for source in self._sources:
-            started = maybeDeferred(source.start, port, self._hint)
+            started = maybeDeferred(source.start, self.transport.address[1], self._hint)
             started.addErrback(self._source_failed, source)
 
     def end(self) -> Deferred[None]:
@@ -376,6 +380,10 @@ class NodeDriver:
     def forget(self, session: LocalSession) -> None:
         """A session is over."""
         self._sessions.discard(session)
+
+    def reading(self, link: int, multicast: bool) -> None:
+        """What is received next came by this link, from the group's socket or this node's own."""
+        self._engine.reading(link, multicast)
 
     def datagram_received(self, data: bytes, source: Address) -> None:
         """One datagram of a burst."""

@@ -107,8 +107,13 @@ class Node(Service):
 
     @property
     def address(self) -> Address:
-        """Where the node listens: host and port, UDP and TCP."""
+        """Where the node listens on its first link: host and port, UDP and TCP."""
         return self._running().transport.address
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where the node listens, on each of its links."""
+        return self._running().transport.addresses
 
     @property
     def stopped(self) -> Stopped | None:

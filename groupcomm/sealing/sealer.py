@@ -81,7 +81,8 @@ class Sealer:
         """The same, sealed; a passport stays as it is: who gets it has no key yet."""
         data, to_one, size = datagram.data, datagram.destination is not None, datagram.segment_bytes
         if datagram.packets is not None:
-            return Datagram(self._seal_run(datagram.packets, to_one), datagram.destination, size + SEAL_BYTES)
+            sealed = self._seal_run(datagram.packets, to_one)
+            return Datagram(sealed, datagram.destination, size + SEAL_BYTES, None, datagram.link)
         if data[1] == Kind.PASSPORT:
             return datagram
         counter = self._counts[to_one] = self._counts[to_one] + 1

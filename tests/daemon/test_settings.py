@@ -60,7 +60,7 @@ class PrecedenceTests(Files):
     def test_defaults(self) -> None:
         """Without anything there is a node of the host's name, found by everything, with a private socket."""
         settings = load_settings({}, RUN, user=1000, hostname="a/host")
-        self.assertEqual((settings.cluster, settings.node, settings.interface), ("default", "a-host", None))
+        self.assertEqual((settings.cluster, settings.node, settings.interfaces), ("default", "a-host", ()))
         self.assertEqual(settings.control[0].client_description, "unix:/run/user/1000/groupcomm/default-a-host.sock")
         self.assertEqual(settings.multicast, ("239.192.71.67", 4874))
         self.assertEqual((settings.slow_receiver, settings.slow_receiver_seconds), (SlowReceiver.WAIT, 5.0))

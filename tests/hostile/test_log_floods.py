@@ -34,7 +34,7 @@ class EngineBench:
             make_engine=self._make_engine,
             open_transport=self._open_transport,
             make_sources=lambda *_: (),
-            find_interface=lambda _: LOOPBACK,
+            find_interfaces=lambda wanted, family: (LOOPBACK,),
             clock=self.clock.seconds,
             wall_clock=lambda: 1_600_000_000.0 + self.clock.seconds(),
         )

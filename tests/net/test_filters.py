@@ -49,23 +49,23 @@ class FilterTests(SynchronousTestCase):
 
     def test_one_source_is_dropped(self) -> None:
         """What comes from that address and port does not come, everything else does, of any size."""
-        self.assertTrue(drop_from(self.receiving, self.own.getsockname()))
+        self.assertTrue(drop_from(self.receiving, [self.own.getsockname()]))
         self.send_all(self.receiving.getsockname())
         self.assertEqual(self.received(self.receiving), [b"other", b"x" * 9000])
 
     def test_nothing_wakes_the_process(self) -> None:
         """What is dropped does not make the socket readable."""
-        drop_from(self.receiving, self.own.getsockname())
+        drop_from(self.receiving, [self.own.getsockname()])
         self.own.sendto(b"own", self.receiving.getsockname())
         self.assertEqual(select.select([self.receiving], [], [], 0.05)[0], [])
 
     def test_the_whole_address_counts(self) -> None:
         """The same port at another address, and another port at the same address, are others."""
         port = self.own.getsockname()[1]
-        self.assertTrue(drop_from(self.receiving, ("127.0.0.2", port)))
+        self.assertTrue(drop_from(self.receiving, [("127.0.0.2", port)]))
         self.send_all(self.receiving.getsockname())
         self.assertEqual(self.received(self.receiving), [b"own", b"other", b"", b"x" * 9000])
-        self.assertTrue(drop_from(self.receiving, (HOST, port ^ 1)))
+        self.assertTrue(drop_from(self.receiving, [(HOST, port ^ 1)]))
         self.send_all(self.receiving.getsockname())
         self.assertEqual(len(self.received(self.receiving)), 4)
 
@@ -76,7 +76,7 @@ class FilterTests(SynchronousTestCase):
         receiving.setsockopt(
             socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack("=4s4s", socket.inet_aton(GROUP), loopback)
         )
-        self.assertTrue(drop_from(receiving, self.own.getsockname()))
+        self.assertTrue(drop_from(receiving, [self.own.getsockname()]))
         for sending in (self.own, self.other):
             sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, loopback)
         self.send_all((GROUP, receiving.getsockname()[1]))
@@ -84,4 +84,4 @@ class FilterTests(SynchronousTestCase):
 
     def test_a_kernel_that_cannot(self) -> None:
         """It is said, and nothing else happens."""
-        self.assertFalse(drop_from(cast(socket.socket, RefusingSocket()), (HOST, 1)))
+        self.assertFalse(drop_from(cast(socket.socket, RefusingSocket()), [(HOST, 1)]))

@@ -14,11 +14,12 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from groupcomm.errors import EnvironmentFault
-from groupcomm.net import sockets
+from groupcomm.net import ports
 from groupcomm.net.interfaces import choose_interface
 from groupcomm.net.offload import MAX_SEGMENTS
+from groupcomm.net.ports import BURST_DATAGRAMS
 from groupcomm.net.reactor import INodeReactor
-from groupcomm.net.sockets import BURST_DATAGRAMS, NodeSockets, SocketConfig
+from groupcomm.net.sockets import NodeSockets, SocketConfig
 from groupcomm.outputs import Address, Datagram
 
 REACTOR = cast(INodeReactor, reactor)
@@ -47,8 +48,12 @@ class Sink:
         self.bursts: list[int] = []
         self.runs: list[int] = []
         self.failing = False
+        self.readings: list[tuple[int, bool]] = []
         self._since = 0
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def reading(self, link: int, multicast: bool) -> None:
+        self.readings.append((link, multicast))
 
     def datagram_received(self, data: bytes, source: Address) -> None:
         if self.failing:
@@ -92,7 +97,7 @@ class SocketTests(TestCase):
 
     def open(self, port: int = 0) -> tuple[NodeSockets, Sink]:
         """One more node."""
-        config = SocketConfig(choose_interface("lo"), group_port=self.group_port, port=port)
+        config = SocketConfig((choose_interface("lo"),), group_port=self.group_port, port=port)
         sink = Sink()
         node = NodeSockets(REACTOR, config, sink, QuietFactory())
         self.addCleanup(node.close)
@@ -116,7 +121,7 @@ class SocketTests(TestCase):
     @inlineCallbacks
     def test_multicast_where_the_kernel_filters_nothing(self) -> Any:
         """Own multicasts that come back are passed over and counted; others are received as ever."""
-        self.patch(sockets, "drop_from", lambda receiving, source: False)
+        self.patch(ports, "drop_from", lambda receiving, sources, interface_index: False)
         (a, at_a), (b, at_b) = self.open(), self.open()
         heard = gatherResults([sink.until_count(1) for sink in (at_a, at_b)])
         a.send([Datagram(b"from a", None)])
@@ -251,9 +256,9 @@ class SocketTests(TestCase):
         a.send([Datagram(bytes(65_530), ("127.0.0.1", 9))])
         self.assertEqual(a.counters["send_too_long"], 1)
         for cause in (errno.EAGAIN, errno.ENOBUFS, errno.ECONNREFUSED, errno.ENETUNREACH, errno.EPERM):
-            a._send_failed(OSError(cause, "no"), 2)
-        counters = a.counters
-        self.assertEqual([counters[name] for name in ("send_no_room", "send_refused", "send_failed")], [4, 2, 4])
+            a.send_failed(a._links[0], OSError(cause, "no"), 2)
+        names = ("send_no_room", "send_refused", "send_unreachable", "send_failed")
+        self.assertEqual([a.counters[name] for name in names], [4, 2, 2, 2])
 
     @inlineCallbacks
     def test_failing_sink(self) -> Any:
@@ -272,8 +277,10 @@ class SocketTests(TestCase):
     def test_options(self) -> None:
         """The buffers are large, and multicasts stay on the link."""
         a, _ = self.open()
-        sending: socket.socket = a._unicast.getHandle()
-        receiving: socket.socket = a._multicast.getHandle()
+        sending = a._links[0].unicast.handle
+        group = a._links[0].group
+        assert group is not None
+        receiving = group.handle
         self.assertEqual(sending.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL), 1)
         self.assertEqual(sending.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP), 1)
         self.assertEqual(receiving.getsockname(), ("239.192.71.67", self.group_port))

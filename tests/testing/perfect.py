@@ -139,15 +139,14 @@ class PerfectEngine:
     def links(self, addresses: Sequence[Address], most_bytes: Sequence[int]) -> None:
         """Nothing depends on it."""
 
-    def reading(self, link: int, multicast: bool) -> None:
-        """Nothing depends on it."""
-
     def start(self, now: float) -> None:
         self.next_at = now + 0.05
         self.world.engines[self.node] = self
         self.world.look_for_dead()
         self.world.install((*self.world.members, self.node), Reason.NODE_LEAVE)
         self.wake = True
+
+    def reading(self, link: int, multicast: bool) -> None: ...
 
     def datagram_received(self, data: bytes, source: Address, now: float) -> None:
         self.received.append(Datagram(data, source))
