@@ -109,6 +109,13 @@ class DriverTests(SynchronousTestCase):
         )
         self.assertEqual(self.bench.transport.sent, [Datagram(b"answer", None)])
 
+    def test_by_which_link(self) -> None:
+        """The engine is told by which link and which socket what follows has come."""
+        self.engine.calls.clear()
+        self.bench.transport.sink.reading(1, multicast=True)
+        self.bench.transport.sink.datagram_received(b"a", ("10.0.0.1", 1))
+        self.assertEqual(self.engine.calls, [("reading", 1, True), ("datagram_received", b"a", ("10.0.0.1", 1))])
+
     def test_run(self) -> None:
         """Datagrams that came at once are handed in at once, in their place and at the time of the burst."""
         self.engine.calls.clear()
@@ -721,6 +728,13 @@ class ConfigTests(SynchronousTestCase):
             {"discovery": ("zeroconf", "zeroconf")},
             {"peers": ("a:b:c",)},
             {"peers": ("host:0",)},
+            {"interfaces": ("eth0", "eth0")},
+            {"interfaces": tuple(f"eth{number}" for number in range(9))},
+            {"interfaces": ("",)},
+            {"family": 5},
+            {"multicast_group6": "fd00::1"},
+            {"multicast_group6": "ff01::1"},
+            {"multicast_group6": "239.192.71.67"},
         ):
             with self.subTest(wrong=wrong):
                 self.assertRaises(UsageError, NodeConfig, **wrong)

@@ -310,7 +310,10 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         slow_receiver_seconds=take("slow-receiver-seconds", "5", _parse_slow_seconds),
         origins=(),
     )
-    check_links(settings.interfaces)
+    try:
+        check_links(settings.interfaces)
+    except UsageError as error:
+        raise UsageError(f"--interface: {error}") from None
     ways = {
         "--key": settings.key is not None,
         "--node-certificate": settings.certificates is not None,

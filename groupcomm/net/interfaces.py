@@ -162,7 +162,7 @@ def check_links(wanted: Sequence[str]) -> None:
     if len(wanted) > MAX_LINKS:
         raise UsageError(f"a node uses at most {MAX_LINKS} interfaces, not {len(wanted)}")
     for text in wanted:
-        if not text or text != text.strip():
+        if not text or any(map(str.isspace, text)):
             raise UsageError(f"{text!r} is no name or address of an interface")
     if len(set(wanted)) != len(wanted):
         raise UsageError(f"an interface is named twice: {', '.join(wanted)}")

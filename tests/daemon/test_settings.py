@@ -90,6 +90,17 @@ class PrecedenceTests(Files):
         self.assertEqual(
             self.load({"discovery": ["static,multicast"], "peer": ["a"]}).discovery, ("static", "multicast")
         )
+        links = ("eth1", "fd00::7")
+        self.assertEqual(self.load(text='interface = ["eth1", "FD00:0::7"]').interfaces, links)
+        self.assertEqual(self.load({"interface": ["eth1", "[fd00::7]"]}).interfaces, links)
+        self.assertEqual(self.load(environ={"GROUPCOMM_INTERFACE": "eth1,fd00::7"}).interfaces, links)
+
+    def test_the_network(self) -> None:
+        """The family and the IPv6 group."""
+        settings = self.load({"family": ["6"], "multicast6": ["[ff15::1]"]})
+        self.assertEqual((settings.family, settings.multicast6), (6, "ff15::1"))
+        settings = self.load()
+        self.assertEqual((settings.family, settings.multicast6), (None, "ff18::efc0:4743"))
 
     def test_file_named_by_the_environment(self) -> None:
         """GROUPCOMM_CONFIG names the file too."""
@@ -129,6 +140,11 @@ class RefusedTests(Files):
             ("discovery", "dns", "zeroconf, multicast, static"),
             ("discovery", ",", "at least one"),
             ("discovery", "static", "needs at least one --peer"),
+            ("family", "5", "none of"),
+            ("multicast6", "239.1.1.1", "no IPv6 multicast"),
+            ("multicast6", "fd00::1", "no IPv6 multicast"),
+            ("interface", "", "--interface"),
+            ("interface", "eth 0", "--interface"),
             ("peer", ":5", "HOST"),
             ("peer", "a:0", "1 to 65535"),
             ("peer", "a:65536", "1 to 65535"),

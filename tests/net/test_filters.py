@@ -7,9 +7,9 @@ import socket
 import struct
 from typing import cast
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from groupcomm.net.filters import drop_from
+from groupcomm.net.filters import SocketAddress, drop_from
 
 HOST = "127.0.0.1"
 GROUP = "239.192.71.68"
@@ -36,6 +36,16 @@ class FilterTests(SynchronousTestCase):
         made.bind((host, 0))
         return made
 
+    def bound6(self) -> socket.socket:
+        """The same over IPv6."""
+        try:
+            made = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            self.addCleanup(made.close)
+            made.bind(("::1", 0))
+        except OSError as error:
+            raise SkipTest(f"this host has no IPv6: {error}") from None
+        return made
+
     def received(self, receiving: socket.socket) -> list[bytes]:
         """What has come; on loopback a datagram is there when its sending returns."""
         got = []
@@ -43,7 +53,7 @@ class FilterTests(SynchronousTestCase):
             got.append(receiving.recv(65_535))
         return got
 
-    def send_all(self, destination: tuple[str, int]) -> None:
+    def send_all(self, destination: SocketAddress) -> None:
         for sending, data in ((self.own, b"own"), (self.other, b"other"), (self.own, b""), (self.other, b"x" * 9000)):
             sending.sendto(data, destination)
 
@@ -81,6 +91,40 @@ class FilterTests(SynchronousTestCase):
             sending.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, loopback)
         self.send_all((GROUP, receiving.getsockname()[1]))
         self.assertEqual(self.received(receiving), [b"other", b"x" * 9000])
+
+    def test_several_sources(self) -> None:
+        """Each of them is dropped; a filter that was there before counts no more."""
+        self.assertTrue(drop_from(self.receiving, [self.own.getsockname(), self.other.getsockname()]))
+        self.send_all(self.receiving.getsockname())
+        self.assertEqual(self.received(self.receiving), [])
+        self.assertTrue(drop_from(self.receiving, []))
+        self.send_all(self.receiving.getsockname())
+        self.assertEqual(len(self.received(self.receiving)), 4)
+
+    def test_one_interface(self) -> None:
+        """What comes by another interface is dropped, if that is asked for."""
+        loopback = socket.if_nametoindex("lo")
+        self.assertTrue(drop_from(self.receiving, [self.own.getsockname()], loopback))
+        self.send_all(self.receiving.getsockname())
+        self.assertEqual(self.received(self.receiving), [b"other", b"x" * 9000])
+        self.assertTrue(drop_from(self.receiving, [], loopback + 1))
+        self.send_all(self.receiving.getsockname())
+        self.assertEqual(self.received(self.receiving), [])
+
+    def test_ipv6(self) -> None:
+        """The same over IPv6, where every part of the address counts."""
+        self.receiving, self.own, self.other = (self.bound6() for _ in range(3))
+        own, other = self.own.getsockname(), self.other.getsockname()
+        self.assertTrue(drop_from(self.receiving, [own], socket.if_nametoindex("lo")))
+        self.send_all(self.receiving.getsockname())
+        self.assertEqual(self.received(self.receiving), [b"other", b"x" * 9000])
+        strangers = [(host, own[1], 0, 0) for host in ("fd00::1", "0:1::1", "::1:0:1", "::2")]
+        self.assertTrue(drop_from(self.receiving, strangers))
+        self.send_all(self.receiving.getsockname())
+        self.assertEqual(len(self.received(self.receiving)), 4)
+        self.assertTrue(drop_from(self.receiving, [*strangers, own, other]))
+        self.send_all(self.receiving.getsockname())
+        self.assertEqual(self.received(self.receiving), [])
 
     def test_a_kernel_that_cannot(self) -> None:
         """It is said, and nothing else happens."""

@@ -26,10 +26,13 @@ class FakeSocket:
         self.arrived: list[tuple[bytes, Address]] = []
         self.run_error: int | None = None
         self.error: int | None = None
+        self.longest = 65_507
 
     def sendto(self, data: bytes, destination: Address) -> int:
         if self.error is not None:
             raise OSError(self.error, "no")
+        if len(data) > self.longest:
+            raise OSError(errno.EMSGSIZE, "no")
         self.calls.append([data])
         self.arrived.append((data, destination))
         return len(data)
@@ -146,6 +149,26 @@ class SenderTests(SynchronousTestCase):
         self.fake.run_error = errno.EINVAL
         self.sender.send([Datagram(b"aaabbbcc", None, 3)])
         self.assertEqual(self.failures[1:], [(errno.EAGAIN, 1)] * 3)
+
+    def test_too_long_for_the_interface(self) -> None:
+        """A run of datagrams that are too long fails one by one, and the next run is a run again."""
+        for error in (errno.EMSGSIZE, errno.EINVAL):
+            self.setUp()
+            self.fake.run_error = error
+            self.fake.longest = 2
+            self.sender.send([Datagram(b"aaabbbcc", None, 3), Datagram(b"ddd", PEER), Datagram(b"eee", PEER)])
+            self.assertEqual(self.failures, [(errno.EMSGSIZE, 1)] * 4)
+            self.assertEqual(self.fake.arrived, [(b"cc", GROUP)])
+            self.assertTrue(self.sender.segmenting)
+
+    def test_another_socket(self) -> None:
+        """What follows is sent from the socket that is to be used now."""
+        self.sender.send([Datagram(b"x", None)])
+        other = FakeSocket()
+        self.sender.use(cast(socket.socket, other))
+        self.sender.send([Datagram(b"y", None), Datagram(b"yy", PEER), Datagram(b"yy", PEER)])
+        self.assertEqual(self.fake.arrived, [(b"x", GROUP)])
+        self.assertEqual(other.calls, [[b"y"], [b"yy", b"yy"]])
 
     def test_no_room(self) -> None:
         """A run the kernel has no room for is given up as a whole; the next one is tried again."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.defer import gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -18,73 +15,9 @@ from groupcomm.net import ports
 from groupcomm.net.interfaces import choose_interface
 from groupcomm.net.offload import MAX_SEGMENTS
 from groupcomm.net.ports import BURST_DATAGRAMS
-from groupcomm.net.reactor import INodeReactor
 from groupcomm.net.sockets import NodeSockets, SocketConfig
-from groupcomm.outputs import Address, Datagram
-
-REACTOR = cast(INodeReactor, reactor)
-
-
-def free_port() -> int:
-    """A port number nobody has at the moment."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class QuietFactory(ServerFactory):
-    """Accepts and says nothing."""
-
-    protocol = Protocol
-    noisy = False
-
-
-class Sink:
-    """Records bursts, and tells when enough has come."""
-
-    def __init__(self) -> None:
-        self.received: list[tuple[bytes, Address]] = []
-        self.bursts: list[int] = []
-        self.runs: list[int] = []
-        self.failing = False
-        self.readings: list[tuple[int, bool]] = []
-        self._since = 0
-        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
-
-    def reading(self, link: int, multicast: bool) -> None:
-        self.readings.append((link, multicast))
-
-    def datagram_received(self, data: bytes, source: Address) -> None:
-        if self.failing:
-            raise ValueError("sink")
-        self.received.append((data, source))
-        self._since += 1
-
-    def run_received(self, data: bytes, size_bytes: int, source: Address) -> None:
-        if self.failing:
-            raise ValueError("sink")
-        pieces = Datagram(data, None, size_bytes).pieces
-        self.runs.append(len(pieces))
-        self.received += [(piece, source) for piece in pieces]
-        self._since += len(pieces)
-
-    def burst_ended(self) -> None:
-        self.bursts.append(self._since)
-        self._since = 0
-        for entry in [entry for entry in self._waiting if entry[0]()]:
-            self._waiting.remove(entry)
-            entry[1].callback(None)
-
-    def until_count(self, count: int) -> Deferred[None]:
-        """Fires when so many datagrams have come."""
-        return self.until(lambda: len(self.received) == count)
-
-    def until(self, holds: Callable[[], bool]) -> Deferred[None]:
-        """Fires at the end of the burst after which the condition holds."""
-        done: Deferred[None] = Deferred()
-        self._waiting.append((holds, done))
-        return done.addTimeout(5, REACTOR)
+from groupcomm.outputs import Datagram
+from tests.net.bench import REACTOR, QuietFactory, Sink, free_port
 
 
 class SocketTests(TestCase):
@@ -225,6 +158,19 @@ class SocketTests(TestCase):
             yield deferLater(REACTOR, 0.01)
         self.assertEqual({data for data, _ in at_b.received}, {b"x", b"y"})
 
+    @inlineCallbacks
+    def test_by_which_socket(self) -> Any:
+        """It is said by which socket what follows has come, once for however much is read from it."""
+        (a, _), (b, at_b) = self.open(), self.open()
+        done = at_b.until_count(40)
+        a.send([Datagram(b"%02d" % number * (100 + number), None) for number in range(40)])
+        yield done
+        self.assertEqual(at_b.readings, [(0, True)])
+        done = at_b.until_count(41)
+        a.send([Datagram(b"x", b.address)])
+        yield done
+        self.assertEqual(at_b.readings, [(0, True), (0, False)])
+
     def test_ports(self) -> None:
         """The first node of a host has the well-known number, for UDP and TCP; others any, or the one they are told."""
         a, _ = self.open()
@@ -249,6 +195,8 @@ class SocketTests(TestCase):
             self.group_port = number
             a, _ = self.open()
             self.assertNotEqual(a.address[1], number)
+            with socket.create_connection(a.address, timeout=2):
+                pass
 
     def test_sending_never_fails(self) -> None:
         """What cannot be sent is dropped and counted by its cause."""
@@ -283,6 +231,7 @@ class SocketTests(TestCase):
         receiving = group.handle
         self.assertEqual(sending.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL), 1)
         self.assertEqual(sending.getsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP), 1)
+        self.assertEqual(sending.getsockopt(socket.IPPROTO_IP, 10), 3)  # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
         self.assertEqual(receiving.getsockname(), ("239.192.71.67", self.group_port))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
             usual = plain.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
