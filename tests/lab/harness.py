@@ -89,9 +89,11 @@ class Lab(Hosts["Process"]):
     fault = LabError
     purpose = "lab"
 
-    def __init__(self, size: int, *, trace_bytes: int = TRACE_BYTES, sealed: bool = True) -> None:
+    def __init__(
+        self, size: int, *, trace_bytes: int = TRACE_BYTES, sealed: bool = True, ipv6_only: bool = False
+    ) -> None:
         require_lab()
-        super().__init__(size)
+        super().__init__(size, ipv6_only=ipv6_only)
         self.sealed = sealed
         self.trace_bytes = trace_bytes
         self.cluster = f"lab-{self.prefix}-{os.getpid()}"

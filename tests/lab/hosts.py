@@ -67,9 +67,10 @@ class Hosts(Generic[_Process]):
     fault: ClassVar[type[Exception]]
     purpose: ClassVar[str]
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, ipv6_only: bool = False) -> None:
         self.size = size
         self.prefix = free_prefix(os.environ.get("LAB_PREFIX") or self.purpose[0])
+        self.ipv6_only = ipv6_only
         self.processes: list[_Process] = []
 
     def __enter__(self) -> Self:
@@ -77,7 +78,7 @@ class Hosts(Generic[_Process]):
         self.key = self.directory / "cluster.key"
         write_new_key(self.key)
         try:
-            self.run("up", str(self.size))
+            self.run("up", str(self.size), *(("--ipv6-only",) if self.ipv6_only else ()))
         except BaseException:
             self._remove()
             raise
@@ -113,6 +114,14 @@ class Hosts(Generic[_Process]):
         """Drop that share of the packets each host receives; count on it only with segmentation offload off."""
         for host in hosts or range(1, self.size + 1):
             self.run("loss", str(host), f"{percent:g}")
+
+    def second_network(self) -> None:
+        """Give every host a second link, ``eth1``, on a network of its own."""
+        self.run("second", str(self.size))
+
+    def link(self, host: int, device: str, state: str) -> None:
+        """Raise (``up``) or lower (``down``) a link of a host."""
+        self.run("link", str(host), device, state)
 
     def on(self, host: int, *command: str) -> list[str]:
         """The command line that runs ``command`` on ``host``, without a process in between."""
