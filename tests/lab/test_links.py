@@ -85,13 +85,19 @@ class Changes:
         self.lab.link(MOVED, "eth0", "up")
 
     def no_address(self) -> None:
+        """Without an address IPv4 is dead; IPv6 would go on multicasting from an address that is gone."""
         for family in ("-4", "-6"):
             self.ip(family, "addr", "flush", "dev", "eth0")
+        if self.lab.ipv6_only:
+            self.down()
 
     def address_of(self, number: int) -> Callable[[], None]:
-        return lambda: self.ip(
-            "addr", "add", self.assigned.format(number), "dev", "eth0", *(("nodad",) if self.lab.ipv6_only else ())
-        )
+        def assign() -> None:
+            self.up()
+            self.ip("addr", "add", self.assigned.format(number), "dev", "eth0", *flags)
+
+        flags = ("nodad",) if self.lab.ipv6_only else ()
+        return assign
 
     def unplug(self) -> None:
         subprocess.run(["ip", "link", "del", self.cable], check=True)
@@ -100,7 +106,6 @@ class Changes:
         peer = ["peer", "name", "eth0", "netns", f"{self.lab.prefix}{MOVED}"]
         subprocess.run(["ip", "link", "add", self.cable, "type", "veth", *peer], check=True)
         subprocess.run(["ip", "link", "set", self.cable, "master", f"{self.lab.prefix}lab0", "up"], check=True)
-        self.ip("link", "set", "eth0", "up")
         self.address_of(104)()
 
     @property
