@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from groupcomm.batches import MessageBatch
     from groupcomm.events import Event, Message, Undeliverable
     from groupcomm.identity import MemberId
+    from groupcomm.status import SourceStatus
 
 
 class IGroupEvents(Interface):
@@ -146,3 +147,6 @@ class IDiscovery(Interface):
 
     def stop() -> Deferred[None]:
         """Withdraw the announcement; fires when nothing is left running."""
+
+    def status() -> SourceStatus:
+        """What it looks at, what it has found, and its last trouble."""

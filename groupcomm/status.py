@@ -104,6 +104,27 @@ class GroupStatus:
 
 
 @frozen
+class SourceStatus:
+    """One source of discovery.
+
+    Attributes:
+        name: of the source: ``dns``, ``zeroconf``, ...
+        looks_at: what it looks at, in words.
+        known: how many addresses it knows at which other nodes may be.
+        found: these addresses, 64 of them at most.
+        trouble: what went wrong last, or None.
+        troubled: whether that lasts.
+    """
+
+    name: str
+    looks_at: str
+    known: int = 0
+    found: tuple[Address, ...] = ()
+    trouble: str | None = None
+    troubled: bool = False
+
+
+@frozen
 class NodeStatus:
     """A node, its view, its groups and its counters.
 
@@ -118,6 +139,7 @@ class NodeStatus:
         evicted_by: who has evicted this node for being slow and keeps it out still.
         sealed: whether packets are sealed; if not, whoever reaches the network is a node.
         key_epoch: the number of the key epoch that packets are sealed under.
+        discovery: the sources of discovery.
     """
 
     node: NodeId
@@ -138,3 +160,4 @@ class NodeStatus:
     evicted_by: tuple[NodeId, ...] = ()
     sealed: bool = False
     key_epoch: int = 0
+    discovery: tuple[SourceStatus, ...] = ()

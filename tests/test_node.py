@@ -38,6 +38,7 @@ from groupcomm.outputs import (
     WatchChanged,
 )
 from groupcomm.packing import pack_messages, unpack_messages
+from groupcomm.status import SourceStatus
 from tests.node_double import NodeBench, RecordingHandler, view_of
 
 OTHER = NodeId("n2", 5)
@@ -59,6 +60,9 @@ class RecordingSource:
     def stop(self) -> Deferred[None]:
         self.stopped = True
         return succeed(None)
+
+    def status(self) -> SourceStatus:
+        return SourceStatus("recording", "nowhere")
 
 
 @implementer(IGroupBatchEvents)
@@ -339,7 +343,8 @@ class DriverTests(SynchronousTestCase):
         self.assertEqual(warnings, list(expected))
 
     def test_status(self) -> None:
-        """The status has the engine's counters and those of the sockets and the watch."""
+        """The status has the engine's counters and those of the sockets and the watch, and what the sources say."""
+        self.assertEqual(self.bench.node.status().discovery, (SourceStatus("recording", "nowhere"),))
         counters = self.bench.node.status().counters
         self.assertEqual(counters["datagrams_received"], 3)
         self.assertIn("send_no_room", counters)
@@ -724,7 +729,7 @@ class ConfigTests(SynchronousTestCase):
             {"multicast_port": 0},
             {"multicast_port": 65_536},
             {"port": -1},
-            {"discovery": ("dns",)},
+            {"discovery": ("pigeon",)},
             {"discovery": ("zeroconf", "zeroconf")},
             {"peers": ("a:b:c",)},
             {"peers": ("host:0",)},
@@ -735,6 +740,7 @@ class ConfigTests(SynchronousTestCase):
             {"multicast_group6": "fd00::1"},
             {"multicast_group6": "ff01::1"},
             {"multicast_group6": "239.192.71.67"},
+            {"dns": ("host:0",)},
         ):
             with self.subTest(wrong=wrong):
                 self.assertRaises(UsageError, NodeConfig, **wrong)

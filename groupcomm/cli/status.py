@@ -17,6 +17,9 @@ from groupcomm.cli.session import Control, session
 SHOWN_GROUPS: Final = 40
 """Groups in the table for people; ``--json`` has them all."""
 
+SHOWN_HINTS: Final = 8
+"""Addresses that a source of discovery has found, in the lines for people; ``--json`` has up to 64."""
+
 WIDE_COLUMNS: Final = 160
 """How wide lines may get when the output is no terminal: nothing is cut there."""
 
@@ -90,6 +93,7 @@ def node_table(facts: Facts) -> Table:
         ("queues", f"{size(facts['queued_bytes'])} to send, {size(facts['client_queue_bytes'])} to clients"),
         ("clients", str(facts["clients"])),
         *slow_rows(facts),
+        *discovery_rows(facts),
     )
     for name, value in rows:
         table.add_row(name, Text(value))
@@ -109,6 +113,23 @@ def slow_rows(facts: Facts) -> list[tuple[str, str]]:
         rows.append(("kept out", words + (f", {one['times']} times now" if one["times"] > 1 else "")))
     if facts["evicted_by"]:
         rows.append(("evicted", f"this node, for being slow, by {', '.join(facts['evicted_by'])}"))
+    return rows
+
+
+def discovery_rows(facts: Facts) -> list[tuple[str, str]]:
+    """What each source of discovery has found, and what is wrong with it."""
+    rows = []
+    for index, source in enumerate(facts["discovery"]):
+        found = source["found"][:SHOWN_HINTS]
+        more = source["known"] - len(found)
+        words = f"{source['source']}: {source['looks_at']}"
+        if source["known"]:
+            words += f": {', '.join(found)}" + (f" and {more} more" if more else "")
+        elif source["source"] != "multicast":
+            words += ": nothing found"
+        if source["trouble"]:
+            words += f"; {'trouble' if source['troubled'] else 'earlier'}: {source['trouble']}"
+        rows.append(("" if index else "discovery", words))
     return rows
 
 

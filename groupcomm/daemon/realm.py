@@ -161,7 +161,8 @@ class Realm:
     def status(self, rights: Rights) -> dict[str, object]:
         """The node, its view, its peers and its clients, in plain values; groups only by their number.
 
-        The settings, which name files, are left out for who administers nothing.
+        The settings, which name files, and the sources of discovery, which do too, are left out for who administers
+        nothing.
         """
         status = self._node.status()
         origins = self._origins if rights.may_see_settings else ()
@@ -199,6 +200,17 @@ class Realm:
                 for one in status.kept_out
             ],
             "evicted_by": [node.name for node in status.evicted_by],
+            "discovery": [
+                {
+                    "source": source.name,
+                    "looks_at": source.looks_at,
+                    "known": source.known,
+                    "found": [show_address(address) for address in source.found],
+                    "trouble": source.trouble,
+                    "troubled": source.troubled,
+                }
+                for source in (status.discovery if rights.may_see_settings else ())
+            ],
             "sealed": status.sealed,
             "key_epoch": status.key_epoch,
             "window_bytes": status.window_bytes,

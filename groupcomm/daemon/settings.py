@@ -19,6 +19,8 @@ from groupcomm.addresses import is_port, literal_host, parse_address
 from groupcomm.config import SlowReceiver
 from groupcomm.daemon.control import ControlEndpoint, default_control, parse_control
 from groupcomm.daemon.rights import read_grants
+from groupcomm.discovery.dns import parse_dns
+from groupcomm.discovery.sources import SOURCES
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_name, checked_node_name
 from groupcomm.limits import (
@@ -34,7 +36,6 @@ from groupcomm.net.interfaces import FAMILIES, check_links
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_GROUP6, DEFAULT_PORT, check_group6
 from groupcomm.node.certfiles import CertificateFiles
 
-DISCOVERIES: Final = ("zeroconf", "multicast", "static")
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS: Final = ("text", "json")
 MAX_FILE_BYTES: Final = 1024 * 1024
@@ -100,7 +101,15 @@ SETTINGS: Final = (
         "HOST[:PORT]",
         True,
     ),
-    Setting("discovery", "how nodes are found: any of zeroconf,multicast,static (default: all)", "LIST", many=True),
+    Setting(
+        "dns",
+        "a name in the DNS that stands for nodes: NAME[:PORT], or for SRV records _SERVICE._PROTO.DOMAIN or srv:NAME; "
+        "may be repeated",
+        "NAME",
+        many=True,
+    ),
+    Setting("peers-file", "file with nodes that may be there, one HOST[:PORT] a line, read again when changed", "FILE"),
+    Setting("discovery", f"how nodes are found: any of {','.join(SOURCES)} (default: all)", "LIST", many=True),
     Setting("data-dir", "directory for what must survive a restart (default: none)", "DIR"),
     Setting(
         "budget",
@@ -149,6 +158,8 @@ class Settings:
         control: where clients connect; at least one.
         acl: the file with the rights of clients.
         peers: nodes that may be there, each ``HOST`` or ``HOST:PORT``.
+        dns: names in the DNS that stand for nodes.
+        peers_file: the file with nodes that may be there.
         origins: every setting with its value as text and where it came from.
     """
 
@@ -162,6 +173,8 @@ class Settings:
     control: tuple[ControlEndpoint, ...]
     acl: Path | None
     peers: tuple[str, ...]
+    dns: tuple[str, ...]
+    peers_file: Path | None
     discovery: tuple[str, ...]
     data_dir: Path | None
     budget_bytes: int
@@ -296,7 +309,9 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         control=take_many("control", control_default, parse_control),
         acl=take("acl", "", _parse_acl),
         peers=take_many("peer", (), _parse_peer),
-        discovery=tuple(name for names in take_many("discovery", DISCOVERIES, _parse_discovery) for name in names),
+        dns=take_many("dns", (), _parse_dns),
+        peers_file=take("peers-file", "", _parse_path),
+        discovery=tuple(name for names in take_many("discovery", SOURCES, _parse_discovery) for name in names),
         data_dir=take("data-dir", "", _parse_path),
         budget_bytes=take("budget", str(DEFAULT_BUDGET_BYTES), _whole_number(MIN_BUDGET_BYTES, _MOST_BUDGET_BYTES)),
         max_clients=take("max-clients", str(MAX_SESSIONS), _whole_number(1, MAX_SESSIONS)),
@@ -326,11 +341,23 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         raise UsageError(
             "--control: a socket of mode 666 lets every user of this host in: say with --acl who may do what"
         )
-    if settings.peers and "static" not in settings.discovery:
-        raise UsageError("--peer has no effect without static in --discovery")
-    if discovery_given and settings.discovery == ("static",) and not settings.peers:
-        raise UsageError("--discovery static needs at least one --peer")
+    _check_discovery(settings, discovery_given)
     return evolve(settings, origins=tuple(origins[setting.name] for setting in SETTINGS))
+
+
+def _check_discovery(settings: Settings, given: bool) -> None:
+    """Raise ``UsageError`` if a source is told where to look and is not to, or is to and not told."""
+    places = {
+        "static": ("--peer", bool(settings.peers)),
+        "dns": ("--dns", bool(settings.dns)),
+        "file": ("--peers-file", settings.peers_file is not None),
+    }
+    for source, (option, told) in places.items():
+        if told and source not in settings.discovery:
+            raise UsageError(f"{option} has no effect without {source} in --discovery")
+        if given and not told and settings.discovery == (source,):
+            article = "a" if source == "file" else "at least one"
+            raise UsageError(f"--discovery {source} needs {article} {option}")
 
 
 def _parse_path(text: str) -> Path | None:
@@ -387,15 +414,20 @@ def _parse_acl(text: str) -> Path | None:
 def _parse_discovery(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name for name in re.split(r"[\s,]+", text) if name))
     for name in names:
-        if name not in DISCOVERIES:
-            raise UsageError(f"{name!r} is none of {', '.join(DISCOVERIES)}")
+        if name not in SOURCES:
+            raise UsageError(f"{name!r} is none of {', '.join(SOURCES)}")
     if not names:
-        raise UsageError(f"name at least one of {', '.join(DISCOVERIES)}")
+        raise UsageError(f"name at least one of {', '.join(SOURCES)}")
     return names
 
 
 def _parse_peer(text: str) -> str:
     parse_address(text, DEFAULT_PORT)
+    return text
+
+
+def _parse_dns(text: str) -> str:
+    parse_dns(text, DEFAULT_PORT)
     return text
 
 

@@ -80,8 +80,15 @@ class Options(usage.Options):
         self._repeated.setdefault("peer", []).append(peer)
 
     def opt_discovery(self, names: str) -> None:
-        """How nodes are found: a list of zeroconf, multicast, static (default: zeroconf,multicast,static)."""
+        """How nodes are found: a list of zeroconf, multicast, static, dns, file (default: all of them)."""
         self._repeated.setdefault("discovery", []).append(names)
+
+    def opt_dns(self, name: str) -> None:
+        """A name in the DNS that stands for nodes; may be repeated.
+
+        NAME or NAME:PORT for its addresses (A, AAAA), _SERVICE._PROTO.DOMAIN or srv:NAME for SRV records.
+        """
+        self._repeated.setdefault("dns", []).append(name)
 
     def opt_version(self) -> None:
         """Display the version of groupcomm and exit."""
@@ -131,6 +138,8 @@ def node_config(settings: Settings) -> NodeConfig:
         multicast_port=port,
         discovery=settings.discovery,
         peers=settings.peers,
+        dns=settings.dns,
+        peers_file=settings.peers_file,
         data_dir=settings.data_dir,
         key=settings.key,
         certificates=settings.certificates,

@@ -1,17 +1,22 @@
-"""What the sources share: who announces, and a bounded memory of addresses seen."""
+"""What the sources share: who announces, what may be a hint, and a bounded memory of addresses seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
 from typing import Final, TypeAlias
 
 from attrs import frozen
 
+from groupcomm.addresses import family_of, literal_host
 from groupcomm.identity import NodeId
 from groupcomm.outputs import Address
 
 MAX_HINTS: Final = 256
-"""Addresses a source remembers: the oldest is forgotten when full, so a flood of announcements costs no memory."""
+"""Origins a source remembers: the oldest is forgotten when full, so a flood of announcements costs no memory."""
+
+MAX_ADDRESSES: Final = 16
+"""Addresses remembered of one origin: eight interfaces with two families each."""
 
 HINTS_PER_SECOND: Final = 64
 """Hints a source may give in a second: more are dropped and come again with the next offer."""
@@ -27,12 +32,28 @@ class Announcement:
     Attributes:
         cluster: the cluster's name; sources give no hints from other clusters where they can tell.
         node: who announces.
-        interface_address: the IPv4 address of the one interface the node uses.
+        interface_addresses: the addresses that the node uses, IPv4 and IPv6, of one interface or of several.
     """
 
     cluster: str
     node: NodeId
-    interface_address: str
+    interface_addresses: tuple[str, ...]
+
+    @property
+    def families(self) -> frozenset[int]:
+        """The families, 4 and 6, in which the node can be reached, and reach others."""
+        return frozenset(family_of(host) for host in self.interface_addresses)
+
+
+def hint_host(text: str) -> str | None:
+    """The host of a hint as addresses are compared; None if no other node can be there."""
+    host = literal_host(text)
+    if host is None:
+        return None
+    parsed = ip_address(host)
+    if parsed.is_multicast or parsed.is_unspecified:
+        return None
+    return None if parsed.version == 6 and parsed.is_link_local and "%" not in host else host
 
 
 class HintBook:
@@ -41,40 +62,60 @@ class HintBook:
     Invariant: at most ``MAX_HINTS`` entries.
     """
 
-    def __init__(self, seconds: Callable[[], float], own: Address) -> None:
+    def __init__(
+        self,
+        seconds: Callable[[], float],
+        own_hosts: Sequence[str],
+        own_port: int,
+        max_addresses: int = MAX_ADDRESSES,
+    ) -> None:
         """Know nothing yet.
 
         Args:
             seconds: the clock.
-            own: this node's address, which is never a hint.
+            own_hosts: this node's addresses: those of other families are no hints.
+            own_port: this node's port: there it is itself, which is never a hint.
+            max_addresses: how many are remembered of one origin.
         """
         self._seconds = seconds
-        self._own = own
+        self._own = {(host, own_port) for host in own_hosts}
+        self._families = {family_of(host) for host in own_hosts}
+        self._max_addresses = max_addresses
         self._known: dict[str, tuple[Address, ...]] = {}
         self._window_start = float("-inf")
         self._given = 0
         self._offered = 0
         self.dropped = 0
 
-    def learn(self, origin: str, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    def learn(self, origin: str, addresses: Sequence[Address]) -> tuple[Address, ...]:
         """Remember what an origin says now, instead of what it said before, and return what may be handed out."""
         self._known.pop(origin, None)
-        wanted = tuple(address for address in addresses if address != self._own)
-        if wanted:
+        wanted: dict[Address, None] = {}
+        for text, port in addresses[: 2 * self._max_addresses]:
+            host = hint_host(text)
+            if host is None or family_of(host) not in self._families or (host, port) in self._own:
+                continue
+            wanted[host, port] = None
+        known = tuple(wanted)[: self._max_addresses]
+        if known:
             while len(self._known) >= MAX_HINTS:
                 self._known.pop(next(iter(self._known)))
-            self._known[origin] = wanted[:4]
-        return self._allowed(wanted[:4])
+            self._known[origin] = known
+        return self._allowed(known)
 
     def forget(self, origin: str) -> None:
         """The origin has gone."""
         self._known.pop(origin, None)
 
+    def known(self) -> tuple[Address, ...]:
+        """Every address, each once."""
+        return tuple(dict.fromkeys(address for addresses in self._known.values() for address in addresses))
+
     def offer(self) -> tuple[Address, ...]:
         """What is known, as much as may be handed out again; the next offer goes on where this one ends."""
-        known = list(dict.fromkeys(address for addresses in self._known.values() for address in addresses))
+        known = self.known()
         start = self._offered % len(known) if known else 0
-        allowed = self._allowed(tuple(known[start:] + known[:start]))
+        allowed = self._allowed(known[start:] + known[:start])
         self._offered = start + len(allowed)
         return allowed
 

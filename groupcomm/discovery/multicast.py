@@ -10,6 +10,7 @@ from zope.interface import implementer
 
 from groupcomm.discovery.hints import Found
 from groupcomm.interfaces import IDiscovery
+from groupcomm.status import SourceStatus
 
 
 @implementer(IDiscovery)
@@ -23,3 +24,7 @@ class MulticastDiscovery:
     def stop(self) -> Deferred[None]:
         """Nothing to stop."""
         return succeed(None)
+
+    def status(self) -> SourceStatus:
+        """What it is; what it has found are the nodes of the view."""
+        return SourceStatus("multicast", "the beacons of every node")

@@ -1,6 +1,6 @@
-"""The static list: addresses an operator named, offered for ever and resolved again and again.
+"""The static list: addresses and host names that an operator gave, resolved as every program of the host does.
 
-Decides nothing about who is alive; a name that does not resolve is logged once and tried again.
+Decides what an entry is and how it is looked up; when, is ``lookups``' business.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from attrs import frozen
-from twisted.internet.address import IPv4Address as TwistedIPv4Address
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import (
     IAddress,
     IHostResolution,
@@ -18,22 +18,17 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IResolutionReceiver,
 )
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupcomm.addresses import literal_host, parse_address, show_address
-from groupcomm.discovery.hints import Found, HintBook
+from groupcomm.discovery.hints import Announcement, Found
+from groupcomm.discovery.lookups import Answer, LookUps
 from groupcomm.errors import UsageError
 from groupcomm.interfaces import IDiscovery
-from groupcomm.outputs import Address
-
-OFFER_SECONDS: Final = 2.0
-"""How often all addresses are offered: where nothing multicasts, this finds the others again after a partition."""
+from groupcomm.status import SourceStatus
 
 RESOLVE_SECONDS: Final = 30.0
-"""How often names are resolved again; one that failed is tried at every offer."""
+"""How often names are resolved again: the system's resolver does not tell for how long an answer holds."""
 
 MAX_PEERS: Final = 64
 """Entries in the list."""
@@ -68,12 +63,10 @@ def parse_peer(text: str, default_port: int) -> PeerName:
 class StaticDiscovery:
     """Offers the addresses of a list."""
 
-    _log = Logger()
-
     def __init__(
         self,
         reactor: IReactorTime,
-        interface_address: str,
+        announcement: Announcement,
         peers: Sequence[PeerName],
         resolve: Callable[[str], Deferred[tuple[str, ...]]],
     ) -> None:
@@ -81,101 +74,51 @@ class StaticDiscovery:
 
         Args:
             reactor: tells the time.
-            interface_address: this node's own IPv4 address, which is never offered with its own port.
+            announcement: has this node's own addresses, which are never offered with its own port.
             peers: the list.
-            resolve: gives the IPv4 addresses of a host name.
+            resolve: gives the addresses of a host name.
         """
         if len(peers) > MAX_PEERS:
             raise UsageError(f"at most {MAX_PEERS} static peers, not {len(peers)}")
-        self._reactor = reactor
-        self._interface_address = interface_address
-        self._peers = tuple(peers)
-        self._resolve = resolve
-        self._resolved_at: dict[PeerName, float] = {}
-        self._unresolved: set[PeerName] = set()
-        self._resolving: dict[PeerName, Deferred[tuple[str, ...]]] = {}
-        self._book: HintBook | None = None
-        self._found: Found | None = None
-        self._loop: LoopingCall | None = None
+        self._lookups = LookUps(reactor, "static", announcement, peer_look_up(resolve))
+        self._peers = tuple(map(str, peers))
 
     def start(self, port: int, found: Found) -> Deferred[None]:
         """Offer every address now and every ``OFFER_SECONDS``."""
-        self._book = HintBook(self._reactor.seconds, (self._interface_address, port))
-        self._found = found
-        self._loop = LoopingCall(self._offer)
-        self._loop.clock = self._reactor
-        self._loop.start(OFFER_SECONDS)
+        self._lookups.set_names(self._peers)
+        self._lookups.start(port, found)
         return succeed(None)
 
     def stop(self) -> Deferred[None]:
         """Offer nothing more; name look-ups under way are given up."""
-        self._found = None
-        if self._loop is not None and self._loop.running:
-            self._loop.stop()
-        resolving, self._resolving = self._resolving, {}
-        for look_up in resolving.values():
-            look_up.cancel()
+        self._lookups.stop()
         return succeed(None)
 
-    def _offer(self) -> None:
-        """Offer what is known, then look up what is due."""
-        if self._book is None:
-            return
-        self._give(self._book.offer())
-        now = self._reactor.seconds()
-        for peer in self._peers:
-            last = self._resolved_at.get(peer)
-            due = last is None or peer in self._unresolved or now - last >= RESOLVE_SECONDS
-            if due and peer not in self._resolving:
-                self._resolved_at[peer] = now
-                self._look_up(peer)
+    def status(self) -> SourceStatus:
+        """The list, and what it means."""
+        return self._lookups.status(", ".join(self._peers))
 
-    def _look_up(self, peer: PeerName) -> None:
-        """Find the addresses of one entry."""
+
+def peer_look_up(resolve: Callable[[str], Deferred[tuple[str, ...]]]) -> Callable[[str], Deferred[Answer]]:
+    """How a peer, as ``str`` shows it, is looked up: an address is its own answer."""
+
+    def look_up(text: str) -> Deferred[Answer]:
+        peer = parse_peer(text, 0)
         if peer.literal:
-            self._resolved((peer.host,), peer)
-            return
-        looking = maybeDeferred(self._resolve, peer.host)
-        self._resolving[peer] = looking
-        looking.addCallbacks(self._resolved, self._failed, callbackArgs=(peer,), errbackArgs=(peer,))
+            return succeed(Answer(((peer.host, peer.port),), RESOLVE_SECONDS))
+        return resolve(peer.host).addCallback(
+            lambda hosts: Answer(tuple((host, peer.port) for host in hosts), RESOLVE_SECONDS)
+        )
 
-    def _resolved(self, hosts: tuple[str, ...], peer: PeerName) -> None:
-        """An entry has these addresses."""
-        self._resolving.pop(peer, None)
-        if not hosts:
-            self._unresolvable(peer, "it has no IPv4 address")
-            return
-        if peer in self._unresolved:
-            self._unresolved.discard(peer)
-            self._log.info("peer {peer} can be resolved again", peer=str(peer))
-        if self._book is not None:
-            self._give(self._book.learn(str(peer), tuple((host, peer.port) for host in hosts)))
-
-    def _failed(self, failure: Failure, peer: PeerName) -> None:
-        """An entry could not be resolved; what it was before stays offered."""
-        self._resolving.pop(peer, None)
-        if self._found is not None:
-            self._unresolvable(peer, failure.getErrorMessage())
-
-    def _unresolvable(self, peer: PeerName, why: str) -> None:
-        """Say it once, until it resolves again."""
-        if peer not in self._unresolved:
-            self._unresolved.add(peer)
-            self._log.warn("peer {peer} cannot be resolved: {why}; trying again", peer=str(peer), why=why)
-
-    def _give(self, addresses: tuple[Address, ...]) -> None:
-        """Hand out hints."""
-        for address in addresses:
-            if self._found is not None:
-                self._found(address)
+    return look_up
 
 
 def reactor_resolver(reactor: IReactorPluggableNameResolver) -> Callable[[str], Deferred[tuple[str, ...]]]:
-    """A resolver of IPv4 addresses that asks the reactor's."""
+    """A resolver that asks the reactor's, which asks the system's in a thread."""
 
     def resolve(host: str) -> Deferred[tuple[str, ...]]:
         collected = _Collected()
-        reactor.nameResolver.resolveHostName(collected, host, 0, [TwistedIPv4Address])
+        reactor.nameResolver.resolveHostName(collected, host, 0, [IPv4Address, IPv6Address])
         return collected.done
 
     return resolve
@@ -196,7 +139,7 @@ class _Collected:
 
     def addressResolved(self, address: IAddress) -> None:
         """One more address."""
-        if isinstance(address, TwistedIPv4Address):
+        if isinstance(address, IPv4Address | IPv6Address):
             self._hosts.append(address.host)
 
     def resolutionComplete(self) -> None:

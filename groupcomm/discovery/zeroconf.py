@@ -2,31 +2,37 @@
 
 The library runs on asyncio: it lives in one thread with a loop of its own, and what it finds crosses into the reactor's
 thread by ``callFromThread``. Browsing begins at once; registering, which probes for about a second, goes on beside it.
-Only the chosen interface is used and announced. What is announced by other clusters is ignored; addresses are hints.
+Only the interfaces that the node uses are used and announced. What is announced by other clusters is ignored; addresses
+are hints.
 
-Trouble (no multicast DNS port, no permission) is logged once; the node goes on without this source.
+Trouble (no multicast DNS port, no such address) is logged once; the node goes on without this source, and tries again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 import socket
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
+import ifaddr
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
-from zeroconf import IPVersion, ServiceInfo, ServiceStateChange, Zeroconf
+from zeroconf import DNSQuestionType, IPVersion, ServiceInfo, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 from zope.interface import implementer
 
 from groupcomm.discovery.hints import MAX_HINTS, Announcement, Found, HintBook
+from groupcomm.discovery.lookups import SHOWN_ADDRESSES, LookUpFailed
 from groupcomm.interfaces import IDiscovery
 from groupcomm.outputs import Address
+from groupcomm.status import SourceStatus
 
 SERVICE_TYPE: Final = "_groupcomm._udp.local."
 """The service all nodes announce and look for."""
@@ -42,6 +48,12 @@ MAX_LOOK_UPS: Final = 8
 
 OFFER_SECONDS: Final = 10.0
 """How often everything known is offered again: this is what finds the others after a partition without beacons."""
+
+RETRY_SECONDS: Final = 30.0
+"""After trouble it is tried again so much later."""
+
+TELL_SECONDS: Final = 0.25
+"""How long after a change the status has it."""
 
 CLOSE_SECONDS: Final = 2.0
 """How long taking back the announcement may take."""
@@ -71,7 +83,7 @@ def service_info(announcement: Announcement, port: int) -> ServiceInfo:
         SERVICE_TYPE,
         f"{label}.{SERVICE_TYPE}",
         port=port,
-        addresses=[socket.inet_aton(announcement.interface_address)],
+        parsed_addresses=[host.partition("%")[0] for host in announcement.interface_addresses],
         server=f"{label}.local.",
         properties={
             b"cluster": cluster_property(announcement.cluster),
@@ -89,7 +101,29 @@ def addresses_of(
         return ()
     if not port or not 0 < port < 65_536:
         return ()
-    return tuple((address, port) for address in addresses[:4])
+    return tuple((with_interface_name(address), port) for address in addresses)
+
+
+def with_interface_name(host: str) -> str:
+    """An address whose interface, if it has one, is named rather than numbered, as addresses are compared."""
+    address, percent, index = host.partition("%")
+    if not percent or not index.isdecimal():
+        return host
+    try:
+        return f"{address}%{socket.if_indextoname(int(index))}"
+    except OSError:
+        return address
+
+
+def host_addresses() -> frozenset[str]:
+    """Every address that this host has now, without the interfaces of link-local ones."""
+    found = (address.ip for adapter in ifaddr.get_adapters() for address in adapter.ips)
+    return frozenset(ip if isinstance(ip, str) else ip[0] for ip in found)
+
+
+def words_of(error: Exception) -> str:
+    """What went wrong, in words."""
+    return str(error) if isinstance(error, LookUpFailed) else f"{type(error).__name__}: {error}"
 
 
 @implementer(IDiscovery)
@@ -107,10 +141,14 @@ class ZeroconfDiscovery:
         """
         self._reactor = reactor
         self._announcement = announcement
+        self._where = ", ".join(announcement.interface_addresses)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._found: Found | None = None
+        self._known: tuple[Address, ...] = ()
+        self._last_trouble: str | None = None
+        self._troubled = False
         self._started: Deferred[None] | None = None
         self._ended: Deferred[None] | None = None
 
@@ -136,26 +174,52 @@ class ZeroconfDiscovery:
             loop.call_soon_threadsafe(end.set)
         return self._ended
 
+    def status(self) -> SourceStatus:
+        """What was heard, of this cluster."""
+        looks_at = f"multicast DNS on {self._where}"
+        found = self._known[:SHOWN_ADDRESSES]
+        return SourceStatus("zeroconf", looks_at, len(self._known), found, self._last_trouble, self._troubled)
+
     def _run(self, port: int) -> None:
         """The thread: one asyncio loop from here to its end."""
         try:
-            asyncio.run(self._serve(port))
+            asyncio.run(self._serve_for_ever(port))
         except Exception as error:
-            self._reactor.callFromThread(self._trouble, f"{type(error).__name__}: {error}")
+            self._reactor.callFromThread(self._trouble, words_of(error))
         finally:
             self._reactor.callFromThread(self._thread_ended)
 
-    async def _serve(self, port: int) -> None:
-        """Browse at once, register beside it, until told to end."""
+    async def _serve_for_ever(self, port: int) -> None:
+        """Serve until told to end; after trouble, again."""
         end = asyncio.Event()
         self._reactor.callFromThread(self._loop_running, asyncio.get_running_loop(), end)
-        zeroconf = AsyncZeroconf(interfaces=[self._announcement.interface_address], ip_version=IPVersion.V4Only)
+        while not end.is_set():
+            try:
+                await self._serve(port, end)
+            except Exception as error:
+                self._reactor.callFromThread(self._trouble, words_of(error))
+                self._reactor.callFromThread(self._browsing)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(end.wait(), RETRY_SECONDS)
+
+    async def _serve(self, port: int, end: asyncio.Event) -> None:
+        """Browse at once, register beside it, until told to end or an interface that is missing may be back."""
+        wanted = self._announcement.interface_addresses
+        addresses = [host for host in wanted if host.partition("%")[0] in host_addresses()]
+        if not addresses:
+            raise LookUpFailed(f"this host has no address {' or '.join(wanted)} now")
+        zeroconf = AsyncZeroconf(interfaces=addresses)
         browsing = _Browsing(self, zeroconf.zeroconf, self._announcement, port)
         registering = asyncio.create_task(self._register(zeroconf, port))
         try:
-            await browsing.begin()
+            missing = len(wanted) - await browsing.begin()
+            if missing:
+                self._reactor.callFromThread(self._trouble, f"{missing} of {len(wanted)} addresses cannot be used")
+            else:
+                self._reactor.callFromThread(self._well)
             self._reactor.callFromThread(self._browsing)
-            while not end.is_set():
+            limit = asyncio.get_running_loop().time() + RETRY_SECONDS if missing else math.inf
+            while not end.is_set() and asyncio.get_running_loop().time() < limit:
                 try:
                     await asyncio.wait_for(end.wait(), OFFER_SECONDS)
                 except TimeoutError:
@@ -170,18 +234,26 @@ class ZeroconfDiscovery:
         try:
             await (await zeroconf.async_register_service(service_info(self._announcement, port)))
         except Exception as error:
-            self._reactor.callFromThread(self._trouble, f"cannot announce: {type(error).__name__}: {error}")
+            self._reactor.callFromThread(self._trouble, f"cannot announce: {words_of(error)}")
 
     def give(self, addresses: tuple[Address, ...]) -> None:
         """Hand hints to the reactor's thread."""
         if addresses:
             self._reactor.callFromThread(self._give, addresses)
 
+    def tell_known(self, known: tuple[Address, ...]) -> None:
+        """Tell the reactor's thread all that is known now."""
+        self._reactor.callFromThread(self._keep_known, known)
+
     def _give(self, addresses: tuple[Address, ...]) -> None:
         """Hand out hints, in the reactor's thread."""
         for address in addresses:
             if self._found is not None:
                 self._found(address)
+
+    def _keep_known(self, known: tuple[Address, ...]) -> None:
+        """What the status shows."""
+        self._known = known
 
     def _loop_running(self, loop: asyncio.AbstractEventLoop, end: asyncio.Event) -> None:
         """The thread can be told to end from now on; if that was wanted before, tell it."""
@@ -198,7 +270,15 @@ class ZeroconfDiscovery:
 
     def _trouble(self, why: str) -> None:
         """Say once why this source gives nothing."""
-        self._log.warn("zeroconf on {address}: {why}", address=self._announcement.interface_address, why=why)
+        if why != self._last_trouble:
+            self._log.warn("discovery zeroconf on {where}: {why}", where=self._where, why=why)
+        self._last_trouble, self._troubled = why, True
+
+    def _well(self) -> None:
+        """All interfaces can be used."""
+        if self._troubled:
+            self._log.info("discovery zeroconf on {where} works again", where=self._where)
+        self._troubled = False
 
     def _thread_ended(self) -> None:
         """The thread is over."""
@@ -219,18 +299,27 @@ class _Browsing:
         self._zeroconf = zeroconf
         self._announcement = announcement
         self._own_name = f"{instance_label(announcement)}.{SERVICE_TYPE}"
-        self._book = HintBook(asyncio.get_running_loop().time, (announcement.interface_address, port))
+        self._book = HintBook(asyncio.get_running_loop().time, announcement.interface_addresses, port)
         self._browser: AsyncServiceBrowser | None = None
         self._gate = asyncio.Semaphore(MAX_LOOK_UPS)
         self._look_ups: dict[str, asyncio.Task[None]] = {}
+        self._telling: asyncio.TimerHandle | None = None
 
-    async def begin(self) -> None:
-        """Ask for the service, and go on listening for it."""
+    async def begin(self) -> int:
+        """Ask for the service, and go on listening for it; on how many addresses that is.
+
+        The questions ask for answers by multicast: one by unicast may end at another program's socket.
+        """
         await self._zeroconf.async_wait_for_start()
-        self._browser = AsyncServiceBrowser(self._zeroconf, SERVICE_TYPE, handlers=[self._changed])
+        self._browser = AsyncServiceBrowser(
+            self._zeroconf, SERVICE_TYPE, handlers=[self._changed], question_type=DNSQuestionType.QM
+        )
+        return len(self._zeroconf.engine.senders)
 
     async def end(self) -> None:
         """Listen no more."""
+        if self._telling is not None:
+            self._telling.cancel()
         for look_up in list(self._look_ups.values()):
             look_up.cancel()
         if self._browser is not None:
@@ -246,6 +335,7 @@ class _Browsing:
             return
         if state_change is ServiceStateChange.Removed:
             self._book.forget(name)
+            self._tell_soon()
         elif name not in self._look_ups and len(self._look_ups) < MAX_HINTS:
             look_up = asyncio.ensure_future(self._look_up(name))
             self._look_ups[name] = look_up
@@ -261,9 +351,19 @@ class _Browsing:
         """Ask for the details of one announcement."""
         async with self._gate:
             info = AsyncServiceInfo(SERVICE_TYPE, name)
-            if not await info.async_request(self._zeroconf, LOOK_UP_MILLISECONDS):
+            if not await info.async_request(self._zeroconf, LOOK_UP_MILLISECONDS, DNSQuestionType.QM):
                 return
-        hosts = info.parsed_addresses(IPVersion.V4Only)
-        self._owner.give(
-            self._book.learn(name, addresses_of(info.properties, hosts, info.port, self._announcement.cluster))
-        )
+        hosts = info.parsed_scoped_addresses(IPVersion.All)
+        addresses = addresses_of(info.properties, hosts, info.port, self._announcement.cluster)
+        self._owner.give(self._book.learn(name, addresses))
+        self._tell_soon()
+
+    def _tell_soon(self) -> None:
+        """What is known has changed: the status gets it, a flood of changes at once."""
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+
+    def _tell(self) -> None:
+        """Tell what is known."""
+        self._telling = None
+        self._owner.tell_known(self._book.known())

@@ -8,7 +8,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from groupcomm.config import EngineConfig
-from groupcomm.discovery.sources import DEFAULT_SOURCES, check_sources
+from groupcomm.discovery.sources import DEFAULT_SOURCES, SourceSettings
 from groupcomm.errors import UsageError
 from groupcomm.identity import checked_node_name
 from groupcomm.limits import DEFAULT_TRACE_BYTES, MAX_NODE_NAME_BYTES
@@ -39,8 +39,12 @@ class NodeConfig:
         multicast_group6: the IPv6 multicast group, the same at all nodes of the cluster.
         multicast_port: the port of the groups, the same at all nodes of the cluster.
         port: the node's own port, UDP and TCP; 0: the number of ``multicast_port`` if it is free, else any.
-        discovery: the sources of hints, of ``zeroconf``, ``multicast`` and ``static``.
+        discovery: the sources of hints, of ``zeroconf``, ``multicast``, ``static``, ``dns`` and ``file``; the last
+            three are in use whenever ``peers``, ``dns`` or ``peers_file`` is given.
         peers: where to look for other nodes, each ``HOST[:PORT]``; without a port, that of ``multicast_port``.
+        dns: names in the DNS that stand for other nodes, each ``NAME[:PORT]``, or for SRV records
+            ``_SERVICE._PROTO.DOMAIN`` or ``srv:NAME``.
+        peers_file: a file with other nodes, one ``HOST[:PORT]`` a line, read again whenever it changes.
         data_dir: where what must outlive a restart is kept; None: nothing is.
         trace: the file to record a trace in; None: nothing is recorded.
         trace_limit_bytes: how large that file may grow.
@@ -60,6 +64,8 @@ class NodeConfig:
     port: int = 0
     discovery: tuple[str, ...] = DEFAULT_SOURCES
     peers: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    peers_file: Path | None = None
     data_dir: Path | None = None
     trace: Path | None = None
     trace_limit_bytes: int = DEFAULT_TRACE_BYTES
@@ -81,4 +87,9 @@ class NodeConfig:
         check_links(self.interfaces)
         check_ports(self.multicast_group, self.multicast_port, self.port)
         check_group6(self.multicast_group6)
-        check_sources(self.discovery, self.peers, self.multicast_port)
+        _ = self.sources
+
+    @property
+    def sources(self) -> SourceSettings:
+        """What the sources of discovery are told; raises ``UsageError`` if they cannot be."""
+        return SourceSettings(self.discovery, self.multicast_port, self.peers, self.dns, self.peers_file)

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from groupcomm.addresses import show_address
 from groupcomm.config import EngineConfig
 from groupcomm.discovery.hints import Announcement
-from groupcomm.discovery.sources import IDiscoveryReactor, make_sources
+from groupcomm.discovery.sources import IDiscoveryReactor, SourceSettings, make_sources
 from groupcomm.engine import Engine
 from groupcomm.errors import EnvironmentFault, NotConnected, UsageError
 from groupcomm.events import Reason
@@ -164,9 +164,7 @@ class NodeSeams:
 
     make_engine: Callable[[EngineConfig, NodeId, random.Random, float], NodeEngine] = Engine
     open_transport: Callable[[INodeReactor, SocketConfig, DatagramSink, BannerFactory], NodeTransport] = NodeSockets
-    make_sources: Callable[
-        [IDiscoveryReactor, Announcement, Sequence[str], Sequence[str], int], Sequence[IDiscovery]
-    ] = make_sources
+    make_sources: Callable[[IDiscoveryReactor, Announcement, SourceSettings], Sequence[IDiscovery]] = make_sources
     find_interfaces: Callable[[Sequence[str], int | None], tuple[NetworkInterface, ...]] = choose_interfaces
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
@@ -243,10 +241,8 @@ class NodeDriver:
             if self._recorder is not None:
                 self._recorder.close()
             raise
-        announcement = Announcement(config.engine.cluster, self.id, self.transport.address[0])
-        self._sources = seams.make_sources(
-            cast(IDiscoveryReactor, reactor), announcement, config.discovery, config.peers, config.multicast_port
-        )
+        announcement = Announcement(config.engine.cluster, self.id, (self.transport.address[0],))
+        self._sources = seams.make_sources(cast(IDiscoveryReactor, reactor), announcement, config.sources)
 
     def begin(self) -> None:
         """Let the engine and the sources begin."""
@@ -428,7 +424,7 @@ class NodeDriver:
             **self._sessions.counters,
             **self._counters,
         }
-        return evolve(status, counters=counters)
+        return evolve(status, counters=counters, discovery=tuple(source.status() for source in self._sources))
 
     # The driver's order: input, datagrams, outputs, deadline.
 

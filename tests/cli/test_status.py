@@ -48,6 +48,7 @@ FACTS: dict[str, Any] = {
     ],
     "slow": [],
     "kept_out": [],
+    "discovery": [],
     "sealed": True,
     "key_epoch": 3,
     "evicted_by": [],
@@ -103,6 +104,18 @@ class StatusTests(SynchronousTestCase):
         ):
             self.assertIn(text, shown)
         self.assertEqual(shown.count("times now"), 1)
+
+    def test_discovery(self) -> None:
+        """A line for each source: what it looks at, what it has found, and its trouble."""
+        beacons = {"source": "multicast", "looks_at": "the beacons", "known": 0, "found": [], "trouble": None}
+        found = [f"10.0.0.{number}:1" for number in range(20)]
+        dns = {"source": "dns", "looks_at": "a, b", "known": 70, "found": found, "trouble": "b: x", "troubled": True}
+        file = {**dns, "source": "file", "looks_at": "/p", "known": 0, "found": [], "troubled": False}
+        shown = self.shown(node_table({**FACTS, "discovery": [beacons, dns, file]}))
+        self.assertIn("multicast: the beacons\n", shown)
+        self.assertIn("dns: a, b: 10.0.0.0:1, ", shown)
+        self.assertIn("and 62 more; trouble: b: x", shown.replace("\n", " ").replace("  ", ""))
+        self.assertIn("file: /p: nothing found; earlier: b: x", shown)
 
     def test_alone(self) -> None:
         """A node without a view, peers or groups has only itself to show."""

@@ -148,6 +148,9 @@ class PlainClientTests(SynchronousTestCase):
         self.assertEqual(status["slow"], [{"node": "n2", "lag_bytes": 5000, "seconds": 2.5}])
         kept_out = {"node": "n3", "lag_bytes": 6000, "seconds": 9.5, "times": 2}
         self.assertEqual((status["kept_out"], status["evicted_by"]), ([kept_out], ["n4"]))
+        (source,) = status["discovery"]
+        self.assertEqual((source["source"], source["found"], source["known"]), ("dns", ["[fd77::2]:4874"], 1))
+        self.assertEqual((source["trouble"], source["troubled"]), ("a: no such name", True))
         self.assertEqual(status["config"], [("cluster", "test", "option")])
         self.assertEqual(status["clients"], 1)
         self.assertEqual(alice.call("groups"), [{"name": "chat", "view": "3-n1-7/1", "members": ALICE}])

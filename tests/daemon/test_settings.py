@@ -102,6 +102,14 @@ class PrecedenceTests(Files):
         settings = self.load()
         self.assertEqual((settings.family, settings.multicast6), (None, "ff18::efc0:4743"))
 
+    def test_discovery_by_name_and_file(self) -> None:
+        """Names in the DNS are a list, the file of peers is a path; each needs its source in the list of sources."""
+        settings = self.load({"dns": ["a.example.org:1", "_b._udp.example.org"], "peers-file": ["/p"]})
+        self.assertEqual(settings.dns, ("a.example.org:1", "_b._udp.example.org"))
+        self.assertEqual(settings.peers_file, Path("/p"))
+        self.assertEqual(settings.discovery, ("zeroconf", "multicast", "static", "dns", "file"))
+        self.assertEqual(self.load({"discovery": ["dns"], "dns": ["srv:a"]}).discovery, ("dns",))
+
     def test_file_named_by_the_environment(self) -> None:
         """GROUPCOMM_CONFIG names the file too."""
         path = self.write('cluster = "c"')
@@ -137,7 +145,7 @@ class RefusedTests(Files):
         for name, value, words in (
             ("cluster", "x" * 256, "255"),
             ("node", "x" * 65, "64"),
-            ("discovery", "dns", "zeroconf, multicast, static"),
+            ("discovery", "pigeon", "zeroconf, multicast, static, dns, file"),
             ("discovery", ",", "at least one"),
             ("discovery", "static", "needs at least one --peer"),
             ("family", "5", "none of"),
@@ -145,6 +153,10 @@ class RefusedTests(Files):
             ("multicast6", "fd00::1", "no IPv6 multicast"),
             ("interface", "", "--interface"),
             ("interface", "eth 0", "--interface"),
+            ("discovery", "dns", "needs at least one --dns"),
+            ("discovery", "file", "needs a --peers-file"),
+            ("dns", "10.0.0.1", "--peer takes addresses"),
+            ("dns", "_a._udp.example.org:1", "say the port themselves"),
             ("peer", ":5", "HOST"),
             ("peer", "a:0", "1 to 65535"),
             ("peer", "a:65536", "1 to 65535"),
@@ -186,6 +198,8 @@ class RefusedTests(Files):
             self.assertIn(f"--{name}", message)
             self.assertIn(words, message)
         self.assertIn("no effect", self.refused({"peer": ["a"], "discovery": ["multicast"]}))
+        self.assertIn("without dns", self.refused({"dns": ["a"], "discovery": ["zeroconf,file"]}))
+        self.assertIn("without file", self.refused({"peers-file": ["/a"], "discovery": ["zeroconf"]}))
         message = self.refused(environ={"GROUPCOMM_LOG_LEVEL": "loud"})
         self.assertTrue(message.startswith("GROUPCOMM_LOG_LEVEL: "), message)
 
@@ -299,6 +313,7 @@ class OptionsTests(Files):
             [
                 *("--cluster", "c", "--node=n", "--control", "unix:/a", "--control", "unix:/b", "--peer", "h:1"),
                 *("--discovery", "static", "--discovery", "multicast", "--multicast", ":5000", "--data-dir", "/d"),
+                *("--discovery", "dns,file", "--dns", "a", "--dns", "srv:b", "--peers-file", "/p"),
                 *("--slow-receiver", "evict", "--slow-receiver-seconds", "7.5"),
                 *("--budget", "67108864", "--max-clients", "7"),
             ]
@@ -306,7 +321,8 @@ class OptionsTests(Files):
         settings = options.settings
         self.assertEqual((settings.cluster, settings.node, settings.data_dir), ("c", "n", Path("/d")))
         self.assertEqual([str(endpoint.path) for endpoint in settings.control], ["/a", "/b"])
-        self.assertEqual(settings.discovery, ("static", "multicast"))
+        self.assertEqual(settings.discovery, ("static", "multicast", "dns", "file"))
+        self.assertEqual((options.node_config.dns, options.node_config.peers_file), (("a", "srv:b"), Path("/p")))
         self.assertEqual((options.node_config.multicast_port, options.node_config.peers), (5000, ("h:1",)))
         engine = options.node_config.engine
         self.assertEqual((engine.slow_receiver, engine.slow_receiver_seconds), (SlowReceiver.EVICT, 7.5))

@@ -40,7 +40,7 @@ from groupcomm.events import Departure, Left, Level, Reason, Undeliverable, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.packing import pack_messages, unpack_messages
 from groupcomm.sessions import LocalSession, SessionHandler
-from groupcomm.status import GroupStatus, KeptOutStatus, NodeStatus, PeerStatus, SlowStatus
+from groupcomm.status import GroupStatus, KeptOutStatus, NodeStatus, PeerStatus, SlowStatus, SourceStatus
 
 NODE = NodeId("n1", 7)
 VIEW = ViewId(3, NODE)
@@ -291,6 +291,7 @@ class MemoryNode:
             slow=(SlowStatus(NodeId("n2", 8), 5000, 2.5),),
             kept_out=(KeptOutStatus(NodeId("n3", 9), 6000, 9.5, 2),),
             evicted_by=(NodeId("n4", 10),),
+            discovery=(SourceStatus("dns", "a.org", 1, (("fd77::2", 4874),), "a: no such name", troubled=True),),
         )
 
 

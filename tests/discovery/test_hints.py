@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupcomm.discovery.hints import HINTS_PER_SECOND, MAX_HINTS, HintBook
+from groupcomm.discovery.hints import HINTS_PER_SECOND, MAX_HINTS, HintBook, hint_host
 from groupcomm.outputs import Address
 
 OWN = ("10.0.0.1", 4874)
@@ -16,7 +16,7 @@ class BookTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.book = HintBook(self.clock.seconds, OWN)
+        self.book = HintBook(self.clock.seconds, (OWN[0],), OWN[1])
 
     def test_learn_and_offer(self) -> None:
         """What is learnt is given once at once and again when offered; this node's own address never."""
@@ -40,6 +40,33 @@ class BookTests(SynchronousTestCase):
             offered.update(self.book.offer())
         self.assertEqual(len(offered), MAX_HINTS)
         self.assertNotIn(("10.0.0.0", 9), offered)
+
+    def test_what_may_be_a_hint(self) -> None:
+        """An address that another node can have, as it is compared; of a family that this node has too."""
+        for text, host in (
+            ("10.0.0.2", "10.0.0.2"),
+            ("FD77:0:0::2", "fd77::2"),
+            ("fe80::2%eth0", "fe80::2%eth0"),
+            ("fe80::2", None),
+            ("0.0.0.0", None),
+            ("::", None),
+            ("224.0.0.1", None),
+            ("ff02::1", None),
+            ("host", None),
+            ("", None),
+        ):
+            self.assertEqual(hint_host(text), host, text)
+        self.assertEqual(self.book.learn("x", (("fd77::2", 1), ("0.0.0.0", 1), ("10.0.0.2", 1))), (("10.0.0.2", 1),))
+        both = HintBook(self.clock.seconds, ("10.0.0.1", "fd77::1"), 4874)
+        hints = both.learn("x", (("fd77::1", 4874), ("fd77:0::1", 4874), ("FD77::2", 4874), ("10.0.0.1", 4875)))
+        self.assertEqual(hints, (("fd77::2", 4874), ("10.0.0.1", 4875)))
+
+    def test_many_addresses_of_one_origin(self) -> None:
+        """Of one origin so many are remembered, those that cannot be hints not counted."""
+        book = HintBook(self.clock.seconds, ("10.0.0.1",), 1, max_addresses=3)
+        hosts = ["fd77::1", *(f"10.0.1.{number}" for number in range(9))]
+        self.assertEqual(len(book.learn("x", [(host, 1) for host in hosts])), 3)
+        self.assertEqual(len(book.known()), 3)
 
     def test_rate(self) -> None:
         """In one second only so many are given; what is dropped is counted and comes with a later offer."""

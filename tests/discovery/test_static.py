@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorPluggableNameResolver
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from groupcomm.discovery.hints import Announcement
+from groupcomm.discovery.lookups import OFFER_SECONDS
 from groupcomm.discovery.static import (
     MAX_PEERS,
-    OFFER_SECONDS,
     RESOLVE_SECONDS,
     PeerName,
     StaticDiscovery,
@@ -21,8 +22,11 @@ from groupcomm.discovery.static import (
     reactor_resolver,
 )
 from groupcomm.errors import UsageError
+from groupcomm.identity import NodeId
 from groupcomm.interfaces import IDiscovery
 from groupcomm.outputs import Address
+
+ANNOUNCEMENT = Announcement("c", NodeId("n1", 1), ("10.0.0.1", "fd77::1"))
 
 
 class PeerTests(SynchronousTestCase):
@@ -62,21 +66,21 @@ class StaticTests(SynchronousTestCase):
     def start(self, *peers: str) -> StaticDiscovery:
         """A started source."""
         parsed = [parse_peer(peer, 4874) for peer in peers]
-        source = StaticDiscovery(self.clock, "10.0.0.1", parsed, self.resolve)
+        source = StaticDiscovery(self.clock, ANNOUNCEMENT, parsed, self.resolve)
         verifyObject(IDiscovery, source)
         self.successResultOf(source.start(4874, self.found.append))
         return source
 
     def test_addresses(self) -> None:
         """Addresses are offered at once and again and again, this node's own never."""
-        source = self.start("10.0.0.2", "10.0.0.1", "10.0.0.1:5000")
-        self.assertEqual(self.found, [("10.0.0.2", 4874), ("10.0.0.1", 5000)])
+        source = self.start("10.0.0.2", "10.0.0.1", "10.0.0.1:5000", "[fd77::1]", "[FD77::2]:5000")
+        self.assertEqual(self.found, [("10.0.0.2", 4874), ("10.0.0.1", 5000), ("fd77::2", 5000)])
         self.clock.advance(OFFER_SECONDS)
-        self.assertEqual(len(self.found), 4)
+        self.assertEqual(len(self.found), 6)
         self.assertEqual(self.asked, [])
         self.successResultOf(source.stop())
         self.clock.advance(OFFER_SECONDS)
-        self.assertEqual((len(self.found), self.clock.getDelayedCalls()), (4, []))
+        self.assertEqual((len(self.found), self.clock.getDelayedCalls()), (6, []))
 
     def test_names(self) -> None:
         """A name is resolved, offered, and resolved again later; a changed answer replaces the old one."""
@@ -92,16 +96,19 @@ class StaticTests(SynchronousTestCase):
         self.assertEqual(self.found, [("10.0.0.9", 4874)])
 
     def test_unresolvable(self) -> None:
-        """A name that does not resolve is tried at every offer, one look-up at a time, and logged as no error."""
-        self.start("host")
+        """A name that does not resolve is tried at every offer, one look-up at a time, and the status says why."""
+        source = self.start("host")
         self.clock.advance(OFFER_SECONDS)
         self.assertEqual(self.asked, ["host"])
         self.answers[0].errback(OSError("no such host"))
         self.clock.advance(OFFER_SECONDS)
         self.answers[1].callback(())
         self.clock.advance(OFFER_SECONDS)
+        self.assertEqual(source.status().trouble, "host:4874: it has no address")
         self.answers[2].callback(("10.0.0.7",))
         self.assertEqual(self.found, [("10.0.0.7", 4874)])
+        status = source.status()
+        self.assertEqual((status.looks_at, status.known, status.troubled), ("host:4874", 1, False))
 
     def test_stop_while_resolving(self) -> None:
         """Stopping gives up what is being looked up."""
@@ -112,7 +119,7 @@ class StaticTests(SynchronousTestCase):
     def test_too_many(self) -> None:
         """The list has a limit."""
         peers = [PeerName("10.0.0.2", port + 1) for port in range(MAX_PEERS + 1)]
-        self.assertRaises(UsageError, StaticDiscovery, self.clock, "10.0.0.1", peers, self.resolve)
+        self.assertRaises(UsageError, StaticDiscovery, self.clock, ANNOUNCEMENT, peers, self.resolve)
 
 
 class FakeResolver:
@@ -138,5 +145,6 @@ class ResolverTests(SynchronousTestCase):
         receiver.resolutionBegan(receiver)  # type: ignore[attr-defined]
         for host in ("10.0.0.1", "10.0.0.2", "10.0.0.1"):
             receiver.addressResolved(IPv4Address("TCP", host, 0))  # type: ignore[attr-defined]
+        receiver.addressResolved(IPv6Address("TCP", "fd77::1", 0))  # type: ignore[attr-defined]
         receiver.resolutionComplete()  # type: ignore[attr-defined]
-        self.assertEqual(self.successResultOf(result), ("10.0.0.1", "10.0.0.2"))
+        self.assertEqual(self.successResultOf(result), ("10.0.0.1", "10.0.0.2", "fd77::1"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 from twisted.internet import reactor
@@ -11,9 +12,11 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from groupcomm.discovery.dns import DnsDiscovery
 from groupcomm.discovery.hints import Announcement
 from groupcomm.discovery.multicast import MulticastDiscovery
-from groupcomm.discovery.sources import check_sources, make_sources
+from groupcomm.discovery.peersfile import FileDiscovery
+from groupcomm.discovery.sources import IDiscoveryReactor, SourceSettings, make_sources
 from groupcomm.discovery.static import StaticDiscovery
 from groupcomm.discovery.zeroconf import (
     ZeroconfDiscovery,
@@ -30,7 +33,7 @@ from groupcomm.outputs import Address
 
 def announcement(node: str = "n1", cluster: str = "c", incarnation: int = 255) -> Announcement:
     """What a node announces."""
-    return Announcement(cluster, NodeId(node, incarnation), "127.0.0.1")
+    return Announcement(cluster, NodeId(node, incarnation), ("127.0.0.1",))
 
 
 class AnnouncementTests(SynchronousTestCase):
@@ -41,6 +44,12 @@ class AnnouncementTests(SynchronousTestCase):
         info = service_info(announcement("knöten"), 4874)
         self.assertEqual((info.port, info.parsed_addresses()), (4874, ["127.0.0.1"]))
         self.assertEqual(info.properties, {b"cluster": b"c", b"node": "knöten".encode(), b"version": b"1"})
+
+    def test_addresses(self) -> None:
+        """Every address of the node is announced: A and AAAA records."""
+        several = Announcement("c", NodeId("n", 1), ("10.0.0.1", "10.1.0.1", "fd77::1", "fe80::1%lo"))
+        addresses = service_info(several, 1).parsed_addresses()
+        self.assertEqual(sorted(addresses), ["10.0.0.1", "10.1.0.1", "fd77::1", "fe80::1"])
 
     def test_label(self) -> None:
         """A label fits its 63 bytes and differs for each node, run and cluster."""
@@ -64,7 +73,8 @@ class AnnouncementTests(SynchronousTestCase):
         """Only the same cluster and version count, with a port that can be one."""
         good: dict[bytes, bytes | None] = {b"cluster": b"c", b"version": b"1"}
         self.assertEqual(addresses_of(good, ["10.0.0.1"], 9, "c"), (("10.0.0.1", 9),))
-        self.assertEqual(len(addresses_of(good, ["10.0.0.1"] * 10, 9, "c")), 4)
+        self.assertEqual(addresses_of(good, ["fe80::1%1"], 9, "c"), (("fe80::1%lo", 9),))
+        self.assertEqual(addresses_of(good, ["fe80::1%999999"], 9, "c"), (("fe80::1", 9),))
         for properties, port, cluster in (
             (good, 9, "d"),
             ({b"cluster": b"c", b"version": b"2"}, 9, "c"),
@@ -81,18 +91,27 @@ class SourcesTests(SynchronousTestCase):
     """The sources by name."""
 
     def test_make(self) -> None:
-        """Each name makes its source; peers make the static one."""
-        fake = cast(IReactorFromThreads, reactor)
-        made = make_sources(fake, announcement(), ("zeroconf", "multicast"), ("h",), 4874)  # type: ignore[arg-type]
-        self.assertEqual([type(source) for source in made], [ZeroconfDiscovery, MulticastDiscovery, StaticDiscovery])
+        """Each name makes its source; what is told where to look makes the other three."""
+        real = cast(IDiscoveryReactor, reactor)
+        settings = SourceSettings(("zeroconf", "multicast"), 4874, ("h",), ("srv:h",), Path("/nowhere"))
+        made = make_sources(real, announcement(), settings)
+        kinds = [ZeroconfDiscovery, MulticastDiscovery, StaticDiscovery, DnsDiscovery, FileDiscovery]
+        self.assertEqual([type(source) for source in made], kinds)
         for source in made:
             verifyObject(IDiscovery, source)
-        self.assertEqual(make_sources(fake, announcement(), ("static",), (), 4874), ())  # type: ignore[arg-type]
+        looks_at = {source.status().name: source.status().looks_at for source in made}
+        self.assertEqual(looks_at["static"], "h:4874")
+        self.assertEqual(looks_at["dns"], "srv:h")
+        self.assertIn("/nowhere", looks_at["file"])
+        self.assertIn("127.0.0.1", looks_at["zeroconf"])
+        self.assertEqual(make_sources(real, announcement(), SourceSettings(("static", "dns", "file"), 4874)), ())
 
     def test_unknown(self) -> None:
         """What is no source is refused with what there is."""
-        error = self.assertRaises(UsageError, check_sources, ("dns",), (), 1)
+        error = self.assertRaises(UsageError, SourceSettings, ("pigeon",), 1)
         self.assertIn("zeroconf", str(error))
+        self.assertRaises(UsageError, SourceSettings, ("dns", "dns"), 1)
+        self.assertRaises(UsageError, SourceSettings, (), 1, dns=("10.0.0.1",))
 
 
 class LiveTests(TestCase):
@@ -127,6 +146,8 @@ class LiveTests(TestCase):
             self.assertEqual(set(found["a"]), {("127.0.0.1", 5002)})
             self.assertEqual(set(found["b"]), {("127.0.0.1", 5001)})
             self.assertEqual(found["x"], [])
+            status = sources["x"].status()
+            self.assertEqual((status.known, status.trouble), (0, None))
 
         return gatherResults([*starting, done]).addCallback(check)
 
@@ -138,6 +159,13 @@ class LiveTests(TestCase):
 
     def test_no_such_address(self) -> Deferred[None]:
         """Where Zeroconf cannot work, the source says so in the log, and starting and stopping go on."""
-        nowhere = Announcement("live", NodeId("n", 1), "192.0.2.1")
+        nowhere = Announcement("live", NodeId("n", 1), ("192.0.2.1",))
         source = ZeroconfDiscovery(cast(IReactorFromThreads, reactor), nowhere)
-        return source.start(5009, lambda _: None).addCallback(lambda _: source.stop())
+
+        def check(_: object) -> Deferred[None]:
+            status = source.status()
+            self.assertIn("192.0.2.1", status.trouble or "")
+            self.assertTrue(status.troubled)
+            return source.stop()
+
+        return source.start(5009, lambda _: None).addCallback(check)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupcomm.discovery.hints import HINTS_PER_SECOND, MAX_HINTS, HintBook
+from groupcomm.discovery.hints import HINTS_PER_SECOND, MAX_ADDRESSES, MAX_HINTS, HintBook
 from groupcomm.identity import NodeId
 from groupcomm.limits import MAX_STRANGERS
 from groupcomm.outputs import Address
@@ -25,7 +25,7 @@ class HintTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.book = HintBook(self.clock.seconds, OWN)
+        self.book = HintBook(self.clock.seconds, (OWN[0],), OWN[1])
 
     def test_ten_thousand_names(self) -> None:
         """Of ten thousand announcements the latest are remembered, and so many a second are handed out."""
@@ -38,9 +38,9 @@ class HintTests(SynchronousTestCase):
         self.assertEqual(given + self.book.dropped, 10_000)
 
     def test_ten_thousand_addresses_of_one_name(self) -> None:
-        """One announcement may name four addresses; the others are not looked at."""
-        self.assertEqual(len(self.book.learn("one", tuple(map(address, range(10_000))))), 4)
-        self.assertEqual(len(self.book._known["one"]), 4)
+        """One announcement may name sixteen addresses; the others are not looked at."""
+        self.assertEqual(len(self.book.learn("one", tuple(map(address, range(10_000))))), MAX_ADDRESSES)
+        self.assertEqual(len(self.book._known["one"]), MAX_ADDRESSES)
 
     def test_one_name_again_and_again(self) -> None:
         """A name that says something else each time takes one place."""
