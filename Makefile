@@ -1,5 +1,6 @@
 # make demo   three daemons and three clients on this machine: the same log everywhere, a crash, a join
 # make test   everything that continuous integration runs
+# make lab-long  the lab's tests, with situations that last as long as they are meant to: minutes instead of seconds; root
 # make clean  remove what these made
 #
 # make campaign SEEDS=FIRST:LAST [JOBS=2]   random runs of whole clusters; goes on where it was interrupted
@@ -16,13 +17,16 @@ METADATA := setup.cfg pyproject.toml groupcomm/_version.py
 JOBS ?= 2
 FUZZ_SECONDS ?= 3600
 
-.PHONY: demo test campaign mutations fuzz growth bench clean
+.PHONY: demo test lab-long campaign mutations fuzz growth bench clean
 
 demo: .venv/installed
 	@.venv/bin/python -m groupcomm.demo
 
 test: .venv/installed-dev
 	@.venv/bin/python tests/run_parts.py
+
+lab-long: .venv/installed-dev
+	@LAB_LONG=1 .venv/bin/python -m twisted.trial --temp-directory=.lab-long tests.lab
 
 campaign: .venv/installed
 	@.venv/bin/python -m groupcomm.testing.campaign $(SEEDS) --jobs $(JOBS)
@@ -46,4 +50,4 @@ bench: .venv/installed
 	@.ci/install "$(PYTHON)" dev
 
 clean:
-	rm -rf .venv .fuzz build dist groupcomm.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .fuzz .lab-long build dist groupcomm.egg-info .mypy_cache .ruff_cache .hypothesis

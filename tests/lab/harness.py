@@ -37,6 +37,9 @@ POLL_SECONDS: Final = 0.01
 VIEW_LOGGED: Final = re.compile(r"\] view (\S+): (.*); left: ")
 """What a daemon logs of a view: its id, its nodes."""
 
+LONG: Final = os.environ.get("LAB_LONG") == "1"
+"""Whether tests take the time that their situations are meant to last: ``make lab-long``."""
+
 _Result = TypeVar("_Result")
 Json = dict[str, Any]
 
@@ -57,6 +60,11 @@ def require_lab() -> None:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         raise SkipTest(f"the lab needs {', '.join(missing)}: apt-get install iproute2 nftables ethtool")
+
+
+def long_seconds(short: float, long: float) -> float:
+    """How long a situation is kept up: ``short`` in continuous integration, ``long`` in ``make lab-long``."""
+    return long if LONG else short
 
 
 def measured(what: str, value: float, unit: str, bound: float | None = None) -> None:
