@@ -27,6 +27,8 @@ _UNHURRIED_NODES = 64
 _GROWING_TIMES = (
     "heartbeat",
     "probe_after",
+    "host_silent",
+    "unheard",
     "suspect",
     "join_interval",
     "silent",
@@ -57,9 +59,11 @@ class Timing:
 
     Attributes:
         heartbeat: how often a node that says nothing else says that it lives; also the beacon's period.
-        probe_after: silence after which a peer is asked directly.
+        probe_after: silence after which a peer is asked directly, its host and others too.
         probe_interval: how often it is asked.
-        suspect: silence after which a peer is suspected and a view change starts.
+        host_silent: silence after which a peer is suspected whose host does not acknowledge anything either.
+        unheard: silence after which a peer is suspected that others hear all the while.
+        suspect: silence after which a peer is suspected though its host answers: its process may have been stopped.
         join_interval: how often a gathering node repeats its JOIN.
         silent: how long a gathering node waits for a candidate it does not hear.
         admit: how long after its start a change accepts more candidates.
@@ -78,9 +82,11 @@ class Timing:
     """
 
     heartbeat: float = 0.25
-    probe_after: float = 0.6
-    probe_interval: float = 0.05
-    suspect: float = 1.0
+    probe_after: float = 0.35
+    probe_interval: float = 0.02
+    host_silent: float = 0.5
+    unheard: float = 2.0
+    suspect: float = 3.0
     join_interval: float = 0.02
     silent: float = 0.3
     admit: float = 0.15
@@ -111,7 +117,12 @@ class Timing:
         relations = (
             ("join_interval * 6 <= silent", self.join_interval * 6 <= self.silent),
             ("suspect >= 4 * heartbeat", self.suspect >= 4 * self.heartbeat),
-            ("probe_after < suspect", self.probe_after < self.suspect),
+            ("probe_after > heartbeat", self.probe_after > self.heartbeat),
+            (
+                "probe_after + 4 * probe_interval < host_silent",
+                self.probe_after + 4 * self.probe_interval < self.host_silent,
+            ),
+            ("host_silent < unheard <= suspect", self.host_silent < self.unheard <= self.suspect),
             ("recover >= silent", self.recover >= self.silent),
             ("admit <= silent / 2", self.admit <= self.silent / 2),
             ("merge >= 3 * heartbeat", self.merge >= 3 * self.heartbeat),

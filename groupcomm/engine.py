@@ -40,6 +40,7 @@ from groupcomm.outputs import (
     Address,
     Datagram,
     FrameDelivered,
+    HostWanted,
     NodeDeparture,
     NodeSignal,
     NodeViewInstalled,
@@ -68,6 +69,7 @@ from groupcomm.wire.messages import (
     Answer,
     Assembler,
     Beacon,
+    Inquiry,
     Install,
     Join,
     Message,
@@ -75,6 +77,7 @@ from groupcomm.wire.messages import (
     Probe,
     Ready,
     Recover,
+    Voucher,
     Who,
     cut,
     decode_message,
@@ -361,6 +364,10 @@ class Engine:
             membership.join_received(message, source, now)
         elif isinstance(message, Who):
             membership.who_received(message, source, now)
+        elif isinstance(message, Inquiry):
+            membership.inquiry_received(message, source, now)
+        elif isinstance(message, Voucher):
+            membership.voucher_received(message, now)
         elif isinstance(message, Recover):
             membership.recover_received(message, source, now)
         elif isinstance(message, Answer):
@@ -415,6 +422,11 @@ class Engine:
             self._membership.peer_refused(node, now)
             self._membership.tick(now)
             self._work(now)
+
+    def host_answers(self, node: NodeId, now: float) -> None:
+        """The kernel of this watched neighbour has acknowledged something."""
+        self._begin(now)
+        self._membership.suspicion.host_answered(node, self._membership.members, now)
 
     def stalled(self, seconds: float, now: float) -> None:
         """The driver did not run for ``seconds``."""
@@ -752,6 +764,18 @@ class Engine:
             self._probed[peer.node] = self._now
             self._outputs.append(ProbeWanted(peer.node, peer.address))
 
+    def ask_host(self, peer: Peer) -> None:
+        """See ``AskingHost``."""
+        if any(node == peer.node for node, _ in self._watched):
+            self._outputs.append(HostWanted(peer.node))
+
+    def ask_others(self, peer: Peer, others: Sequence[NodeId]) -> None:
+        """See ``AskingHost``."""
+        for node in others:
+            other = self._membership.peers.get(node)
+            if other is not None:
+                self._membership.out.append((Inquiry(self._node, peer.node), other.address))
+
     def look(self) -> tuple[Sequence[NodeId], Sequence[NodeId]]:
         """See ``LookingHost``."""
         view = self._view
@@ -805,6 +829,7 @@ class Engine:
                 staying,
                 tuple(NodeDeparture(node, departed[node]) for node in old_members if node in departed),
                 plan.sequencer,
+                plan.records,
             )
         )
         self._probed.clear()
@@ -866,6 +891,7 @@ class Engine:
                 watched.append((node, peer.address))
         if tuple(watched) != self._watched:
             self._watched = tuple(watched)
+            self._membership.suspicion.watched = frozenset(node for node, _ in watched)
             self._outputs.append(WatchChanged(self._watched))
 
     # ---- commands ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from attrs import define, frozen
 
 from groupcomm.events import Level, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.wire.evidence import Record
 from groupcomm.wire.packets import Packets
 
 Address: TypeAlias = tuple[str, int]
@@ -145,6 +146,7 @@ class NodeViewInstalled:
         transitional: those who came from the same previous view; this node among them.
         departed: the nodes of the previous view who are gone.
         sequencer: who orders first.
+        records: what led to it, in the order in which its proposer knew it; at most 48.
     """
 
     id: ViewId
@@ -152,6 +154,7 @@ class NodeViewInstalled:
     transitional: tuple[NodeId, ...]
     departed: tuple[NodeDeparture, ...]
     sequencer: NodeId
+    records: tuple[Record, ...] = ()
 
 
 @frozen
@@ -240,6 +243,13 @@ class WatchChanged:
 
 
 @frozen
+class HostWanted:
+    """A watched neighbour is silent: make its host acknowledge something, and call ``host_answers`` if it does."""
+
+    node: NodeId
+
+
+@frozen
 class ProbeWanted:
     """Somebody says this node is dead: find out (two refused connections) and call ``peer_refused`` if so."""
 
@@ -276,6 +286,7 @@ Output: TypeAlias = (
     | NodeExpelled
     | NodeSignal
     | WatchChanged
+    | HostWanted
     | ProbeWanted
     | Stopped
 )

@@ -106,6 +106,9 @@ class RecordingEngine:
     def peer_refused(self, node: NodeId, now: float) -> None:
         self._call(now, "peer_refused", node)
 
+    def host_answers(self, node: NodeId, now: float) -> None:
+        self._call(now, "host_answers", node)
+
     def stalled(self, seconds: float, now: float) -> None:
         self._call(now, "stalled", round(seconds, 3))
 

@@ -23,6 +23,8 @@ from groupcomm.status import SlowStatus
 from groupcomm.wire.messages import Beacon, Departed, SlowNote, SlowWord
 
 LEAST_ACCUSERS: Final = 2
+_HEARD_HEARTBEATS = 2.4
+_FRESH_HEARTBEATS = 4
 
 _ACCUSATIONS = (SlowWord.CLAIM, SlowWord.CONFIRMATION)
 
@@ -104,7 +106,7 @@ class Eviction:
 
     def look(self, peers: Peers, now: float) -> bool:
         """Look at the streams; True if this node accuses others than before."""
-        heard_since = now - self._config.timing.probe_after
+        heard_since = now - _HEARD_HEARTBEATS * self._config.timing.heartbeat
         holding, trailing = (
             [node for node in last if (peer := peers.get(node)) is not None and peer.heard_at >= heard_since]
             for last in self._host.look()
@@ -136,7 +138,7 @@ class Eviction:
 
     def _fresh(self, now: float) -> list[tuple[NodeId, tuple[SlowNote, ...]]]:
         """What others have said lately."""
-        since = now - self._config.timing.suspect
+        since = now - _FRESH_HEARTBEATS * self._config.timing.heartbeat
         return [(node, notes) for node, (at, notes) in self._said.items() if at >= since]
 
     def enough(self, view: ViewId, members: Sequence[NodeId], now: float) -> bool:

@@ -1,7 +1,8 @@
 """Who should be in the next view: every node says whom it hears, and all compute the same answer.
 
 Decides the members of a change from the rows of the candidates, and when all agree. It is only about agreement being
-likely and quick; that views are safe is the recovery's business. Rows are evidence of their own sender alone.
+likely and quick; that views are safe is the recovery's business. Rows are evidence of their own sender alone; rows that
+lack somebody are passed on, for those who do not hear their senders.
 
 Rows are bit maps over a list of candidates. As a rule all name the same list, and then a row costs one comparison: the
 lists of others are looked into only where they differ.
@@ -10,12 +11,18 @@ lists of others are looked into only where they differ.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+
+from attrs import evolve
 
 from groupcomm.identity import NodeId, ViewId
+from groupcomm.limits import MAX_RELAYED_ROWS
 from groupcomm.membership.eviction import outvoted
 from groupcomm.wire.codec import Writer, digest64, list_digest
+from groupcomm.wire.evidence import Finding
 from groupcomm.wire.messages import Join
+
+LEAST_HEARERS = 2
 
 
 class Gather:
@@ -48,6 +55,7 @@ class Gather:
         "_lists",
         "_me",
         "_partial_rows",
+        "_relayed",
         "_runs",
         "_view",
         "accused",
@@ -93,6 +101,7 @@ class Gather:
         self._index_of: dict[NodeId, int] = {}
         self._full_rows: set[NodeId] = set()
         self._partial_rows: set[NodeId] = set()
+        self._relayed: dict[NodeId, Join] = {}
         self._computed: dict[bool, tuple[NodeId, ...] | None] = {}
         for node in sorted({me, *candidates}):
             self._add(node)
@@ -138,7 +147,8 @@ class Gather:
         self._accusing = self._accusing or bool(join.evicts)
         self._lists[join.listed] = names
         if len(self._lists) > 2 * len(self.candidates):
-            used = {self.digest, *(row.listed for row in self.rows.values())}
+            rows = [*self.rows.values(), *self._relayed.values()]
+            used = {self.digest, *(row.listed for row in rows)}
             self._lists = {digest: self._lists[digest] for digest in used}
         if join.leaving:
             self.leaving.add(join.node)
@@ -150,6 +160,8 @@ class Gather:
         if join.node in self._index_of:
             self.heard_map |= 1 << self._index_of[join.node]
         self._sort_in(join)
+        for index, row in join.relayed:
+            self._relayed[names[index]] = evolve(join, node=names[index], heard=row)
         self._computed.clear()
         return True
 
@@ -158,6 +170,7 @@ class Gather:
         self.attempt = attempt
         self.started_at = now
         self.rows.clear()
+        self._relayed.clear()
         self.leaving.clear()
         self._announcement = (), 0
         self._lists.clear()
@@ -234,12 +247,13 @@ class Gather:
         if self.complete and len(self._full_rows) == len(self.listed) - 1:
             return self.listed
         present = self.heard_map | 1 << self._index_of[self._me]
-        lacks = self._missing_edges(present)
-        if not settled and lacks:
+        present |= self._hearsay() if settled else 0
+        edges = self._missing_edges(present)
+        if not settled and edges.lacks:
             return None
-        chosen, removed = _mutual(present, lacks, self._sizes())
+        chosen, removed = _mutual(present, edges, self._sizes())
         while removed >> self._index_of[self._me] & 1:
-            chosen, removed = _mutual(removed, lacks, self._sizes())
+            chosen, removed = _mutual(removed, edges, self._sizes())
         return tuple(node for index, node in enumerate(self.listed) if chosen >> index & 1)
 
     def _compute_without(self, evicted: Collection[NodeId], *, settled: bool) -> tuple[NodeId, ...] | None:
@@ -247,32 +261,64 @@ class Gather:
         out = sum(1 << self._index_of[node] for node in evicted if node in self._index_of)
         me = 1 << self._index_of[self._me]
         present, staying = self.heard_map | me, (1 << len(self.listed)) - 1 & ~out
-        lacks = self._missing_edges(present)
-        parted = any(staying >> index & 1 and lacking & staying for index, lacking in lacks.items())
+        edges = self._missing_edges(present)
+        parted = any(staying >> index & 1 and lacking & staying for index, lacking in edges.lacks.items())
         if not settled and (staying & ~present or parted):
             return None
-        chosen, removed = _mutual(present & staying, lacks, self._sizes())
+        chosen, removed = _mutual(present & staying, edges, self._sizes())
         removed |= present & out
         while removed & me:
-            chosen, removed = _mutual(removed, lacks, self._sizes())
+            chosen, removed = _mutual(removed, edges, self._sizes())
         return tuple(node for index, node in enumerate(self.listed) if chosen >> index & 1)
 
-    def _missing_edges(self, present: int) -> dict[int, int]:
-        """For each index, the map of those of ``present`` with whom it does not hear both ways, if there are any."""
-        lacks: dict[int, int] = {}
-        for node, join in self.rows.items():
-            if node in self._full_rows:
+    @property
+    def relays(self) -> tuple[tuple[int, int], ...]:
+        """The rows that do not hear all candidates: others may not hear whose they are."""
+        rows = [self.rows[node] for node in sorted(self._partial_rows)[:MAX_RELAYED_ROWS]]
+        return tuple((self._index_of[row.node], row.heard) for row in rows)
+
+    def _hearsay(self) -> int:
+        """The map of those that have not been heard here, but by all others whose rows are here, at least two.
+
+        They are there, and this node must count them like everybody else. If their rows do not hear everybody, they are
+        relayed.
+        """
+        missing = ~self.heard_map & (1 << len(self.listed)) - 1 & ~(1 << self._index_of[self._me])
+        if not missing or len(self.rows) < LEAST_HEARERS:
+            return 0
+        for join in self.rows.values():
+            missing &= self._translated(join)
+        return missing
+
+    def _missing_edges(self, present: int) -> _Edges:
+        """Who of ``present`` does not hear whom; full rows say nothing of that."""
+        deaf: dict[int, int] = {}
+        relayed = {
+            node: join
+            for node, join in self._relayed.items()
+            if node not in self.rows and present >> self._index_of.get(node, len(self.listed)) & 1
+        }
+        for node, join in (self.rows | relayed).items():
+            if node in self._full_rows or node == self._me:
                 continue
             index = self._index_of[node]
-            missing = present & ~self._translated(join) & ~(1 << index)
-            if missing:
-                lacks[index] = lacks.get(index, 0) | missing
-            while missing:
-                lowest = missing & -missing
-                other = lowest.bit_length() - 1
-                lacks[other] = lacks.get(other, 0) | 1 << index
-                missing ^= lowest
-        return lacks
+            if missing := present & ~self._translated(join) & ~(1 << index):
+                deaf[index] = missing
+        me = self._index_of[self._me]
+        if missing := present & ~self.heard_map & ~(1 << me):
+            deaf[me] = missing
+        return _Edges(deaf)
+
+    def findings(self, chosen: Collection[NodeId]) -> list[tuple[Finding, NodeId, NodeId]]:
+        """Why candidates are not among the chosen: what was found, by whom, about whom."""
+        found = [(Finding.TOO_SLOW, by, node) for node, voters in self.outvoted().items() for by in sorted(voters)]
+        found += [(Finding.NO_WORD, self._me, node) for node in self.listed if node in self.waited_for()]
+        deaf = self._missing_edges(self.heard_map | 1 << self._index_of[self._me]).deaf
+        for index in sorted(deaf):
+            for other, node in enumerate(self.listed):
+                if deaf[index] >> other & 1 and not {node, self.listed[index]} <= set(chosen):
+                    found.append((Finding.ONE_WAY, self.listed[index], node))
+        return found
 
     def _translated(self, join: Join) -> int:
         """The row as a map of this node's own list."""
@@ -310,16 +356,42 @@ class Gather:
         return others[-1] if others else None
 
 
-def _mutual(nodes: int, lacks: Mapping[int, int], sizes: Sequence[int]) -> tuple[int, int]:
+class _Edges:
+    """Who does not hear whom.
+
+    Attributes:
+        deaf: for each index, the map of those that it does not hear.
+        lacks: for each index, the map of those with whom it does not hear both ways.
+    """
+
+    __slots__ = ("deaf", "lacks")
+
+    def __init__(self, deaf: dict[int, int]) -> None:
+        self.deaf = deaf
+        self.lacks = dict(deaf)
+        for index, missing in deaf.items():
+            while missing:
+                lowest = missing & -missing
+                other = lowest.bit_length() - 1
+                self.lacks[other] = self.lacks.get(other, 0) | 1 << index
+                missing ^= lowest
+
+
+def _mutual(nodes: int, edges: _Edges, sizes: Sequence[int]) -> tuple[int, int]:
     """Split a map of nodes into a set in which all hear each other both ways, and the rest.
 
-    The one with most missing edges goes first; among equals the one from the smaller old view, then the last in order.
+    The one with most missing edges goes first; among equals the one from the smaller old view, then the one that itself
+    does not hear most others: nobody goes because a single one does not hear it. Then the last in order.
     """
     chosen, removed = nodes, 0
+
+    def fault(index: int) -> tuple[int, int, int, int]:
+        deaf = (edges.deaf.get(index, 0) & chosen).bit_count()
+        return (edges.lacks[index] & chosen).bit_count(), -sizes[index], deaf, index
+
     while True:
-        missing = {index: (lacking & chosen).bit_count() for index, lacking in lacks.items() if chosen >> index & 1}
-        worst = max(missing, key=lambda index: (missing[index], -sizes[index], index), default=None)
-        if worst is None or not missing[worst]:
+        worst = max((index for index in edges.lacks if chosen >> index & 1), key=fault, default=None)
+        if worst is None or not edges.lacks[worst] & chosen:
             return chosen, removed
         chosen ^= 1 << worst
         removed |= 1 << worst

@@ -11,7 +11,7 @@ old view but what a plan says; it installs a proposal only if that is the last i
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf
 from random import Random
 from typing import Protocol, TypeAlias
@@ -26,9 +26,12 @@ from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_ANSWERS_PER_SECOND, MAX_EPOCH, MAX_STEP
 from groupcomm.membership.admission import Admission
 from groupcomm.membership.eviction import Eviction, LookingHost
+from groupcomm.membership.evidence import Evidence
 from groupcomm.membership.gather import Gather, agreement
+from groupcomm.membership.inquiries import Inquiries
 from groupcomm.membership.peers import Peer, Peers
 from groupcomm.membership.recovery import contradicts, is_plan_of, make_plan
+from groupcomm.membership.suspicion import AskingHost, Suspicion
 from groupcomm.outputs import Address
 from groupcomm.paths.path import HEARD_HEARTBEATS
 from groupcomm.paths.prober import Prober
@@ -36,9 +39,11 @@ from groupcomm.paths.reports import addresses_to_tell, make_reports
 from groupcomm.reliability.counters import Counters
 from groupcomm.status import PathStatus
 from groupcomm.wire.codec import digest64, list_digest
+from groupcomm.wire.evidence import Finding, Record
 from groupcomm.wire.messages import (
     Answer,
     Beacon,
+    Inquiry,
     Install,
     Join,
     LinkReport,
@@ -48,6 +53,7 @@ from groupcomm.wire.messages import (
     ProbeAck,
     Ready,
     Recover,
+    Voucher,
     Who,
 )
 
@@ -75,7 +81,7 @@ class State(enum.Enum):
     STOPPED = "stopped"
 
 
-class ViewHost(LookingHost, Protocol):
+class ViewHost(LookingHost, AskingHost, Protocol):
     """Who owns the streams of the view."""
 
     def freeze(self) -> None:
@@ -159,9 +165,10 @@ class Membership:
         addresses: this node's, by link; nothing if the driver does not say.
         epoch: the highest it has seen.
         leaving: it wants to be out of the next view.
-        deaf_until: a node that did not run accuses nobody until then.
         expelling: a node was expelled, and no view has been agreed on since.
         eviction: what it knows of slow receivers.
+        suspicion: what it knows of members that say nothing.
+        evidence: what has led to the change under way.
     """
 
     def __init__(
@@ -191,6 +198,9 @@ class Membership:
         self.leaving = False
         self.expelling = False
         self.eviction = Eviction(me, config, host, counters)
+        self.suspicion = Suspicion(me, host, random)
+        self.evidence = Evidence(me)
+        self._inquiries = Inquiries()
         self._admission = Admission(me, config, self.eviction.readmission)
         self._answers = Allowance(MAX_ANSWERS_PER_SECOND)
         self._gather: Gather | None = None
@@ -207,6 +217,7 @@ class Membership:
         self._absent: set[NodeId] = set()
         self._dead: dict[NodeId, Reason] = {}
         self._suspects: set[NodeId] = set()
+        self._unheard: set[NodeId] = set()
         self._beacon_at = -inf
         self._beacons = 0
         self._next_tick = inf
@@ -244,6 +255,8 @@ class Membership:
         """Whatever time has brought."""
         if self.state is State.STOPPED or now < self._next_tick:
             return
+        if self._next_tick > 0.0:
+            self.suspicion.lag.late(now - self._next_tick, now)
         self._pace(now)
         if now >= self._beacon_at + self._timing.heartbeat:
             self._beacon(now)
@@ -264,12 +277,15 @@ class Membership:
 
     def _calm_tick_seconds(self, now: float) -> float:
         """When to look again: rarely while everybody was heard lately and nothing has to be measured."""
-        long_ago = now - 2 * self._timing.heartbeat
-        if self.state is not State.OPERATIONAL or self._busy_at >= long_ago:
+        if self.state is not State.OPERATIONAL:
             return _CALM_TICK_SECONDS
-        peers = map(self.peers.get, self.members)
-        heard = all(peer is None or peer.node == self._me or peer.heard_at >= long_ago for peer in peers)
-        return _IDLE_TICK_SECONDS if heard else _CALM_TICK_SECONDS
+        long_ago = now - self._timing.probe_after
+        peers = [peer for node in self.members if (peer := self.peers.get(node)) is not None and node != self._me]
+        silent = [peer.node for peer in peers if peer.heard_at < long_ago]
+        if any(map(self.suspicion.is_close, silent)):
+            return self._config.timing.probe_interval
+        busy = self._busy_at >= now - 2 * self._timing.heartbeat
+        return _CALM_TICK_SECONDS if silent or busy else _IDLE_TICK_SECONDS
 
     def _pace(self, now: float) -> None:
         """Hold to the times among as many nodes as there are."""
@@ -364,6 +380,7 @@ class Membership:
             self._unconfirmed.discard(beacon.node)
         elif self._has_gone_on(beacon):
             self._suspects.add(beacon.node)
+            self.evidence.note(Finding.WENT_ON, beacon.node, now)
             self._soon()
         kept_out = self.eviction.beacon_came(beacon, self.view, self.members, now)
         if kept_out and self.state is State.GATHER and self._gather is not None:
@@ -407,6 +424,23 @@ class Membership:
         asked = self._probes.pop(probe.token, None)
         if asked is not None and peer is not None and asked[0] == peer.node:
             peer.round_trip.sample(now - asked[1])
+            self.out += [(Voucher(self._me, peer.node, 0), address) for address in self._inquiries.answered(peer.node)]
+
+    def inquiry_received(self, inquiry: Inquiry, source: Address, now: float) -> None:
+        """A member does not hear another: this node says when it heard it, or asks for itself."""
+        asker, about = self.peers.get(inquiry.node), self.peers.get(inquiry.about)
+        if asker is None or about is None or not {inquiry.node, inquiry.about} <= set(self.members):
+            return
+        silent = max(0.0, now - about.heard_at)
+        if silent <= self._timing.probe_after:
+            self.out.append((Voucher(self._me, about.node, round(silent * 1000)), asker.address))
+        elif self._inquiries.asked(about.node, asker.address):
+            self._probe(about, now)
+
+    def voucher_received(self, voucher: Voucher, now: float) -> None:
+        """Another member says when it heard one that this node does not hear."""
+        if voucher.node in self.members and voucher.about in self.members:
+            self.suspicion.vouched(voucher.about, voucher.milliseconds / 1000, now)
 
     def _probe(self, peer: Peer, now: float) -> None:
         peer.probed_at = now
@@ -459,14 +493,12 @@ class Membership:
             measured_lately = peer.probed_at + again >= now or self._measured >= _RTT_PROBES
             if silent > timing.probe_after:
                 self._probe(peer, now)
+                self._look_after(peer, now)
             elif worth_measuring and not measured_lately:
                 self._measured += 1
                 self._probe(peer, now)
-            if silent > timing.suspect and node not in self._suspects:
-                self._suspects.add(node)
-                self._counters.up("suspicions")
         for node in self.members:
-            if node in self._dead or node in self._suspects:
+            if node in self._dead or node in self._suspects or node in self._unheard:
                 self._begin(now, ())
                 return
         if self.eviction.look(self.peers, now):
@@ -479,12 +511,23 @@ class Membership:
         elif now - self._installed_at >= timing.between:
             for node in self._admission.restarted(self.peers, self.members, now):
                 self._dead[node] = Reason.RESTARTED
+                self.evidence.note(Finding.RESTARTED, node, now)
             if wanted := self._admission.wanted(self.peers, self.members, self.view, now):
                 self._begin(now, wanted)
+
+    def _look_after(self, peer: Peer, now: float) -> None:
+        """Ask after a silent member; suspect it when there is enough against it."""
+        finding = self.suspicion.look(peer, self.members, self.peers, self._timing, now)
+        if finding is not None and peer.node not in self._suspects | self._unheard:
+            (self._unheard if finding is Finding.UNHEARD else self._suspects).add(peer.node)
+            self._counters.up("suspicions")
+            probes = self.suspicion.probes(peer.node)
+            self.evidence.note(finding, peer.node, now, silent=now - peer.heard_at, count=probes)
 
     def peer_refused(self, node: NodeId, now: float) -> None:
         """Two connections to it were refused: its process is gone."""
         self._lose(node, Reason.NODE_FAILURE, now)
+        self.evidence.note(Finding.REFUSED, node, now)
 
     def expel(self, name: str, now: float) -> None:
         """The next view comes at once, and is without the node of this name."""
@@ -492,6 +535,7 @@ class Membership:
         self._soon()
         for peer in self.peers.named(name):
             self._lose(peer.node, Reason.EVICTION, now)
+            self.evidence.note(Finding.EXPELLED, peer.node, now)
             if peer.node not in self.members:
                 self.peers.forget(peer.node)
 
@@ -522,8 +566,9 @@ class Membership:
 
     # ---- gather ----------------------------------------------------------------------------------------------------
 
-    def _begin(self, now: float, others: Iterable[NodeId], attempt: int = 0) -> None:
-        """Begin a change: this node's view and ``others``."""
+    def _begin(self, now: float, others: Iterable[NodeId], attempt: int = 0, by: NodeId | None = None) -> None:
+        """Begin a change: this node's view and ``others``; or follow that of another, ``by``."""
+        self.evidence.began(by or self._me, now)
         self._attempt = max(attempt, self._attempt + (0 if attempt else 1))
         self._gather = self._new_gather(others, attempt or self._attempt, now)
         self._counters.up("gathers_started")
@@ -553,6 +598,8 @@ class Membership:
             self._ask_who(join, source, now)
             return
         self._unlisted.pop(join.node, None)
+        if join.node in self.members and join.attempt > self._installed_attempt:
+            self.evidence.heard(join.records, join.node, now)
         if join.asks and self._gather is not None and self._last_join is not None:
             self._reply(self._without_names(self._last_join), source, now)
         if self.state is State.GATHER:
@@ -607,6 +654,7 @@ class Membership:
         """A member of this view that never installed it and never will: the view must go on without it first."""
         if join.node in self.members and self.state is State.OPERATIONAL:
             self._suspects.add(join.node)
+            self.evidence.note(Finding.GAVE_UP, join.node, now)
             self._begin(now, ())
         if self._gather is not None:
             self._gather.exclude(join.node)
@@ -620,13 +668,14 @@ class Membership:
             return
         if join.node in self.members and join.view != self.view:
             self._suspects.add(join.node)
+            self.evidence.note(Finding.WENT_ON, join.node, now)
             self._begin(now, (), join.attempt)
             return
         known = self.view is not None and join.view == self.view
         if not known and now - self._installed_at < self._timing.between:
             return
         others = [node for node in names if node not in self._suspects]
-        self._begin(now, others[: self._config.max_nodes], join.attempt)
+        self._begin(now, others[: self._config.max_nodes], join.attempt, join.node)
         self._join_while_gathering(join, names, None, now)
 
     def _tell_attempt(self, destination: Address, now: float) -> None:
@@ -730,8 +779,7 @@ class Membership:
         gather = self._gather
         if gather is None or self.state is not State.GATHER:
             return
-        settled = now - gather.started_at >= self._timing.silent
-        members = gather.members(settled=settled)
+        members = gather.members(settled=self._has_settled(gather, now))
         self._agreed = 0 if members is None else gather.announcement(members)
         self._say_join(members, now)
         if members is None or self._proposer(members) != self._me or not gather.agreed(members):
@@ -740,6 +788,20 @@ class Membership:
             self._seek_again(now)
         else:
             self._propose(members, now)
+
+    def _has_settled(self, gather: Gather, now: float) -> bool:
+        """Whether others have had their time: half of it if only hosts are waited for that are known to be silent."""
+        silent = self._timing.silent
+        waited = now - gather.started_at
+        if waited < silent / 2:
+            return False
+        wait = silent + min(self.suspicion.patience(now), silent)
+        if waited < wait and (hosts := self.evidence.silent_hosts()) and gather.waited_for() <= hosts:
+            long_ago = now - self._timing.probe_after
+            peers = [peer for node in hosts if (peer := self.peers.get(node)) is not None]
+            if all(peer.heard_at < long_ago for peer in peers):
+                wait -= silent / 2
+        return waited >= wait
 
     def _seek_again(self, now: float) -> None:
         """A newcomer that nobody hears founds no view of its own beside the one it wanted into."""
@@ -764,9 +826,10 @@ class Membership:
             last is not None
             and (last.attempt, last.agreed, last.listed) == (gather.attempt, self._agreed, gather.digest)
             and (last.leaving, last.view, last.answered) == (self.leaving, self.view, self._answered)
-            and last.evicts == gather.evicts
+            and (last.evicts, last.records) == (gather.evicts, self.evidence.said)
         )
-        same = alike and last is not None and last.heard == gather.heard_map
+        relays = gather.relays if now - gather.started_at >= self._timing.silent / 2 else ()
+        same = alike and last is not None and (last.heard, last.relayed) == (gather.heard_map, relays)
         few = len(gather.listed) <= self._config.suppression_nodes
         news = not same and (few or not alike or gather.complete)
         since = now - self._join_at
@@ -792,6 +855,8 @@ class Membership:
                 gather.listed,
                 tuple(self._abandoned[-_MAX_ABANDONED:]),
                 evicts=gather.evicts,
+                records=self.evidence.said,
+                relayed=relays,
             )
             self._last_join = last
         assert last is not None
@@ -837,6 +902,7 @@ class Membership:
             gather.exclude(node)
             if node != self._me:
                 self._suspects.add(node)
+                self.evidence.note(Finding.NO_PROGRESS, node, now)
         gather.restart(self._attempt, now)
         self._agreed = 0
         self._join_at = -inf
@@ -941,10 +1007,23 @@ class Membership:
         plan = make_plan(
             change.recover.proposal, change.recover.attempt, participants, change.answers, self._reasons(now)
         )
+        plan = evolve(plan, records=self._records(plan, change.answers, now))
         change.missing = {node: -1 for node in participants if node != self._me}
         self.out.append((plan, None))
         change.told_at = now
         self._take_plan(plan, now)
+
+    def _records(self, plan: Plan, answers: Mapping[NodeId, Answer], now: float) -> tuple[Record, ...]:
+        """What led to the change: what this node and those who take part in it have found."""
+        for node, answer in answers.items():
+            if answer.leaving:
+                self.evidence.note(Finding.LEAVES, node, now)
+            elif answer.view != self.view or (answer.view is None and node != self._me):
+                self.evidence.note(Finding.CAME, node, now)
+        if self._gather is not None:
+            for finding, by, about in self._gather.findings(plan.participants):
+                self.evidence.saw(finding, by, about, now)
+        return self.evidence.told(now)
 
     def _reasons(self, now: float) -> dict[NodeId, Reason]:
         """Why nodes are gone: what is known for certain, or that they are heard and yet do not come along."""
@@ -1069,6 +1148,10 @@ class Membership:
         self._abandoned = []
         self._absent.clear()
         self._suspects.clear()
+        self._unheard.clear()
+        self.evidence.over()
+        self.suspicion.installed(plan.members)
+        self._inquiries.clear()
         self._unlisted.clear()
         self._names_all = 0
         self.state = State.OPERATIONAL

@@ -5,16 +5,22 @@ A connection that breaks proves nothing; two connection attempts ``CONFIRM_SECON
 hosts say nothing, and neither do refusals by a peer that this watch has never been connected to, unless somebody asked
 for the probe: a firewall that rejects TCP kills nobody.
 
+The connection also tells whether the host lives though the process is silent: asked for it, the watch writes a byte,
+which the other kernel acknowledges whatever its process does, and looks in TCP_INFO when the last acknowledgement came.
+
 The other half serves the watches of others: it tells every connection in one line who lives here. What a peer sends is
 not read; one that sends more than ``MAX_INPUT_BYTES`` is dropped.
 
-Decides: when a process counts as dead. What follows from it is the engine's business.
+Decides: when a process counts as dead, and when a host has answered. What follows from it is the engine's business.
 """
 
 from __future__ import annotations
 
 import enum
+import socket
+import struct
 from collections.abc import Callable, Hashable, Sequence
+from math import inf
 from typing import Final, Generic, TypeVar, cast
 
 from attrs import frozen
@@ -55,7 +61,19 @@ MAX_INPUT_BYTES: Final = 1024
 MAX_BANNER_BYTES: Final = 128
 """The longest banner read; a longer one is none."""
 
+ASKING: Final = b"\n"
+"""What is written to make the other kernel acknowledge something; its process does not read it."""
+
+FORGOTTEN_SECONDS: Final = 1.0
+"""After so long without a question the next one is the first of a new silence: nothing older counts."""
+
+JIFFY_SECONDS: Final = 0.01
+"""What TCP_INFO tells in milliseconds is counted in units of up to so much."""
+
 _MAGIC: Final = b"groupcomm-watch/1"
+_TCP_INFO: Final = getattr(socket, "TCP_INFO", None)
+_LAST_ACKNOWLEDGED: Final = struct.Struct("=56xI")
+"""``tcpi_last_ack_recv`` of Linux's ``struct tcp_info``."""
 
 
 def format_banner(node: NodeId) -> bytes:
@@ -188,15 +206,19 @@ class NeighbourWatch:
     Invariant: at most one connection or attempt per watched node; nothing of it is left after ``stop``.
     """
 
-    def __init__(self, reactor: IWatchReactor, refused: Callable[[NodeId], None]) -> None:
+    def __init__(
+        self, reactor: IWatchReactor, refused: Callable[[NodeId], None], answers: Callable[[NodeId], None]
+    ) -> None:
         """Watch nobody yet.
 
         Args:
             reactor: connects and waits.
             refused: called with a node whose process has died, again and again while that is confirmed anew.
+            answers: called with a watched node when its kernel has acknowledged something.
         """
         self._reactor = reactor
         self._refused = refused
+        self._answers = answers
         self._watched: dict[_Target, _Watcher] = {}
         self._probes: dict[_Target, _Watcher] = {}
         self._open: _OpenSet[_Watcher] = _OpenSet()
@@ -226,6 +248,21 @@ class NeighbourWatch:
         watcher = _Watcher(target, self._conclude_probe, self, trusted=True, lasting=False)
         self._probes[target] = watcher
         watcher.start()
+
+    def ask_host(self, node: NodeId) -> None:
+        """Make the kernel of a watched node acknowledge something; ``answers`` tells if it did since the last time."""
+        for target in list(self._watched):
+            if target.node == node:
+                self._watched[target].ask_host()
+
+    def host_answers(self, target: _Target) -> None:
+        """A kernel has acknowledged something."""
+        if target in self._watched:
+            self._answers(target.node)
+
+    def seconds(self) -> float:
+        """The time, in seconds since an arbitrary moment."""
+        return self._reactor.seconds()
 
     def stop(self) -> Deferred[None]:
         """Close everything; nothing is reported any more. Fires when nothing is open."""
@@ -291,18 +328,39 @@ class _Watcher:
         self._stopped = False
         self._waiting: IDelayedCall | None = None
         self._connector: IConnector | None = None
+        self._transport: ITCPTransport | None = None
+        self._asked_at = -inf
 
     def start(self) -> None:
         """Make an attempt."""
-        attempt = _AttemptFactory(self._target.node, self._answered, self._ended)
+        attempt = _AttemptFactory(self._target.node, self._accepted, self._answered, self._ended)
         self._waiting = self._owner.call_later(CONNECT_TIMEOUT_SECONDS + BANNER_SECONDS, self._silent)
         self._connector = self._owner.attempt(self, attempt, self._target.address)
+
+    def ask_host(self) -> None:
+        """See whether anything was acknowledged since the last question, and put another."""
+        if self._transport is None:
+            return
+        now = self._owner.seconds()
+        asked_ago, self._asked_at = now - self._asked_at, now
+        if asked_ago < FORGOTTEN_SECONDS:
+            acknowledged_ago = acknowledged_seconds_ago(self._transport)
+            if acknowledged_ago is not None and acknowledged_ago <= asked_ago + JIFFY_SECONDS:
+                self._owner.host_answers(self._target)
+        self._transport.write(ASKING)
 
     def stop(self) -> None:
         """Close what is open and report no more."""
         self._stopped = True
         self._wait_no_more()
         self._disconnect()
+
+    def _accepted(self, transport: ITCPTransport) -> None:
+        """The connection is up: that alone is the other kernel's doing."""
+        self._transport = transport
+        self._asked_at = -inf
+        if not self._stopped:
+            self._owner.host_answers(self._target)
 
     def _answered(self) -> None:
         """The connection is up and the very process we watch has said so."""
@@ -320,6 +378,7 @@ class _Watcher:
         """The attempt failed or the connection ended."""
         self.identified = False
         self._connector = None
+        self._transport = None
         self._owner.ended(self)
         if self._stopped:
             return
@@ -390,15 +449,22 @@ class _AttemptFactory(ClientFactory):
 
     noisy = False
 
-    def __init__(self, node: NodeId, answered: Callable[[], None], ended: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        node: NodeId,
+        accepted: Callable[[ITCPTransport], None],
+        answered: Callable[[], None],
+        ended: Callable[[Outcome], None],
+    ) -> None:
         self._node = node
+        self._accepted = accepted
         self._answered = answered
         self._ended = ended
         self._outcome = Outcome.NOTHING
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """It is accepted: read who answers."""
-        return _BannerReader(self._banner_received)
+        return _BannerReader(self._accepted, self._banner_received)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         """There is no connection."""
@@ -423,10 +489,17 @@ class _AttemptFactory(ClientFactory):
 class _BannerReader(Protocol):
     """Reads one banner, then waits for the end."""
 
-    def __init__(self, banner_received: Callable[[NodeId | None], bool]) -> None:
+    def __init__(
+        self, accepted: Callable[[ITCPTransport], None], banner_received: Callable[[NodeId | None], bool]
+    ) -> None:
+        self._accepted = accepted
         self._banner_received = banner_received
         self._buffer = b""
         self._judged = False
+
+    def connectionMade(self) -> None:
+        """Accepted; who by is yet to be said."""
+        self._accepted(cast(ITCPTransport, self.transport))
 
     def dataReceived(self, data: bytes) -> None:
         """A part of the banner; anything after it is not read."""
@@ -439,6 +512,19 @@ class _BannerReader(Protocol):
         self._judged = True
         if not self._banner_received(parse_banner(line) if end else None):
             _abort(self)
+
+
+def acknowledged_seconds_ago(transport: ITCPTransport) -> float | None:
+    """When the other kernel has last acknowledged anything on a connection; None where the system does not tell."""
+    handle = getattr(transport, "getHandle", None)
+    if handle is None or _TCP_INFO is None:
+        return None
+    try:
+        info = handle().getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAST_ACKNOWLEDGED.size)
+        milliseconds: int = _LAST_ACKNOWLEDGED.unpack(info)[0]
+    except (OSError, struct.error):
+        return None
+    return milliseconds / 1000
 
 
 def _abort(protocol: Protocol) -> None:

@@ -41,6 +41,7 @@ from groupcomm.node.recorder import TraceRecorder
 from groupcomm.outputs import (
     Address,
     Datagram,
+    HostWanted,
     KeyRotated,
     NodeEvicted,
     NodeExpelled,
@@ -111,6 +112,9 @@ class NodeEngine(SessionEngine, Protocol):
 
     def peer_refused(self, node: NodeId, now: float) -> None:
         """A node's process has died."""
+
+    def host_answers(self, node: NodeId, now: float) -> None:
+        """The kernel of a watched node has acknowledged something."""
 
     def stalled(self, seconds: float, now: float) -> None:
         """This process did not run for so long."""
@@ -216,7 +220,7 @@ class NodeDriver:
         self._outbox: list[Output] = []
         self._when_stopped: list[Deferred[None]] = []
         self._sessions = SessionTable()
-        self._watch = NeighbourWatch(cast(IWatchReactor, reactor), self._refused)
+        self._watch = NeighbourWatch(cast(IWatchReactor, reactor), self._refused, self._host_answers)
         self._banner = BannerFactory(self.id)
         self._counters = {"hints": 0}
         engine_config = with_key(config)
@@ -512,6 +516,8 @@ class NodeDriver:
         """What an output means to the node itself."""
         if isinstance(output, WatchChanged):
             self._watch.watch(output.peers)
+        elif isinstance(output, HostWanted):
+            self._watch.ask_host(output.node)
         elif isinstance(output, ProbeWanted):
             self._watch.probe(output.node, output.address)
         elif isinstance(output, NodeViewInstalled):
@@ -652,6 +658,11 @@ class NodeDriver:
             now = self.now()
             self._engine.peer_refused(node, now)
             self._answer(now)
+
+    def _host_answers(self, node: NodeId) -> None:
+        """A watched host lives, whatever its process does."""
+        if self.stopped is None:
+            self._engine.host_answers(node, self.now())
 
     def _hint(self, address: Address) -> None:
         """Another node may be there."""

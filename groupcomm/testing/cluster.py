@@ -37,6 +37,9 @@ RESET_SECONDS = 0.001
 REFUSED_SECONDS = 0.01
 """From there, or from a request, to the second refused connection attempt."""
 
+ACKNOWLEDGED_SECONDS = 0.0005
+"""From a question on the watch's connection to the acknowledgement of the other kernel."""
+
 FIRST_INCARNATION = 1000
 NODE_PORT = 7400
 
@@ -98,6 +101,7 @@ class Cluster:
         self.buffer_bytes = buffer_bytes
         self.watchers: Watchers | None = None
         self._engine_factory = engine_factory
+        self._acknowledgements = random.Random(f"{self.seed}/acknowledgements")
         self._hosts: dict[Address, SimulatedNode] = {}
 
     @property
@@ -270,6 +274,7 @@ class Cluster:
         """A node watches other neighbours now: those already dead refuse it at once."""
         for peer, address in watcher.watched:
             self._look(watcher, peer, address, REFUSED_SECONDS)
+            self.ask_host(watcher, peer)
 
     def process_died(self, node: SimulatedNode) -> None:
         """The connections of those who watched it are reset, and it refuses new ones."""
@@ -281,6 +286,21 @@ class Cluster:
     def probe(self, prober: SimulatedNode, peer: NodeId, address: Address) -> None:
         """A node wants to know whether a peer is dead."""
         self._look(prober, peer, address, REFUSED_SECONDS)
+
+    def ask_host(self, watcher: SimulatedNode, peer: NodeId) -> None:
+        """A node wants to know whether the kernel of a neighbour answers: one packet there, one back."""
+        address = next((address for node, address in watcher.watched if node == peer), None)
+        host = None if address is None else self._hosts.get(address)
+        if address is None or host is None or not host.host_alive:
+            return
+        conditions = self.network.conditions
+        lost = 1.0 - (1.0 - max(conditions.loss_probability, self.network.loss_to.get(address, 0.0))) ** 2
+        there_and_back = self.network.connected(watcher.address, address) and self.network.connected(
+            address, watcher.address
+        )
+        if there_and_back and self._acknowledgements.random() >= lost:
+            seconds = ACKNOWLEDGED_SECONDS + 2 * conditions.delay_seconds
+            self.scheduler.call_later(seconds, lambda: watcher.host_answers(peer))
 
     def _look(self, watcher: SimulatedNode, peer: NodeId, address: Address, seconds: float) -> None:
         if self._refuses(watcher, peer, address):

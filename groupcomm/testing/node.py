@@ -23,6 +23,7 @@ from groupcomm.outputs import (
     GroupLeft,
     GroupSignalDelivered,
     GroupViewDelivered,
+    HostWanted,
     KeyRotated,
     NodeEvicted,
     NodeExpelled,
@@ -412,6 +413,11 @@ class SimulatedNode:
         if self.running:
             self._input(lambda engine, now: engine.peer_refused(node, now))
 
+    def host_answers(self, node: NodeId) -> None:
+        """The host of a neighbour has acknowledged something on the watch's connection."""
+        if self.running:
+            self._input(lambda engine, now: engine.host_answers(node, now))
+
     @property
     def running(self) -> bool:
         """Whether the process is alive and not paused."""
@@ -561,6 +567,8 @@ class SimulatedNode:
             case WatchChanged():
                 self.watched = output.peers
                 self.cluster.watch_changed(self)
+            case HostWanted():
+                self.cluster.ask_host(self, output.node)
             case ProbeWanted():
                 self.cluster.probe(self, output.node, output.address)
             case Stopped():

@@ -22,12 +22,16 @@ from groupcomm.limits import (
     MAX_CONTROL_ASSEMBLY_BYTES,
     MAX_CONTROL_BYTES,
     MAX_CONTROL_PARTS,
+    MAX_JOIN_RECORDS,
     MAX_KEPT_OUT,
     MAX_LINKS,
     MAX_NODES,
+    MAX_PLAN_RECORDS,
     MAX_RANGES,
+    MAX_RELAYED_ROWS,
 )
 from groupcomm.wire.codec import Reader, Writer, list_digest
+from groupcomm.wire.evidence import Record, read_records, write_records
 from groupcomm.wire.keys import KeyEpoch
 from groupcomm.wire.packets import HEADER_BYTES, NO_SENDER, VERSION, Header, Kind, Range, encode, read_ranges
 
@@ -35,6 +39,7 @@ _MAX_HOST_BYTES = 64
 _MAX_VIEWS_HEARD = 128
 _MAX_ABANDONED = 8
 _MAX_SEGMENTS = 4096
+_MAX_MILLISECONDS = 1 << 32
 _MAX_DEPARTED = 2 * MAX_NODES
 
 
@@ -250,6 +255,8 @@ class Join:
         abandoned: proposals it was READY for and gave up, since its view.
         asks: whether the receiver is asked to answer with its own, by unicast.
         evicts: the map of the candidates that it accuses itself of being too slow.
+        records: why it does not want to go on as it was; at most 8.
+        relayed: rows of others that do not hear all candidates, by the index of each; at most 8.
     """
 
     node: NodeId
@@ -268,6 +275,8 @@ class Join:
     abandoned: tuple[ViewId, ...]
     asks: bool = False
     evicts: int = 0
+    records: tuple[Record, ...] = ()
+    relayed: tuple[tuple[int, int], ...] = ()
 
     kind = Kind.JOIN
 
@@ -275,6 +284,7 @@ class Join:
         """The body."""
         writer = Writer().node(self.node).view(self.view).view(self.answered)
         flags = self.leaving << 1 | (self.candidates is not None) << 2 | self.asks << 3 | bool(self.evicts) << 4
+        flags |= bool(self.records) << 5 | bool(self.relayed) << 6
         writer.u8(flags)
         writer.number(self.attempt).number(self.begun)
         writer.number(self.serial).number(self.epoch).u64(self.agreed)
@@ -286,6 +296,12 @@ class Join:
                 writer.node(node)
         if self.evicts:
             writer.bits(self.evicts, self.count)
+        if self.records:
+            write_records(writer, self.records)
+        if self.relayed:
+            writer.number(len(self.relayed))
+        for index, heard in self.relayed:
+            writer.number(index).bits(heard, self.count)
         writer.number(len(self.abandoned))
         for view in self.abandoned:
             writer.view(view)
@@ -306,6 +322,9 @@ class Join:
         else:
             listed = reader.u64()
         evicts = reader.bits(count) if flags & 16 else 0
+        records = read_records(reader, MAX_JOIN_RECORDS) if flags & 32 else ()
+        rows = reader.number(MAX_RELAYED_ROWS) if flags & 64 else 0
+        relayed = tuple((reader.number(count - 1), reader.bits(count)) for _ in range(rows if count else 0))
         abandoned = tuple(reader.some_view() for _ in range(reader.number(_MAX_ABANDONED)))
         reader.finish()
         return cls(
@@ -325,6 +344,8 @@ class Join:
             abandoned,
             bool(flags & 8),
             evicts,
+            records,
+            relayed,
         )
 
 
@@ -347,6 +368,49 @@ class Who:
         node, listed = reader.node(), reader.u64()
         reader.finish()
         return cls(node, listed)
+
+
+@frozen
+class Inquiry:
+    """A node does not hear ``about``, and asks another member whether it does."""
+
+    node: NodeId
+    about: NodeId
+
+    kind = Kind.INQUIRY
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().node(self.node).node(self.about).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Inquiry:
+        """The value of a body."""
+        node, about = reader.node(), reader.node()
+        reader.finish()
+        return cls(node, about)
+
+
+@frozen
+class Voucher:
+    """The answer: ``about`` was heard so many milliseconds ago."""
+
+    node: NodeId
+    about: NodeId
+    milliseconds: int
+
+    kind = Kind.VOUCHER
+
+    def encode(self) -> bytes:
+        """The body."""
+        return Writer().node(self.node).node(self.about).number(self.milliseconds).done()
+
+    @classmethod
+    def decode(cls, reader: Reader) -> Voucher:
+        """The value of a body."""
+        node, about, milliseconds = reader.node(), reader.node(), reader.number(_MAX_MILLISECONDS)
+        reader.finish()
+        return cls(node, about, milliseconds)
 
 
 @frozen
@@ -534,6 +598,7 @@ class Plan:
         views: the old views.
         version: of the wire format in the view: the highest that all participants speak.
         key: the epoch that packets of the view are sealed under; None for the first.
+        records: what led to the change, as far as the proposer knows; at most 48.
     """
 
     proposal: ViewId
@@ -547,6 +612,7 @@ class Plan:
     silent: int = 0
     version: int = VERSION
     key: KeyEpoch | None = None
+    records: tuple[Record, ...] = ()
 
     kind = Kind.PLAN
 
@@ -576,6 +642,7 @@ class Plan:
         writer.number(len(self.departed))
         for departed in self.departed:
             writer.node(departed.node).u8(departed.reason)
+        write_records(writer, self.records)
         writer.number(len(self.views))
         for view in self.views:
             writer.view(view.view).number(len(view.survivors))
@@ -600,10 +667,24 @@ class Plan:
         sequencer, flags = reader.node(), reader.u8()
         key = KeyEpoch.read(reader) if flags & 2 else None
         departed = tuple(Departed(reader.node(), _read_reason(reader)) for _ in range(reader.number(_MAX_DEPARTED)))
+        records = read_records(reader, MAX_PLAN_RECORDS)
         views = tuple(cls._decode_view(reader, len(participants)) for _ in range(reader.number(len(participants))))
         reader.finish()
         exchange, version = bool(flags & 1), (flags >> 2) + 1
-        return cls(proposal, attempt, participants, leaving, sequencer, exchange, departed, views, silent, version, key)
+        return cls(
+            proposal,
+            attempt,
+            participants,
+            leaving,
+            sequencer,
+            exchange,
+            departed,
+            views,
+            silent,
+            version,
+            key,
+            records,
+        )
 
     @staticmethod
     def _decode_view(reader: Reader, participants: int) -> ViewPlan:
@@ -674,7 +755,9 @@ class Install:
         return cls(proposal, plan)
 
 
-Message: TypeAlias = Beacon | Probe | ProbeAck | Join | Who | Recover | Answer | Plan | Ready | Install
+Message: TypeAlias = (
+    Beacon | Probe | ProbeAck | Join | Who | Inquiry | Voucher | Recover | Answer | Plan | Ready | Install
+)
 _DECODERS: dict[
     int,
     type[Beacon]
@@ -682,12 +765,17 @@ _DECODERS: dict[
     | type[ProbeAck]
     | type[Join]
     | type[Who]
+    | type[Inquiry]
+    | type[Voucher]
     | type[Recover]
     | type[Answer]
     | type[Plan]
     | type[Ready]
     | type[Install],
-] = {cls.kind: cls for cls in (Beacon, Probe, ProbeAck, Join, Who, Recover, Answer, Plan, Ready, Install)}
+] = {
+    cls.kind: cls
+    for cls in (Beacon, Probe, ProbeAck, Join, Who, Inquiry, Voucher, Recover, Answer, Plan, Ready, Install)
+}
 
 
 def decode_message(kind: int, body: bytes) -> Message | None:

@@ -50,6 +50,8 @@ class Kind(enum.IntEnum):
     GREETING = 26
     PASSPORT = 27
     PIECE = 28
+    INQUIRY = 30
+    VOUCHER = 31
 
 
 _VERSION_AND_KIND = {kind: bytes([VERSION, kind]) for kind in Kind}

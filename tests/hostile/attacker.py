@@ -41,6 +41,7 @@ from groupcomm.wire.codec import cluster_digest, list_digest
 from groupcomm.wire.messages import (
     Answer,
     Beacon,
+    Inquiry,
     Install,
     Join,
     Message,
@@ -49,6 +50,7 @@ from groupcomm.wire.messages import (
     ProbeAck,
     Ready,
     Recover,
+    Voucher,
     Who,
     cut,
 )
@@ -163,6 +165,8 @@ def every_body(members: tuple[NodeId, ...], view: ViewId) -> dict[Kind, bytes]:
         Ready(members[1], proposal, 1, 0),
         Install(proposal, 1),
         Who(members[1], 1),
+        Inquiry(members[1], members[0]),
+        Voucher(members[1], members[2], 5),
     )
     bodies = {message.kind: message.encode() for message in messages}
     bodies[Kind.DATA] = group_frame()

@@ -95,7 +95,8 @@ class WatchGarbageTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = MemoryClock()
         self.dead: list[NodeId] = []
-        self.watch = NeighbourWatch(cast(IWatchReactor, self.clock), self.dead.append)
+        self.alive: list[NodeId] = []
+        self.watch = NeighbourWatch(cast(IWatchReactor, self.clock), self.dead.append, self.alive.append)
 
     def answer(self, data: bytes) -> StringTransport:
         """The last attempt is accepted, and this is said byte by byte until the watch has enough."""

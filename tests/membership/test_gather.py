@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.membership.gather import Gather, agreement
 from groupcomm.wire.codec import list_digest
+from groupcomm.wire.evidence import Finding
 from groupcomm.wire.messages import Join
 
 A, B, C, D = ALL = tuple(NodeId(name, 1) for name in "abcd")
@@ -170,12 +171,42 @@ class MatrixTests(SynchronousTestCase):
         hears = {"a": "bcd", "b": "acd", "c": "ab", "d": "ab"}
         results = set()
         for me in (A, B, C):
-            gather = Gather(me, None, 1, [A, B, C, D], 0.0)
-            for other in (A, B, C, D):
-                if other != me and other.name in hears[me.name]:
-                    hear(gather, join(other, hears[other.name]))
-            results.add(gather.members(settled=True))
+            results.add(self.computed_by(me, hears))
         self.assertEqual(results, {(A, B, C)})
+
+    def computed_by(self, me: NodeId, hears: dict[str, str]) -> tuple[NodeId, ...] | None:
+        """What a node computes if each hears these, and passes on the rows that do not hear everybody."""
+        gathers = {node: Gather(node, None, 1, ALL, 0.0) for node in ALL}
+        for serial in (1, 2):
+            rows = {node: join(node, hears[node.name], serial=serial) for node in ALL}
+            rows = {node: evolve(row, relayed=gathers[node].relays) for node, row in rows.items()}
+            for node, gather in gathers.items():
+                for other in ALL:
+                    if other != node and other.name in hears[node.name]:
+                        hear(gather, rows[other])
+        return gathers[me].members(settled=True)
+
+    def test_a_one_way_link_costs_the_one_that_does_not_hear(self) -> None:
+        """Wherever it is in the order: what a single node does not hear is its own affair; it computes the same."""
+        for deaf in ALL:
+            for mute in ALL:
+                if mute == deaf:
+                    continue
+                hears = {node.name: "abcd".replace(node.name, "") for node in ALL}
+                hears[deaf.name] = hears[deaf.name].replace(mute.name, "")
+                rest = tuple(node for node in ALL if node != deaf)
+                for me in ALL:
+                    self.assertEqual(self.computed_by(me, hears), (deaf,) if me == deaf else rest, (deaf, mute, me))
+
+    def test_what_was_found_is_told(self) -> None:
+        """Who did not hear whom, and who said nothing."""
+        gather = Gather(A, None, 1, ALL, 0.0)
+        hear(gather, join(B, "a"))
+        hear(gather, join(C, "ab"))
+        members = gather.members(settled=True)
+        assert members is not None
+        self.assertEqual(members, (A, C))
+        self.assertEqual(gather.findings(members), [(Finding.NO_WORD, A, D), (Finding.ONE_WAY, B, C)])
 
 
 class EvictionTests(SynchronousTestCase):

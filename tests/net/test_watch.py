@@ -112,7 +112,8 @@ class WatchTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = MemoryClock()
         self.dead: list[NodeId] = []
-        self.watch = NeighbourWatch(cast(IWatchReactor, self.clock), self.dead.append)
+        self.alive: list[NodeId] = []
+        self.watch = NeighbourWatch(cast(IWatchReactor, self.clock), self.dead.append, self.alive.append)
 
     @property
     def attempts(self) -> int:

@@ -170,6 +170,8 @@ class PerfectEngine:
     def peer_refused(self, node: NodeId, now: float) -> None:
         self.refused.append(node)
 
+    def host_answers(self, node: NodeId, now: float) -> None: ...
+
     def stalled(self, seconds: float, now: float) -> None:
         self.stalls.append(seconds)
 

@@ -12,7 +12,7 @@ from attrs import frozen
 from groupcomm.events import Level, Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.ordering import frames
-from groupcomm.wire import codec, messages, packets, passport, seal
+from groupcomm.wire import codec, evidence, messages, packets, passport, seal
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "doc" / "design" / "wire.md"
 _BLOCK = re.compile(r"^```vector ([^\n]+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -103,9 +103,11 @@ _WORDS: Mapping[str, object] = {
         for name, value in [*vars(packets).items(), *vars(messages).items()]
         if isinstance(value, type) and value.__module__ in (packets.__name__, messages.__name__) and name != "Header"
     },
+    "Finding": evidence.Finding,
     "FrameType": frames.FrameType,
     "Level": Level,
     "Reason": Reason,
+    "Record": evidence.Record,
     "cluster_digest": codec.cluster_digest,
     "list_digest": codec.list_digest,
     "unhex": bytes.fromhex,
