@@ -27,6 +27,7 @@ from groupcomm.limits import (
     DEFAULT_BUDGET_BYTES,
     DEFAULT_TRACE_BYTES,
     MAX_LINKS,
+    MAX_MTU_BYTES,
     MAX_NODE_NAME_BYTES,
     MAX_SESSIONS,
     MAX_SLOW_SECONDS,
@@ -85,6 +86,16 @@ SETTINGS: Final = (
     ),
     Setting(
         "family", "IP to use on an interface that has both: 4 or 6 (default: 4 if there is such an address)", "4_OR_6"
+    ),
+    Setting(
+        "links",
+        "how several interfaces are used: passive, one that reaches all, or active, all at once (default: passive)",
+        "USE",
+    ),
+    Setting(
+        "max-mtu",
+        f"largest datagram, in bytes, without headers and seal; what passes is found out (default: {MAX_MTU_BYTES})",
+        "BYTES",
     ),
     Setting(
         "control",
@@ -170,6 +181,8 @@ class Settings:
     insecure: bool
     interfaces: tuple[str, ...]
     family: int | None
+    active_links: bool
+    max_mtu_bytes: int
     control: tuple[ControlEndpoint, ...]
     acl: Path | None
     peers: tuple[str, ...]
@@ -305,6 +318,8 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         certificates=_certificates(*(take(name, "", _parse_path) for name in CERTIFICATE_SETTINGS)),
         insecure=take("insecure", "no", _one_of(("yes", "no"))) == "yes",
         interfaces=take_many("interface", (), _parse_interface),
+        active_links=take("links", "passive", _one_of(("passive", "active"))) == "active",
+        max_mtu_bytes=take("max-mtu", str(MAX_MTU_BYTES), _parse_mtu),
         family=int(take("family", "", _one_of(("", *map(str, FAMILIES)))) or 0) or None,
         control=take_many("control", control_default, parse_control),
         acl=take("acl", "", _parse_acl),
@@ -466,6 +481,12 @@ def _whole_number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return check
+
+
+def _parse_mtu(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{4,5}", text) or not 1200 <= int(text) <= 65_000:
+        raise UsageError(f"{text!r} is not a number of bytes from 1200 to 65000")
+    return int(text)
 
 
 def _parse_slow_seconds(text: str) -> float:

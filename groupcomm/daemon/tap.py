@@ -27,6 +27,7 @@ from groupcomm.daemon.logs import log_stream, make_observer
 from groupcomm.daemon.service import DaemonService
 from groupcomm.daemon.settings import SETTINGS, Settings, load_settings
 from groupcomm.errors import EnvironmentFault, UsageError
+from groupcomm.limits import DEFAULT_MTU_BYTES
 from groupcomm.net.reactor import INodeReactor
 from groupcomm.node import Node, NodeConfig, NodeNews
 from groupcomm.outputs import Stopped
@@ -129,6 +130,9 @@ def node_config(settings: Settings) -> NodeConfig:
             budget_bytes=settings.budget_bytes,
             slow_receiver=settings.slow_receiver,
             slow_receiver_seconds=settings.slow_receiver_seconds,
+            mtu_bytes=min(DEFAULT_MTU_BYTES, settings.max_mtu_bytes),
+            max_mtu_bytes=settings.max_mtu_bytes,
+            active_links=settings.active_links,
         ),
         node=settings.node,
         interfaces=settings.interfaces,

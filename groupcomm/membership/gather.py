@@ -199,6 +199,10 @@ class Gather:
         """Whether a later run of its name is here."""
         return any(other > node and other in self.rows for other in self._runs.get(node.name, ()))
 
+    def waited_for(self) -> set[NodeId]:
+        """The candidates that have not been heard in this attempt."""
+        return self.candidates - self.out - self.rows.keys() - {self._me}
+
     def lacking(self) -> list[NodeId]:
         """The candidates of whom no row has come that says that they hear all of this node's list."""
         return [node for node in self.listed if node != self._me and node not in self._full_rows]

@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from groupcomm.addresses import show_address
+from groupcomm.addresses import header_bytes, show_address
 from groupcomm.config import EngineConfig
 from groupcomm.discovery.hints import Announcement
 from groupcomm.discovery.sources import IDiscoveryReactor, SourceSettings, make_sources
@@ -245,7 +245,10 @@ class NodeDriver:
             if self._recorder is not None:
                 self._recorder.close()
             raise
-        announcement = Announcement(config.engine.cluster, self.id, (self.transport.address[0],))
+        addresses = self.transport.addresses
+        takes = [mtu - header_bytes(host) for mtu, (host, _) in zip(self.transport.link_mtus, addresses, strict=True)]
+        self._engine.links(addresses, takes)
+        announcement = Announcement(config.engine.cluster, self.id, tuple(host for host, _ in addresses))
         self._sources = seams.make_sources(cast(IDiscoveryReactor, reactor), announcement, config.sources)
 
     def begin(self) -> None:
