@@ -37,7 +37,9 @@ async def status(reactor: IReactor, control: Control, *, as_json: bool, settings
     elif as_json:
         show({**{key: value for key, value in facts.items() if key != "config"}, **as_objects(facts), "groups": groups})
     else:
-        show_tables([node_table(facts), members_table(facts), groups_table(groups), counters_table(facts)])
+        show_tables(
+            [node_table(facts), members_table(facts), paths_table(facts), groups_table(groups), counters_table(facts)]
+        )
 
 
 def show(value: object) -> None:
@@ -154,6 +156,31 @@ def members_table(facts: Facts) -> Table | None:
             f"{peer['repairs_received']:,}",
             f"{peer['unstable_packets']:,}",
         )
+    return table
+
+
+def paths_table(facts: Facts) -> Table | None:
+    """The paths to the other nodes, where there are several or one does not carry multicast both ways."""
+    peers = [peer for peer in facts["peers"] if peer["paths"]]
+    several = any(len(peer["paths"]) > 1 for peer in peers)
+    odd = any(path["reach"] != "multicast" or not path["multicast_heard"] for peer in peers for path in peer["paths"])
+    if not several and not odd:
+        return None
+    table = plain_table("path", "address", "reaches it by", "heard by", "round trip", "loss", "largest datagram")
+    for column in table.columns[4:]:
+        column.justify = "right"
+    for peer in sorted(peers, key=lambda peer: str(peer["node"])):
+        for link, path in enumerate(peer["paths"]):
+            heard = "multicast" if path["multicast_heard"] else "unicast" if path["heard"] else "nothing"
+            table.add_row(
+                Text(f"{peer['node']}, link {link}" if several else peer["node"]),
+                path["address"] or "-",
+                path["reach"],
+                heard,
+                milliseconds(path["round_trip_seconds"]) if path["round_trip_seconds"] else "-",
+                f"{100 * path['loss']:.0f}%" if several else "-",
+                f"{path['mtu_bytes']:,}" + (" ?" if path["searching"] else ""),
+            )
     return table
 
 

@@ -189,6 +189,19 @@ class Realm:
                     "nacks_sent": peer.nacks_sent,
                     "repairs_received": peer.repairs_received,
                     "unstable_packets": peer.unstable_packets,
+                    "paths": [
+                        {
+                            "address": None if path.address is None else show_address(path.address),
+                            "reach": path.reach,
+                            "heard": path.heard,
+                            "multicast_heard": path.multicast_heard,
+                            "round_trip_seconds": path.round_trip_seconds,
+                            "loss": path.loss,
+                            "mtu_bytes": path.mtu_bytes,
+                            "searching": path.searching,
+                        }
+                        for path in peer.paths
+                    ],
                 }
                 for peer in status.peers
             ],

@@ -15,6 +15,7 @@ from groupcomm.cli.status import (
     groups_table,
     members_table,
     node_table,
+    paths_table,
     settings_as_object,
     settings_table,
     show_tables,
@@ -44,6 +45,18 @@ FACTS: dict[str, Any] = {
             "nacks_sent": 7,
             "repairs_received": 99,
             "unstable_packets": 3,
+            "paths": [
+                {
+                    "address": "10.0.0.2:4874",
+                    "reach": "multicast",
+                    "heard": True,
+                    "multicast_heard": True,
+                    "round_trip_seconds": 0.0004,
+                    "loss": 0.0,
+                    "mtu_bytes": 1472,
+                    "searching": False,
+                }
+            ],
         }
     ],
     "slow": [],
@@ -70,6 +83,21 @@ class StatusTests(SynchronousTestCase):
         self.patch(sys, "stdout", output)
         show_tables(tables)
         return output.getvalue()
+
+    def test_paths(self) -> None:
+        """Paths are shown where there are several, or one carries no multicast: what reaches whom, and how large."""
+        self.assertIsNone(paths_table(FACTS))
+        (peer,) = FACTS["peers"]
+        (path,) = peer["paths"]
+        deaf = {**peer, "paths": [{**path, "reach": "unicast", "mtu_bytes": 8972, "searching": True}]}
+        shown = self.shown(paths_table({**FACTS, "peers": [deaf]}))
+        self.assertIn("beta  10.0.0.2:4874  unicast        multicast", shown)
+        self.assertIn("8,972 ?", shown)
+        silent = {**path, "address": None, "reach": "nothing", "heard": False, "multicast_heard": False, "loss": 0.25}
+        shown = self.shown(paths_table({**FACTS, "peers": [{**peer, "paths": [path, silent]}]}))
+        self.assertIn("beta, link 0  10.0.0.2:4874  multicast", shown)
+        self.assertIn("beta, link 1  -              nothing        nothing", shown)
+        self.assertIn("25%", shown)
 
     def test_everything_is_there(self) -> None:
         """The node, its view with all nodes, the peers with losses and repairs, and what was counted."""

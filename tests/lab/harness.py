@@ -98,10 +98,16 @@ class Lab(Hosts["Process"]):
     purpose = "lab"
 
     def __init__(
-        self, size: int, *, trace_bytes: int = TRACE_BYTES, sealed: bool = True, ipv6_only: bool = False
+        self,
+        size: int,
+        *,
+        trace_bytes: int = TRACE_BYTES,
+        sealed: bool = True,
+        ipv6_only: bool = False,
+        mtu: int = 1500,
     ) -> None:
         require_lab()
-        super().__init__(size, ipv6_only=ipv6_only)
+        super().__init__(size, ipv6_only=ipv6_only, mtu=mtu)
         self.sealed = sealed
         self.trace_bytes = trace_bytes
         self.cluster = f"lab-{self.prefix}-{os.getpid()}"

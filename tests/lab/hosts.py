@@ -67,10 +67,11 @@ class Hosts(Generic[_Process]):
     fault: ClassVar[type[Exception]]
     purpose: ClassVar[str]
 
-    def __init__(self, size: int, *, ipv6_only: bool = False) -> None:
+    def __init__(self, size: int, *, ipv6_only: bool = False, mtu: int = 1500) -> None:
         self.size = size
         self.prefix = free_prefix(os.environ.get("LAB_PREFIX") or self.purpose[0])
         self.ipv6_only = ipv6_only
+        self.mtu = mtu
         self.processes: list[_Process] = []
 
     def __enter__(self) -> Self:
@@ -78,7 +79,7 @@ class Hosts(Generic[_Process]):
         self.key = self.directory / "cluster.key"
         write_new_key(self.key)
         try:
-            self.run("up", str(self.size), *(("--ipv6-only",) if self.ipv6_only else ()))
+            self.run("up", str(self.size), str(self.mtu), *(("--ipv6-only",) if self.ipv6_only else ()))
         except BaseException:
             self._remove()
             raise
