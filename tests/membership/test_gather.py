@@ -30,11 +30,6 @@ def hear(gather: Gather, said: Join) -> bool:
     return gather.heard(said, ALL)
 
 
-def unheard(gather: Gather) -> set[NodeId]:
-    """The candidates that have not been heard in this attempt."""
-    return gather.candidates - gather.out - gather.rows.keys() - {A}
-
-
 class RowTests(SynchronousTestCase):
     """Candidates and their rows."""
 
@@ -43,9 +38,9 @@ class RowTests(SynchronousTestCase):
 
     def test_everybody_is_waited_for(self) -> None:
         """As long as a candidate has not been heard nothing is computed, unless the time for it is over."""
-        self.assertEqual(unheard(self.gather), {B, C})
+        self.assertEqual(self.gather.waited_for(), {B, C})
         hear(self.gather, join(B, "ac"))
-        self.assertEqual(unheard(self.gather), {C})
+        self.assertEqual(self.gather.waited_for(), {C})
         self.assertIsNone(self.gather.members(settled=False))
         self.assertEqual(self.gather.members(settled=True), (A, B))
         hear(self.gather, join(C, "ab"))
@@ -83,7 +78,7 @@ class RowTests(SynchronousTestCase):
         self.assertFalse(self.gather.widen([NodeId("e", 1)], 4))
         self.gather.exclude(D)
         self.assertFalse(self.gather.widen([D], 9))
-        self.assertEqual(unheard(self.gather), {B, C})
+        self.assertEqual(self.gather.waited_for(), {B, C})
 
     def test_who_is_out_stays_out_of_the_change(self) -> None:
         """An excluded node is not heard any more; no node excludes itself."""
@@ -102,7 +97,7 @@ class RowTests(SynchronousTestCase):
         self.assertIn(B, self.gather.out)
         self.assertFalse(self.gather.widen([B], 9))
         self.gather.exclude(again)
-        self.assertEqual(unheard(self.gather), {C})
+        self.assertEqual(self.gather.waited_for(), {C})
 
     def test_a_new_attempt_asks_everybody_anew(self) -> None:
         """The rows of an attempt do not count in the next; who is out stays out."""
@@ -110,7 +105,7 @@ class RowTests(SynchronousTestCase):
         self.gather.exclude(C)
         self.gather.restart(2, 5.0)
         self.assertEqual((self.gather.attempt, self.gather.begun, self.gather.started_at), (2, 1, 5.0))
-        self.assertEqual(unheard(self.gather), {B})
+        self.assertEqual(self.gather.waited_for(), {B})
         self.assertEqual((self.gather.listed, self.gather.heard_map), ((A, B), 0b00))
 
 
