@@ -41,11 +41,14 @@ FUZZ_SECONDS = 18
 LAB_TOOLS = {"nft": "nftables", "ip": "iproute2", "tc": "iproute2", "ethtool": "ethtool"}
 LAB_SECONDS = {
     "test_crashes": 175,
+    "test_remote_clients": 130,
     "test_command": 80,
     "test_hostile_bytes": 80,
     "test_keys": 60,
     "test_order_under_loss": 57,
     "test_certificates": 44,
+    "test_partition": 31,
+    "test_side_by_side": 5,
     "test_checks": 3,
 }
 """What the longer modules of the lab take, measured one by one: they begin first, so that both lanes end together."""
