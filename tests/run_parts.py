@@ -130,8 +130,9 @@ class Lanes:
         try:
             for thread in threads:
                 thread.start()
-            for thread in threads:
-                thread.join()
+            while any(thread.is_alive() for thread in threads):
+                for thread in threads:
+                    thread.join(0.1)  # without a limit it may sleep through an interrupt that came just before
         except BaseException:
             self._close()
             for thread in threads:
