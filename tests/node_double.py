@@ -219,18 +219,12 @@ class RecordingTransport:
         self.sent: list[Datagram] = []
         self.waiting: list[tuple[bytes, Address]] = []
         self.closed = False
+        self.addresses: tuple[Address, ...] = (("127.0.0.1", 4874),)
+        self.link_mtus: tuple[int, ...] = (65_536,)
 
     @property
     def address(self) -> Address:
-        return ("127.0.0.1", 4874)
-
-    @property
-    def addresses(self) -> tuple[Address, ...]:
-        return (self.address,)
-
-    @property
-    def link_mtus(self) -> tuple[int, ...]:
-        return (65_536,)
+        return self.addresses[0]
 
     @property
     def counters(self) -> dict[str, int]:

@@ -113,6 +113,15 @@ class DriverTests(SynchronousTestCase):
         )
         self.assertEqual(self.bench.transport.sent, [Datagram(b"answer", None)])
 
+    def test_where_the_links_are(self) -> None:
+        """The engine is told the addresses of the links and the payloads they take, and again when they move."""
+        transport = self.bench.transport
+        self.assertEqual(self.engine.told_links, ((("127.0.0.1", 4874),), (65_536 - 28,)))
+        transport.addresses = (("127.0.0.1", 4874), ("fd77::1", 4874))
+        transport.link_mtus = (1500, 9000)
+        transport.sink.moved()
+        self.assertEqual(self.engine.told_links, (transport.addresses, (1472, 8952)))
+
     def test_by_which_link(self) -> None:
         """The engine is told by which link and which socket what follows has come."""
         self.engine.calls.clear()

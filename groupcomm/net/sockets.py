@@ -139,6 +139,9 @@ class DatagramSink(Protocol):
     def burst_ended(self) -> None:
         """No more for now: answer."""
 
+    def moved(self) -> None:
+        """A link has lost its interface, got it back or has another address."""
+
 
 class NodeTransport(Protocol):
     """What a node needs of its sockets; a test gives it something else."""
@@ -369,3 +372,4 @@ class NodeSockets:
             for link in self._links:
                 if link.group is not None:
                     link.group.pass_over(self._own_addresses(link))
+            self._sink.moved()

@@ -245,10 +245,8 @@ class NodeDriver:
             if self._recorder is not None:
                 self._recorder.close()
             raise
-        addresses = self.transport.addresses
-        takes = [mtu - header_bytes(host) for mtu, (host, _) in zip(self.transport.link_mtus, addresses, strict=True)]
-        self._engine.links(addresses, takes)
-        announcement = Announcement(config.engine.cluster, self.id, tuple(host for host, _ in addresses))
+        self.moved()
+        announcement = Announcement(config.engine.cluster, self.id, tuple(host for host, _ in self.transport.addresses))
         self._sources = seams.make_sources(cast(IDiscoveryReactor, reactor), announcement, config.sources)
 
     def begin(self) -> None:
@@ -387,6 +385,12 @@ class NodeDriver:
     def reading(self, link: int, multicast: bool) -> None:
         """What is received next came by this link, from the group's socket or this node's own."""
         self._engine.reading(link, multicast)
+
+    def moved(self) -> None:
+        """This is where the links are now, and what they take."""
+        addresses = self.transport.addresses
+        sizes = zip(addresses, self.transport.link_mtus, strict=True)
+        self._engine.links(addresses, [mtu_bytes - header_bytes(host) for (host, _), mtu_bytes in sizes])
 
     def datagram_received(self, data: bytes, source: Address) -> None:
         """One datagram of a burst."""

@@ -40,11 +40,15 @@ class Sink:
         self.runs: list[int] = []
         self.failing = False
         self.readings: list[tuple[int, bool]] = []
+        self.moves = 0
         self._since = 0
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def reading(self, link: int, multicast: bool) -> None:
         self.readings.append((link, multicast))
+
+    def moved(self) -> None:
+        self.moves += 1
 
     def datagram_received(self, data: bytes, source: Address) -> None:
         if self.failing:

@@ -142,9 +142,10 @@ class FollowTests(LinksCase):
     @inlineCallbacks
     def test_nothing_of_ours(self) -> Any:
         """Where nothing of the node's own has changed, nothing happens."""
-        (a, _), (b, at_b) = self.open(ONE), self.open(TWO)
+        (a, at_a), (b, at_b) = self.open(ONE), self.open(TWO)
         self.now(a, THREE, ONE, NetworkInterface("eth9", 9, "10.0.0.1"))
         self.assertEqual((a.counters["link_changes"], a.address), (0, ("127.0.0.1", self.group_port)))
+        self.assertEqual(at_a.moves, 0)
         done = at_b.until_count(1)
         a.send([Datagram(b"x", b.address)])
         yield done
@@ -171,7 +172,7 @@ class FollowTests(LinksCase):
         """A link that was given by name goes on with the interface's new address, on the same port."""
         (a, at_a), (b, at_b) = self.open(ONE), self.open(TWO)
         self.now(a, THREE)
-        self.assertEqual(a.address, ("127.0.0.3", self.group_port))
+        self.assertEqual((a.address, at_a.moves), (("127.0.0.3", self.group_port), 1))
         with socket.create_connection(a.address, timeout=2):
             pass
         done = [at_a.until_count(2), at_b.until_count(2)]
