@@ -61,7 +61,7 @@ class SegmentingSender:
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all of them."""
         if len(datagrams) == 1 and not datagrams[0].segment_bytes:
-            self._send_singly((datagrams[0].data,), datagrams[0].destination or self._group)
+            self._send_run((datagrams[0].data,), datagrams[0].destination or self._group)
             return
         run: list[bytes] = []
         run_bytes = run_size = 0
@@ -107,16 +107,27 @@ class SegmentingSender:
                 return
             refused = True
         pieces = [data[at : at + size_bytes] for at in range(0, len(data), size_bytes)]
-        self._send_singly(pieces, destination, refused=refused)
+        self._send_run(pieces, destination, refused=refused)
 
-    def _send_run(self, run: Sequence[bytes], destination: Address) -> None:
-        """Send datagrams of one size, the last of which may be shorter, to one place."""
-        refused = False
-        if len(run) > 1 and self.segmenting and len(run[-1]):
+    def _send_run(self, run: Sequence[bytes], destination: Address, *, refused: bool = False) -> None:
+        """Send datagrams of one size, the last of which may be shorter, to one place.
+
+        If the kernel has ``refused`` them as a run and takes the first of them alone, it cannot segment: else they
+        were too long.
+        """
+        if len(run) > 1 and self.segmenting and not refused and len(run[-1]):
             if self._left_at_once(run, len(run[0]), len(run), destination):
                 return
             refused = True
-        self._send_singly(run, destination, refused=refused)
+        for data in run:
+            try:
+                self._socket.sendto(data, destination)
+            except OSError as error:
+                self._failed(error, 1)
+            else:
+                if refused:
+                    self.segmenting = False
+            refused = False
 
     def _left_at_once(self, run: Sequence[bytes], size_bytes: int, count: int, destination: Address) -> bool:
         """Try to send a run with one call; False if the kernel refuses it as a run."""
@@ -130,18 +141,6 @@ class SegmentingSender:
         else:
             self.runs += 1
         return True
-
-    def _send_singly(self, run: Sequence[bytes], destination: Address, *, refused: bool = False) -> None:
-        """Send one by one; a kernel that takes the first of a run it refused cannot segment: it was not too long."""
-        for data in run:
-            try:
-                self._socket.sendto(data, destination)
-            except OSError as error:
-                self._failed(error, 1)
-            else:
-                if refused:
-                    self.segmenting = False
-            refused = False
 
 
 def receive_runs(receiving: socket.socket) -> None:

@@ -154,10 +154,8 @@ class BurstPort(udp.Port):
 
     def read_burst(self, limit: int = BURST_DATAGRAMS) -> int:
         """Read until nothing waits or ``limit`` datagrams have been read; how many that were."""
-        if self._owner.reader is not self:
-            self._owner.reader = self
-            self._owner.reading(self._setup.link, self.multicast)
         receive = self.socket.recvmsg
+        announced = self._owner.reader is self
         own = self.own
         left = limit
         run: list[bytes] = []
@@ -174,6 +172,10 @@ class BurstPort(udp.Port):
                 self._owner.count("own_runs")
                 left -= 1
                 continue
+            if not announced:
+                announced = True
+                self._owner.reader = self
+                self._owner.reading(self._setup.link, self.multicast)
             size = len(data)
             if ancillary and (segment := segment_size(ancillary, size)) != size:
                 self._give(run, run_source)

@@ -1,21 +1,24 @@
-"""Hosts that have no IPv4 at all."""
+"""Hosts that have no IPv4 at all, and hosts that use both at once."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import time
+from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.harness import Daemon, Lab, Member, measured, settle, wait_until
+from tests.lab.harness import Daemon, Lab, Member, measured, settle
+from tests.lab.traffic import LEVELS, send_round, wait_until_received, wait_until_sent, wait_until_together
 
-LEVELS = ["UNRELIABLE", "RELIABLE", "FIFO", "CAUSAL", "AGREED", "SAFE"]
 ORDERED = ("AGREED", "SAFE")
 HOSTS = (1, 2, 3, 4)
 LOSS_PERCENT = 5
 MESSAGES = 200
 VIEW_SECONDS = 1.0
-LISTENING = re.compile(r" listening on (\S+), group (\S+)\n")
+OUTAGE_SECONDS = 3.0
+LISTENING = re.compile(r" listening on (.+), group (.+)\n")
 
 
 class Ipv6Tests(SynchronousTestCase):
@@ -29,10 +32,7 @@ class Ipv6Tests(SynchronousTestCase):
                 found = LISTENING.search(daemon.log())
                 assert found is not None, daemon.log()
                 self.assertEqual(found.groups(), (f"[fd77::{daemon.host}]:4874", "[ff18::efc0:4743]:4874"))
-            members = [lab.member(daemon, f"{daemon.node}{which}", "lab") for daemon in daemons for which in "ab"]
-            names = [member.title for member in members]
-            for member in members:
-                member.wait_for_view(names, 30)
+            members = two_on_each(lab, daemons)
             lab.loss(LOSS_PERCENT)
             self.all_in_one_order(members)
             self.check_addresses(daemons)
@@ -41,17 +41,11 @@ class Ipv6Tests(SynchronousTestCase):
 
     def all_in_one_order(self, members: list[Member]) -> None:
         began = time.monotonic()
-        send(members)
-        for member in members:
-            member.wait_for("sent", 100)
-        sent = sum(len(member.reliable("send")) for member in members)
-        wait_until(
-            lambda: all(len(member.reliable("m")) >= sent for member in members), 100, "every client to have all"
-        )
+        send_round(members, 1, messages=MESSAGES, most_bytes=16_000)
+        wait_until_sent(members, 1, 100)
+        sent = wait_until_received(members, 100)
         measured(f"{sent} messages from 8 clients at {LOSS_PERCENT} % loss", time.monotonic() - began, "s")
-        orders = {tuple(tuple(e["id"]) for e in member.of_kind("m") if e["l"] in ORDERED) for member in members}
-        self.assertEqual(len(orders), 1, "AGREED and SAFE messages came in more than one order")
-        self.assertGreater(len(orders.pop()), MESSAGES)
+        self.assertGreater(one_order(self, members), MESSAGES)
 
     def check_addresses(self, daemons: list[Daemon]) -> None:
         """Addresses are shown in one form, packets were lost and repaired, and offloads are in use."""
@@ -92,7 +86,70 @@ class Ipv6Tests(SynchronousTestCase):
         settle([*survivors, late])
 
 
-def send(members: list[Member]) -> None:
-    """Every member sends ``MESSAGES``, at every level."""
-    for index, member in enumerate(members):
-        member.tell({"do": "send", "seed": index, "messages": MESSAGES, "sizes": [50, 16_000], "levels": LEVELS})
+class BothTests(SynchronousTestCase):
+    """Four daemons whose one interface has both: a link by its IPv4 and one by its IPv6 address."""
+
+    def test_one_family_stops(self) -> None:
+        """IPv4 is dropped everywhere under load, comes back, then IPv6: no view changes, and nothing is lost."""
+        with Lab(len(HOSTS)) as lab:
+            daemons = [
+                lab.daemon(host, None, "--interface", f"10.77.0.{host}", "--interface", f"fd77::{host}")
+                for host in HOSTS
+            ]
+            view = lab.wait_for_view(daemons)
+            for daemon in daemons:
+                found = LISTENING.search(daemon.log())
+                assert found is not None, daemon.log()
+                self.assertEqual(
+                    found.groups(),
+                    (
+                        f"10.77.0.{daemon.host}:4874, [fd77::{daemon.host}]:4874",
+                        "239.192.71.67:4874, [ff18::efc0:4743]:4874",
+                    ),
+                )
+            members = two_on_each(lab, daemons)
+            lab.loss(LOSS_PERCENT)
+            for index, member in enumerate(members):
+                member.tell({"do": "send", "seed": index, "sizes": [50, 3000], "levels": LEVELS, "rate": 40})
+            for protocol in ("ip", "ip6"):
+                time.sleep(1.0)
+                filtered(lab, "add rule", f"meta protocol {protocol} drop")
+                time.sleep(OUTAGE_SECONDS)
+                filtered(lab, "flush chain")
+            for member in members:
+                member.tell({"do": "stop"})
+            wait_until_sent(members, 1, 100)
+            wait_until_received(members, 100)
+            measured("longest pause of a member over both outages", longest_pause(members), "s", 1.5)
+            self.assertEqual(lab.wait_for_view(daemons), view)
+            one_order(self, members)
+            for daemon in daemons:
+                self.assertEqual(daemon.counter("sink_failures"), 0)
+            lab.judge("D1", "D2", "D4", "M1", "M4", "O1", "O2", "O3", "O4", "O5", "O7", "O8", "S1")
+
+
+def two_on_each(lab: Lab, daemons: list[Daemon]) -> list[Member]:
+    """Two members at each daemon, together in one group."""
+    members = [lab.member(daemon, f"{daemon.node}{which}", "lab") for daemon in daemons for which in "ab"]
+    wait_until_together(members)
+    return members
+
+
+def one_order(case: SynchronousTestCase, members: list[Member]) -> int:
+    """Hold all members to one order of the AGREED and SAFE messages; how many those are."""
+    orders = {tuple(tuple(e["id"]) for e in member.of_kind("m") if e["l"] in ORDERED) for member in members}
+    case.assertEqual(len(orders), 1, "AGREED and SAFE messages came in more than one order")
+    return len(orders.pop())
+
+
+def filtered(lab: Lab, action: str, rule: str = "") -> None:
+    """Change what each host drops of what it receives, beside the loss."""
+    for host in HOSTS:
+        command = ["nft", *action.split(), "netdev", "labeth0", "big", *rule.split()]
+        subprocess.run(lab.on(host, *command), check=True)
+
+
+def longest_pause(members: list[Member]) -> float:
+    """The longest time in which a member was delivered nothing."""
+    times = [[float(entry["at"]) for entry in member.of_kind("m")] for member in members]
+    return max(later - earlier for each in times for earlier, later in pairwise(each))
