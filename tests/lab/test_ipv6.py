@@ -150,6 +150,9 @@ def filtered(lab: Lab, action: str, rule: str = "") -> None:
 
 
 def longest_pause(members: list[Member]) -> float:
-    """The longest time in which a member was delivered nothing."""
-    times = [[float(entry["at"]) for entry in member.of_kind("m")] for member in members]
-    return max(later - earlier for each in times for earlier, later in pairwise(each))
+    """The longest time in which a member was delivered nothing of what was sent on other hosts."""
+    pauses = []
+    for member in members:
+        entries = [entry for entry in member.of_kind("m") if not entry["id"][0].startswith(member.daemon.node)]
+        pauses += [float(later["at"]) - float(earlier["at"]) for earlier, later in pairwise(entries)]
+    return max(pauses)
