@@ -43,6 +43,11 @@ def header_bytes(host: str) -> int:
     return IPV6_HEADER_BYTES if ":" in host else IPV4_HEADER_BYTES
 
 
+def is_link_local(address: Address) -> bool:
+    """Whether an address names an interface of this host, which means nothing to others."""
+    return "%" in address[0]
+
+
 def literal_host(text: str) -> str | None:
     """An IP address, with or without brackets, in the spelling that is compared; None if it is none.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from groupcomm.addresses import family_of, header_bytes, literal_host, parse_address, show_address
+from groupcomm.addresses import family_of, header_bytes, is_link_local, literal_host, parse_address, show_address
 from groupcomm.errors import UsageError
 
 
@@ -25,6 +25,9 @@ class ShowTests(SynchronousTestCase):
     def test_family(self) -> None:
         """The family of a host, and what its headers cost."""
         self.assertEqual([family_of(host) for host in ("10.0.0.1", "fd77::1", "fe80::1%eth0")], [4, 6, 6])
+        self.assertEqual(
+            [is_link_local((host, 1)) for host in ("10.0.0.1", "fd77::1", "fe80::1%eth0")], [False, False, True]
+        )
         self.assertEqual([header_bytes(host) for host in ("10.0.0.1", "fd77::1")], [28, 48])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from groupcomm.addresses import is_link_local
 from groupcomm.identity import NodeId
 from groupcomm.limits import MAX_BEACON_ADDRESSES
 from groupcomm.outputs import Address
@@ -44,7 +45,8 @@ def make_reports(
     reports = []
     known = list(others)
     several = len(addresses) > 1
-    for link, address in enumerate(addresses or (None,)):
+    for link, own in enumerate(addresses or (None,)):
+        address = own if several and own is not None and not is_link_local(own) else None
         unheard, silent = [], []
         there = [one for one in known if link < links_of(one.beacon)]
         for one in there:
@@ -54,9 +56,9 @@ def make_reports(
             elif path.multicast_at < since:
                 unheard.append(one.node)
         if unheard and len(unheard) + len(silent) == len(there):
-            reports.append(LinkReport(number, address if several else None, (), tuple(silent), all_unheard=True))
+            reports.append(LinkReport(number, address, (), tuple(silent), all_unheard=True))
         elif several or unheard:
-            reports.append(LinkReport(number, address if several else None, tuple(unheard), tuple(silent)))
+            reports.append(LinkReport(number, address, tuple(unheard), tuple(silent)))
     return tuple(reports)
 
 
@@ -69,7 +71,8 @@ def addresses_to_tell(others: Sequence[Other], turn: int) -> tuple[Address, ...]
     """
     reached = all(path.reach is Reach.MULTICAST for one in others for path in one.paths[:1])
     most = _FEW_ADDRESSES if reached else MAX_BEACON_ADDRESSES
-    known = [path.address for one in others for path in one.paths[:1] if path.address is not None]
+    first = [path.address for one in others for path in one.paths[:1]]
+    known = [address for address in first if address is not None and not is_link_local(address)]
     start = turn * most % len(known) if len(known) > most else 0
     return tuple((known[start:] + known[:start])[:most])
 

@@ -177,9 +177,9 @@ class Spread:
 
 
 def _in_common(one: str, other: str) -> int:
-    """How many leading bits two addresses share; -1 if they are of different families."""
+    """How many leading bits two addresses share; -1 if they are of different families, or link-local to other links."""
     first, second = ipaddress.ip_address(one), ipaddress.ip_address(other)
-    if first.version != second.version:
+    if first.version != second.version or one.partition("%")[2] != other.partition("%")[2]:
         return -1
     bits = first.max_prefixlen
     return bits - (int(first) ^ int(second)).bit_length()

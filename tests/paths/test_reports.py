@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.identity import NodeId
 from groupcomm.paths.path import Path, Reach
-from groupcomm.paths.reports import make_reports, take_reports
+from groupcomm.paths.reports import addresses_to_tell, make_reports, take_reports
 from groupcomm.paths.search import MtuSearch
 from groupcomm.wire.messages import Beacon, LinkReport
 
@@ -58,6 +58,14 @@ class MakeTests(SynchronousTestCase):
         links = (LinkReport(), LinkReport())
         said = make_reports([node(A, (11, 11), (9, 9), says=links), node(B, (12, 9), (12, 12), says=links)], TWO, 5, 10)
         self.assertEqual(said, (LinkReport(5, TWO[0], (B,), ()), LinkReport(5, TWO[1], (), (A,))))
+
+    def test_link_local_addresses(self) -> None:
+        """An address that means something on its own host only is not told."""
+        own = (ONE[0], ("fe80::1%eth0", 1))
+        self.assertEqual(make_reports([], own, 5, 10), (LinkReport(5, ONE[0]), LinkReport(5, None)))
+        others = [node(A, (11, 11)), node(B, (12, 12))]
+        others[0].paths[0].address, others[1].paths[0].address = ("fe80::2%eth0", 1), ("fd00::2", 1)
+        self.assertEqual(addresses_to_tell(others, 0), (("fd00::2", 1),))
 
     def test_who_has_fewer_links(self) -> None:
         """A node with one link is not missed on the second."""

@@ -126,8 +126,11 @@ class SpreadTests(SynchronousTestCase):
     def test_addresses_of_nobody(self) -> None:
         """A hint is followed by the link whose network it belongs to, of its own family."""
         spread = self.spread((M, M))
-        spread.links = (("10.0.0.1", 1), ("10.1.0.1", 1), ("fd00::1", 1))
-        for host, link in (("10.0.0.99", 0), ("10.1.7.7", 1), ("192.168.1.1", 0), ("fd00::7", 2), ("2001:db8::1", 2)):
+        spread.links = (("10.0.0.1", 1), ("10.1.0.1", 1), ("fd00::1", 1), ("fe80::1%eth1", 1), ("fe80::1%eth0", 1))
+        for host, link in (
+            *(("10.0.0.99", 0), ("10.1.7.7", 1), ("192.168.1.1", 0), ("fd00::7", 2), ("2001:db8::1", 2)),
+            *(("fe80::7%eth0", 4), ("fe80::7%eth1", 3)),
+        ):
             self.assertEqual(self.targets(spread, Kind.BEACON, (host, 5)), [(link, (host, 5))])
 
     def test_order_and_grouping(self) -> None:
