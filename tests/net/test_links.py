@@ -109,6 +109,10 @@ class SeveralLinksTests(LinksCase):
         except EnvironmentFault as fault:
             raise SkipTest(f"this host has no IPv6: {fault}") from None
         self.assertEqual(a.addresses, (("127.0.0.1", self.group_port), ("::1", self.group_port)))
+        sending = a._links[1].unicast.handle
+        self.assertEqual(sending.getsockopt(socket.IPPROTO_IPV6, 23), 3)  # IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE
+        self.assertEqual(sending.getsockopt(socket.IPPROTO_IPV6, 62), 1)  # IPV6_DONTFRAG
+        self.assertEqual(sending.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS), 1)
         done = at_b.until_count(12)
         run = [Datagram(b"%04d" % number * 300, b.addresses[1], link=1) for number in range(10)]
         a.send([Datagram(b"four", b.addresses[0]), Datagram(b"six", b.addresses[1], link=1), *run])
