@@ -805,11 +805,13 @@ class Engine:
         together: tuple[NodeId, ...] = (self._node,)
         old = self._view
         old_members: tuple[NodeId, ...] = ()
+        ends: dict[NodeId, int] = {}
         if old is not None:
             old_members = old.setup.members
             for part in plan.views:
                 if part.view == old.setup.id:
                     together = tuple(plan.participants[index] for index in part.survivors)
+                    ends = {node: one.end for node, one in zip(old_members, part.streams, strict=False)}
             self._end_view(old, together, plan.members)
             self._window_bytes = max(MIN_WINDOW_BYTES, old.window.window_bytes // 2)
         self._view = None
@@ -827,7 +829,9 @@ class Engine:
                 plan.proposal,
                 members,
                 staying,
-                tuple(NodeDeparture(node, departed[node]) for node in old_members if node in departed),
+                tuple(
+                    NodeDeparture(node, departed[node], ends.get(node, 0)) for node in old_members if node in departed
+                ),
                 plan.sequencer,
                 plan.records,
             )

@@ -147,12 +147,17 @@ cannot become a flood of answers."""
 MAX_KEPT_OUT: Final = 64
 """Names that are remembered after an eviction, and notes on slow receivers in one beacon."""
 
+MAX_VIEW_CHANGES: Final = 32
+"""The last changes of its view that a node remembers."""
+
 MAX_RELAYED_ROWS: Final = 8
 """Rows of others that a JOIN passes on: those that do not hear everybody."""
 
 MAX_JOIN_RECORDS: Final = 8
+"""What one node tells in its JOIN of what led to a change."""
+
 MAX_PLAN_RECORDS: Final = 48
-"""Links of the chain that led to a change, as one JOIN and the PLAN tell them."""
+"""What the PLAN tells of it: what all together have found."""
 
 MAX_SLOW_SECONDS: Final = 3600
 """How long a receiver may be told to hold the others up before it counts as slow."""

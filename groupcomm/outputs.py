@@ -130,10 +130,17 @@ class SessionWritable:
 
 @frozen
 class NodeDeparture:
-    """A node of the previous view that is not in the new one."""
+    """A node of the previous view that is not in the new one.
+
+    Attributes:
+        node: which.
+        reason: why.
+        last_packet: the number of the last packet of its stream that was delivered; 0 if there was none.
+    """
 
     node: NodeId
     reason: Reason
+    last_packet: int = 0
 
 
 @frozen

@@ -5,7 +5,8 @@ from __future__ import annotations
 from attrs import frozen
 
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
-from groupcomm.outputs import Address
+from groupcomm.outputs import Address, NodeDeparture
+from groupcomm.wire.evidence import Record
 
 
 @frozen
@@ -92,6 +93,29 @@ class KeptOutStatus:
     lag_bytes: int
     seconds: float
     times: int
+
+
+@frozen
+class ViewChange:
+    """A change of the node view.
+
+    Attributes:
+        at: when it was installed, in seconds since 1970.
+        view: its id.
+        before: the view before it; None for the first.
+        members: its nodes.
+        joined: those that were not in the view before.
+        departed: those of the view before that are out, and why.
+        records: what led to it, in the order in which its proposer knew it.
+    """
+
+    at: float
+    view: ViewId
+    before: ViewId | None
+    members: tuple[NodeId, ...]
+    joined: tuple[NodeId, ...]
+    departed: tuple[NodeDeparture, ...]
+    records: tuple[Record, ...]
 
 
 @frozen

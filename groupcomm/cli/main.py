@@ -141,6 +141,22 @@ def status_command(control: Control, as_json: bool, settings: bool) -> int:
     return run(lambda reactor: status(reactor, control, as_json=as_json, settings=settings))
 
 
+@command.command("why", short_help="Say why the view has changed.")
+@click.argument("view", required=False)
+@click.option("--node", metavar="NODE", help="Only changes that this node has to do with.")
+@click.option("--count", type=click.IntRange(min=1), default=5, show_default=True, metavar="N", help="The last N.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_obj
+def why_command(control: Control, view: str | None, node: str | None, count: int, as_json: bool) -> int:
+    """Say why the view of the daemon's node has changed: who was not heard, by whom, for how long, what was decided.
+
+    VIEW is the id of a view, or its beginning. A node remembers its last 32 changes.
+    """
+    from groupcomm.cli.why import why
+
+    return run(lambda reactor: why(reactor, control, view, node=node, count=count, as_json=as_json))
+
+
 @command.command("limits", short_help="Show every limit, and what a daemon may need of memory.")
 @click.option("--nodes", type=click.IntRange(1, MAX_NODES), default=MAX_NODES, metavar="N", help="In the view.")
 @click.option("--clients", type=click.IntRange(1, MAX_SESSIONS), default=MAX_SESSIONS, metavar="N", help="Of a daemon.")

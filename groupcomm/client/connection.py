@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
@@ -247,6 +248,10 @@ class Connection:
         """What the daemon says of itself, its view and its peers, as ``doc/howto/perspective-broker.md`` lists it."""
         return self._link.call("status").addCallback(_checked_status)
 
+    def changes(self) -> Deferred[list[dict[str, Any]]]:
+        """The last changes of the daemon's view and what led to each, the latest at the end."""
+        return self._link.call("changes").addCallback(_checked_list)
+
     def rotate_key(self) -> Deferred[int]:
         """Have the daemon's view pass to its next key epoch; fires with its number."""
         return self._link.call("rotate_key").addCallback(_checked_number)
@@ -343,6 +348,12 @@ class Connection:
 
 def _checked_number(answer: object) -> int:
     if not isinstance(answer, int):
+        raise NotConnected("the daemon's answer has no known form")
+    return answer
+
+
+def _checked_list(answer: object) -> list[dict[str, Any]]:
+    if not isinstance(answer, list):
         raise NotConnected("the daemon's answer has no known form")
     return answer
 

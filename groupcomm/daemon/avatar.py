@@ -375,6 +375,11 @@ class ClientAvatar(DeclaredMethods):
         self._open_session()
         return self._realm.status(self.rights)
 
+    def changes(self) -> object:
+        """The last changes of the view, and what led to them."""
+        self._open_session()
+        return self._realm.changes()
+
     def rotate_key(self) -> Deferred[int]:
         """Have the view pass to its next key epoch; fires with its number."""
         self._open_session()
@@ -454,6 +459,7 @@ class ClientAvatar(DeclaredMethods):
         "commit_private": Method(commit_private, (_NUMBER, _RECIPIENT, _LEVEL, _STABLE)),
         "open_channel": Method(open_channel),
         "status": Method(status),
+        "changes": Method(changes),
         "rotate_key": Method(rotate_key),
         "expel": Method(expel, (Parameter("node", node_name),)),
         "groups": Method(

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.cred.portal import IRealm
 from twisted.internet.defer import Deferred
@@ -33,10 +33,15 @@ from groupcomm.daemon.settings import Origin
 from groupcomm.daemon.uploads import UploadBudget
 from groupcomm.daemon.vocabulary import members_text
 from groupcomm.limits import MAX_SESSIONS
-from groupcomm.status import GroupStatus, NodeStatus
+from groupcomm.status import GroupStatus, NodeStatus, ViewChange
 
 if TYPE_CHECKING:
     from groupcomm.sessions import LocalSession, SessionHandler
+
+
+MEMBER_BYTES: Final = 80
+RECORD_BYTES: Final = 400
+"""What a node and a record come to in an answer, at most."""
 
 
 class ServedNode(Protocol):
@@ -47,6 +52,9 @@ class ServedNode(Protocol):
 
     def status(self) -> NodeStatus:
         """What the node says of itself."""
+
+    def changes(self) -> tuple[ViewChange, ...]:
+        """The last changes of the node's view."""
 
     def rotate_key(self) -> Deferred[int]:
         """Have the view pass to its next key epoch."""
@@ -235,6 +243,17 @@ class Realm:
             "config": [(origin.name, origin.value, origin.source) for origin in origins],
         }
 
+    def changes(self) -> list[dict[str, object]]:
+        """The last changes of the view, the latest at the end, as many as one answer holds, at least one."""
+        page: list[dict[str, object]] = []
+        size = 0
+        for change in reversed(self._node.changes()):
+            page.append(plain_change(change))
+            size += MEMBER_BYTES * len(change.members) + RECORD_BYTES * len(change.records)
+            if size >= caps.STATUS_PAGE_BYTES // 2:
+                break
+        return page[::-1]
+
     def groups(self, after: str, count: int, rights: Rights) -> list[dict[str, object]]:
         """Up to ``count`` groups whose names come after ``after``, by name, as many as one answer holds, at least one.
 
@@ -258,3 +277,29 @@ class Realm:
             if size >= caps.STATUS_PAGE_BYTES:
                 break
         return page
+
+
+def plain_change(change: ViewChange) -> dict[str, object]:
+    """A change of the view in plain values, with nodes by name."""
+    return {
+        "at": change.at,
+        "view": str(change.view),
+        "before": None if change.before is None else str(change.before),
+        "members": [node.name for node in change.members],
+        "joined": [node.name for node in change.joined],
+        "departed": [
+            {"node": gone.node.name, "reason": gone.reason.label, "last_packet": gone.last_packet}
+            for gone in change.departed
+        ],
+        "records": [
+            {
+                "finding": record.finding.label,
+                "about": record.about.name,
+                "by": record.by.name,
+                "before_seconds": record.before_milliseconds / 1000,
+                "silent_seconds": record.silent_milliseconds / 1000,
+                "count": record.count,
+            }
+            for record in change.records
+        ],
+    }

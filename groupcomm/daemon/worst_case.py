@@ -207,6 +207,22 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
             "the longest silent or the oldest is forgotten",
         ),
         Holding(
+            "what led to changes of the view",
+            ("MAX_VIEW_CHANGES", "MAX_PLAN_RECORDS"),
+            "node",
+            limits.MAX_PLAN_RECORDS * NOTE_BYTES,
+            limits.MAX_VIEW_CHANGES,
+            "the oldest is forgotten; the last records are not told",
+        ),
+        Holding(
+            "words on a change that is under way",
+            ("MAX_JOIN_RECORDS", "MAX_RELAYED_ROWS"),
+            "peer",
+            (limits.MAX_JOIN_RECORDS + limits.MAX_RELAYED_ROWS) * VALUE_BYTES + limits.MAX_VIEW_CHANGES * VALUE_BYTES,
+            sizing.nodes,
+            "more are not read",
+        ),
+        Holding(
             "large messages of clients that come in parts",
             ("MAX_UPLOAD_TOTAL_BYTES", "MAX_UPLOADS"),
             "node",

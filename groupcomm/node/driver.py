@@ -36,6 +36,7 @@ from groupcomm.net.watch import BannerFactory, NeighbourWatch
 from groupcomm.node.certfiles import NodeCertificateFiles
 from groupcomm.node.config import NodeConfig
 from groupcomm.node.expelled import keep_expelled, read_expelled
+from groupcomm.node.history import ViewHistory
 from groupcomm.node.keyfile import find_key, no_key_text, read_key
 from groupcomm.node.recorder import TraceRecorder
 from groupcomm.outputs import (
@@ -218,6 +219,7 @@ class NodeDriver:
         self._delivering = False
         self._ended = False
         self._outbox: list[Output] = []
+        self.history = ViewHistory()
         self._when_stopped: list[Deferred[None]] = []
         self._sessions = SessionTable()
         self._watch = NeighbourWatch(cast(IWatchReactor, reactor), self._refused, self._host_answers)
@@ -528,6 +530,7 @@ class NodeDriver:
         elif isinstance(output, ProbeWanted):
             self._watch.probe(output.node, output.address)
         elif isinstance(output, NodeViewInstalled):
+            self.history.installed(output, self._seams.wall_clock())
             self._log.info(
                 "view {view}: {members}; left: {departed}{insecure}",
                 view=str(output.id),

@@ -24,7 +24,7 @@ from groupcomm.node.driver import NodeDriver, NodeNews, NodeSeams
 from groupcomm.node.embedded import LocalConnection
 from groupcomm.outputs import Address, Stopped
 from groupcomm.sessions import LocalSession, SessionHandler
-from groupcomm.status import NodeStatus
+from groupcomm.status import NodeStatus, ViewChange
 
 _Result = TypeVar("_Result")
 
@@ -127,6 +127,10 @@ class Node(Service):
     def status(self) -> NodeStatus:
         """What the node says of itself, the counters of its sockets and watch included."""
         return self._running().status()
+
+    def changes(self) -> tuple[ViewChange, ...]:
+        """The last 32 changes of the node's view and what led to each, the latest at the end."""
+        return self._running().history.changes
 
     def rotate_key(self) -> Deferred[int]:
         """Bring the cluster to its next key epoch; fires with its number when this node seals under it.

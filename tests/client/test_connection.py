@@ -292,6 +292,17 @@ class ConnectionTests(ConnectionCase):
         self.assertEqual([group["name"] for group in groups], [f"g{number:05}" for number in range(count)])
         self.assertEqual(groups[0]["members"], ["alice@n1"])
 
+    def test_what_has_changed_the_view(self) -> None:
+        """The changes come in plain values, the latest at the end, each with what led to it."""
+        first, last = self.world.result(self.connect("alice").changes())
+        self.assertEqual((first["view"], first["before"], first["joined"]), ("2-n1-7", None, ["n1", "n2", "n3"]))
+        self.assertEqual((last["view"], last["before"], last["members"]), ("3-n1-7", "2-n1-7", ["n1", "n2"]))
+        self.assertEqual(last["departed"], [{"node": "n3", "reason": "partition", "last_packet": 117}])
+        self.assertEqual([record["finding"] for record in last["records"]], ["process silent", "began", "no word"])
+        record = last["records"][0]
+        self.assertEqual((record["about"], record["by"], record["count"]), ("n3", "n2", 130))
+        self.assertEqual((record["before_seconds"], record["silent_seconds"]), (0.31, 3.02))
+
     def test_what_changes_the_cluster(self) -> None:
         """Keys are rotated and nodes expelled through a connection; what the node refuses is raised as it was there."""
         connection = self.connect("alice")

@@ -242,7 +242,7 @@ class CallTests(SynchronousTestCase):
         """Each method is checked above, or takes no right: a new one has to be put here on purpose."""
         checked = {"join", "send", "send_many", "send_private", "commit", "commit_private", "status", "groups"}
         checked |= {"rotate_key", "expel"}
-        free = {"leave", "begin", "part", "open_channel", "whoami", "logout"}
+        free = {"changes", "leave", "begin", "part", "open_channel", "whoami", "logout"}
         self.assertEqual(set(ClientAvatar.methods), checked | free)
 
     def test_several_groups(self) -> None:

@@ -38,12 +38,32 @@ from groupcomm.daemon.stream import StreamOwner
 from groupcomm.errors import NameInUse, NotAMember
 from groupcomm.events import Departure, Left, Level, Reason, Undeliverable, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.outputs import NodeDeparture
 from groupcomm.packing import pack_messages, unpack_messages
 from groupcomm.sessions import LocalSession, SessionHandler
-from groupcomm.status import GroupStatus, KeptOutStatus, NodeStatus, PeerStatus, SlowStatus, SourceStatus
+from groupcomm.status import GroupStatus, KeptOutStatus, NodeStatus, PeerStatus, SlowStatus, SourceStatus, ViewChange
+from groupcomm.wire import evidence
+from groupcomm.wire.evidence import Finding
 
 NODE = NodeId("n1", 7)
 VIEW = ViewId(3, NODE)
+OTHER, GONE = NodeId("n2", 8), NodeId("n3", 9)
+CHANGES = (
+    ViewChange(1.0, ViewId(2, NODE), None, (NODE, OTHER, GONE), (NODE, OTHER, GONE), (), ()),
+    ViewChange(
+        60.0,
+        VIEW,
+        ViewId(2, NODE),
+        (NODE, OTHER),
+        (),
+        (NodeDeparture(GONE, Reason.PARTITION, 117),),
+        (
+            evidence.Record(Finding.PROCESS_SILENT, GONE, OTHER, 310, 3020, 130),
+            evidence.Record(Finding.BEGAN, OTHER, OTHER, 305),
+            evidence.Record(Finding.NO_WORD, GONE, NODE),
+        ),
+    ),
+)
 OUTPUT_BUFFER_BYTES = 65536
 CONTROL = "/memory/d.sock"
 CHANNELS = "/memory/d.data"
@@ -269,6 +289,10 @@ class MemoryNode:
     def expel(self, name: str) -> Deferred[None]:
         self.expelled.append(name)
         return succeed(None)
+
+    def changes(self) -> tuple[ViewChange, ...]:
+        """Two changes, the last of which left a node out."""
+        return CHANGES
 
     def status(self) -> NodeStatus:
         return NodeStatus(

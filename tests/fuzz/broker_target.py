@@ -284,6 +284,7 @@ CALLS: tuple[tuple[object, ...], ...] = (
     ("commit_private", 2, "carol@n1"),
     ("open_channel",),
     ("status",),
+    ("changes",),
     ("groups", "", 10),
     ("leave", "chat"),
     ("logout",),

@@ -23,6 +23,7 @@ CALLS: tuple[tuple[bytes, tuple[object, ...]], ...] = (
     (b"commit_private", (1, b"alice@n1")),
     (b"open_channel", ()),
     (b"status", ()),
+    (b"changes", ()),
     (b"groups", ()),
     (b"whoami", ()),
     (b"rotate_key", ()),

@@ -18,7 +18,7 @@ WORDS = (
 NUMBERS = (0, 1, 2, -1, 127, 2**31, 2**63, -(2**63), 2**200)
 HARMLESS = (
     *("send", "send_many", "send_private", "begin", "part", "commit", "commit_private"),
-    *("join", "leave", "groups", "whoami", "status"),
+    *("join", "leave", "groups", "whoami", "status", "changes"),
 )
 
 

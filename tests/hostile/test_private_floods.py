@@ -33,11 +33,11 @@ class NobodyTests(SynchronousTestCase):
                 flooder.send_private("n" * 250, "b", data, level=Level.FIFO)
             cluster.run(0.001)
             self.assertLessEqual(outbox.control_bytes, CONTROL_QUEUE_BYTES)
-        dropped = victim.status().counters["answers_dropped"]
         cluster.widen("f")
         cluster.run(3.0)
         self.assertEqual(outbox.control_bytes, 0)
-        self.assertEqual(victim.status().counters["answers_dropped"], dropped)
+        dropped = victim.status().counters["answers_dropped"]
+        self.assertGreater(dropped, 0)
         told = [event for flooder in flooders for event in flooder.events if isinstance(event, Undeliverable)]
         self.assertEqual(len(told), len(flooders) * ROUNDS - dropped)
         check(cluster.trace)
