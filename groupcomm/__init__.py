@@ -14,13 +14,25 @@ from groupcomm.errors import (
     NameInUse,
     NotAMember,
     NotConnected,
+    NotPrimary,
     OutcomeUnknown,
     QueueFull,
     Refused,
     SendIncomplete,
     UsageError,
 )
-from groupcomm.events import Departure, Event, Left, Level, Message, Reason, TransitionalSignal, Undeliverable, View
+from groupcomm.events import (
+    Departure,
+    Event,
+    Left,
+    Level,
+    Message,
+    Outside,
+    Reason,
+    TransitionalSignal,
+    Undeliverable,
+    View,
+)
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
 
@@ -43,7 +55,9 @@ __all__ = [
     "NodeId",
     "NotAMember",
     "NotConnected",
+    "NotPrimary",
     "OutcomeUnknown",
+    "Outside",
     "QueueFull",
     "Reason",
     "Refused",

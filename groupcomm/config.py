@@ -22,6 +22,7 @@ from groupcomm.limits import (
     MAX_SLOW_SECONDS,
     MIN_BUDGET_BYTES,
 )
+from groupcomm.quorum import NO_MEMORY, NO_QUORUM, Memory, Quorum
 
 _UNHURRIED_NODES = 64
 _GROWING_TIMES = (
@@ -178,6 +179,8 @@ class EngineConfig:
         slow_receiver_seconds: how long it must hold a sender up to be called slow.
         identity: the certificate with which the node proves who it is, instead of a key.
         expelled: names of nodes that were expelled before this run; with an identity only.
+        quorum: which component may act for the whole cluster.
+        memory: what the node remembers of primary views, for dynamic-linear; kept from its last run if it could be.
         key: the secret that all nodes of the cluster share, 32 bytes; None: packets are not sealed, and whoever reaches
             the network is a node.
     """
@@ -197,6 +200,8 @@ class EngineConfig:
     expelled: tuple[str, ...] = ()
     max_mtu_bytes: int = MAX_MTU_BYTES
     active_links: bool = False
+    quorum: Quorum = NO_QUORUM
+    memory: Memory = NO_MEMORY
 
     def __attrs_post_init__(self) -> None:
         checked_name(self.cluster, "a cluster name")

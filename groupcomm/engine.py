@@ -14,8 +14,17 @@ from random import Random
 from attrs import evolve
 
 from groupcomm.config import EngineConfig
-from groupcomm.errors import MalformedPacket, MessageTooLarge, NameInUse, NotAMember, QueueFull, UsageError
-from groupcomm.events import Level, Reason
+from groupcomm.errors import (
+    MalformedPacket,
+    MessageTooLarge,
+    NameInUse,
+    NotAMember,
+    NotPrimary,
+    QueueFull,
+    SendsWait,
+    UsageError,
+)
+from groupcomm.events import Level, Outside, Reason
 from groupcomm.identity import MemberId, NodeId, ViewId, checked_name
 from groupcomm.limits import (
     CONTROL_QUEUE_BYTES,
@@ -47,6 +56,7 @@ from groupcomm.outputs import (
     Output,
     PrivateUndeliverable,
     ProbeWanted,
+    QuorumKept,
     SendAccepted,
     SessionWritable,
     Stopped,
@@ -54,6 +64,7 @@ from groupcomm.outputs import (
 )
 from groupcomm.paths.pieces import Pieces, is_piece
 from groupcomm.paths.spread import Spread
+from groupcomm.quorum import Voter, Why, describe
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.rtt import RoundTrip
@@ -62,8 +73,8 @@ from groupcomm.sealing.credentials import Credentials, SharedKey
 from groupcomm.sealing.expulsion import Expulsion
 from groupcomm.sealing.guard import Guard
 from groupcomm.sealing.rotation import Rotation
-from groupcomm.status import NodeStatus, PeerStatus
-from groupcomm.wire.codec import Reader, Writer, cluster_digest, view_digest
+from groupcomm.status import NodeStatus, PeerStatus, QuorumStatus
+from groupcomm.wire.codec import Reader, Writer, cluster_digest, digest64, view_digest
 from groupcomm.wire.keys import ClusterKey, KeyEpoch
 from groupcomm.wire.messages import (
     Answer,
@@ -118,7 +129,7 @@ class _Session:
     Attributes:
         member: as the groups know it.
         addresses: how its frames to some groups begin. Bound: ``_MAX_ADDRESSES``; forgotten altogether when full.
-        wanted: the groups it is in or has asked to be in.
+        wanted: the groups it is in or has asked to be in, and what it asks for outside of the primary component.
         changes: how many of its group changes have not come back in the order yet.
         closing: it is over once its last frame is delivered.
     """
@@ -128,7 +139,7 @@ class _Session:
     def __init__(self, member: MemberId) -> None:
         self.member = member
         self.addresses: dict[tuple[str, ...], bytes] = {}
-        self.wanted: set[str] = set()
+        self.wanted: dict[str, Outside] = {}
         self.changes = 0
         self.closing = False
 
@@ -151,7 +162,12 @@ class Engine:
         self._cluster_digest = cluster_digest(config.cluster)
         self._outbox: Outbox[Outgoing] = Outbox(config.budget_bytes // 4)
         self._groups = Groups(node)
-        epoch = max(1, (node.incarnation // 1000 - _EPOCH_SECONDS) << 16)
+        quorum = config.quorum
+        digest = digest64(b"groupcomm quorum", quorum.text.encode()) if quorum.text else 0
+        self._voter = Voter(quorum, digest, config.memory)
+        self._acting = self._voter.vote is None
+        self._held_up: set[int] = set()
+        epoch = max(1, (node.incarnation // 1000 - _EPOCH_SECONDS) << 16, self._voter.highest_epoch)
         self._membership = Membership(node, config, self, random, self._counters, epoch)
         self._guard: Guard | None = None
         self._rotation: Rotation | None = None
@@ -636,6 +652,8 @@ class Engine:
 
     def _changed(self, sender: NodeId, frame: Frame) -> None:
         body = self._groups.changed(sender, frame)
+        if self._held_up:
+            self._let_go_on()
         if sender != self._node:
             return
         if body.session in self._sessions:
@@ -645,6 +663,7 @@ class Engine:
 
     def _forget_session(self, number: int) -> None:
         session = self._sessions.pop(number, None)
+        self._held_up.discard(number)
         if session is not None:
             self._directory_bytes -= sum(len(group.encode()) + 1 for group in session.wanted)
             self._memberships -= len(session.wanted)
@@ -704,13 +723,14 @@ class Engine:
             self._rotation.hold()
         if self._view is not None:
             self._view.freeze()
+        self._acting = self._voter.vote is None and self._acting
 
     def answer(self, proposal: ViewId, epoch: int, *, leaving: bool) -> Answer:
         """See ``ViewHost``."""
         view = self._view
         if view is None:
-            silent, key = self._silent, self._key
-            return Answer(self._node, proposal, None, (), leaving, True, 0, epoch, (), silent=silent, key=key)
+            silent, key, vote = self._silent, self._key, self._voter.vote
+            return Answer(self._node, proposal, None, (), leaving, True, 0, epoch, (), silent, key=key, vote=vote)
         setup = view.setup
         return Answer(
             self._node,
@@ -724,6 +744,7 @@ class Engine:
             view.holdings(),
             silent=self._silent,
             key=self._key,
+            vote=self._voter.vote,
         )
 
     @property
@@ -746,6 +767,8 @@ class Engine:
         """See ``ViewHost``."""
         if self._guard is not None:
             self._guard.expect(plan.key)
+        if self._voter.plan_came(plan.proposal, plan.members, plan.verdict):
+            self.tell(QuorumKept(self._voter.memory))
         view = self._view
         if view is None:
             return
@@ -801,6 +824,8 @@ class Engine:
 
     def install(self, plan: Plan, now: float) -> None:
         """See ``ViewHost``."""
+        if self._voter.installed(plan.proposal, plan.participants, plan.members, plan.verdict, self._node):
+            self.tell(QuorumKept(self._voter.memory))
         departed = {gone.node: gone.reason for gone in plan.departed}
         together: tuple[NodeId, ...] = (self._node,)
         old = self._view
@@ -834,11 +859,23 @@ class Engine:
                 ),
                 plan.sequencer,
                 plan.records,
+                plan.verdict.primary,
+                plan.verdict.why is not Why.NO_FILTER,
             )
         )
         self._probed.clear()
-        self._groups.view_installed(plan.proposal, members, staying, departed, exchange=plan.exchange)
+        primary = plan.verdict.primary
+        self._groups.view_installed(plan.proposal, members, staying, departed, exchange=plan.exchange, primary=primary)
+        self._acting = primary
+        self._let_go_on()
         self._watch(members)
+
+    def _let_go_on(self) -> None:
+        """Sessions whose sends wait may try again: there is a new view, or a group that asks for less."""
+        for session in sorted(self._held_up):
+            if session in self._sessions:
+                self._outputs.append(SessionWritable(session))
+        self._held_up.clear()
 
     def _end_view(self, view: OrderedView, together: tuple[NodeId, ...], members: tuple[NodeId, ...]) -> None:
         frames = view.finish()
@@ -881,6 +918,7 @@ class Engine:
         self._directories_read = True
         tables = {view.setup.members[index]: body for index, body in view.directories.items()}
         self._counters.up("peer_violations", self._groups.exchanged(tables))
+        self._let_go_on()
 
     def _digest(self, view: ViewId, members: tuple[NodeId, ...]) -> int:
         return view_digest(self._config.cluster, view, members)
@@ -933,9 +971,11 @@ class Engine:
         else:
             self._forget_session(session)
 
-    def _change(self, session: _Session, change: Change, group: str, reason: Reason) -> None:
+    def _change(
+        self, session: _Session, change: Change, group: str, reason: Reason, outside: Outside = Outside.GO_ON
+    ) -> None:
         member = session.member
-        body = ChangeBody(change, member.session, member.client, group, reason).encode()
+        body = ChangeBody(change, member.session, member.client, group, reason, outside).encode()
         frame = Outgoing(member.session, 0, _CHANGE, Level.AGREED, body)
         session.changes += 1
         self._outbox.put(member.session, frame, len(body))
@@ -946,10 +986,18 @@ class Engine:
             raise UsageError(f"there is no session {number}")
         return session
 
-    def join(self, session: int, group: str, now: float) -> None:
-        """Ask to be in a group; the first the session hears of it is its view."""
+    def join(self, session: int, group: str, now: float, *, outside: Outside = Outside.GO_ON) -> None:
+        """Ask to be in a group; the first the session hears of it is its view.
+
+        Args:
+            session: whose.
+            group: which.
+            now: monotonic seconds.
+            outside: what is to happen to the group outside of the primary component.
+        """
         self._begin(now)
         own = self._session(session)
+        self._check_serves()
         checked_name(group, "a group name")
         if group in own.wanted:
             raise UsageError(f"{own.member} is in {group!r} already")
@@ -963,8 +1011,12 @@ class Engine:
         self._check_room(own)
         self._directory_bytes += size
         self._memberships += 1
-        own.wanted.add(group)
-        self._change(own, Change.JOIN, group, Reason.LEAVE)
+        own.wanted[group] = outside
+        self._change(own, Change.JOIN, group, Reason.LEAVE, outside)
+
+    def _check_serves(self) -> None:
+        if self._config.quorum.witness:
+            raise UsageError(f"{self._node.name} is a witness: it counts, and serves no clients")
 
     def _check_room(self, session: _Session) -> None:
         number = session.member.session
@@ -978,7 +1030,7 @@ class Engine:
         if group not in own.wanted:
             raise NotAMember(f"{own.member} is not in {group!r}")
         self._check_room(own)
-        own.wanted.discard(group)
+        del own.wanted[group]
         self._directory_bytes -= len(group.encode()) + 1
         self._memberships -= 1
         self._change(own, Change.LEAVE, group, Reason.LEAVE)
@@ -999,6 +1051,7 @@ class Engine:
         Raises:
             QueueFull: the session must wait for ``SessionWritable``.
             MessageTooLarge: more than the level allows.
+            NotPrimary: one of the groups is read-only now.
             UsageError: no such session, or a destination that is none.
         """
         self._begin(now)
@@ -1006,8 +1059,23 @@ class Engine:
         destination = groups if type(groups) is tuple else tuple(groups)
         address = own.addresses.get(destination)
         if address is None:
+            self._check_serves()
             address = self._address(own, destination)
+        if not self._acting:
+            self._check_acting(own, destination)
         return self._put(own, _GROUP, level, payload, len(payload), self_discard, stable, address)
+
+    def _check_acting(self, session: _Session, groups: tuple[str, ...]) -> None:
+        """Raise if one of the groups takes no sends where, or as long as it is not known whether, nobody may act."""
+        asked = session.wanted
+        outside, group = max((max(self._groups.outside(one), asked.get(one, Outside.GO_ON)), one) for one in groups)
+        if outside is Outside.GO_ON:
+            return
+        if outside is Outside.READ_ONLY and self._view is not None and not self._view.frozen:
+            why = describe(self._voter.verdict.why)
+            raise NotPrimary(f"{group!r} is read-only here: this component is not primary ({why})")
+        self._held_up.add(session.member.session)
+        raise SendsWait(f"sends to {group!r} wait until this component is primary")
 
     @staticmethod
     def _address(session: _Session, groups: tuple[str, ...]) -> bytes:
@@ -1039,6 +1107,7 @@ class Engine:
         """Hand over one frame for one member; returns its ticket. Raises as ``send``."""
         self._begin(now)
         own = self._session(session)
+        self._check_serves()
         checked_name(client, "a client name")
         checked_name(node_name, "a node name", 64)
         body = Writer().number(session).text(own.member.client).text(node_name).text(client).done() + payload
@@ -1180,7 +1249,7 @@ class Engine:
             membership.view,
             membership.members,
             None if view is None else view.setup.members[view.sequencer],
-            view is not None,
+            view is not None and self._voter.verdict.primary,
             self._groups.status(),
             tuple(peers),
             0 if view is None else view.window.window_bytes,
@@ -1192,6 +1261,12 @@ class Engine:
             membership.eviction.evicted_by(now),
             self._guard is not None,
             0 if self._guard is None else self._guard.epoch.number,
+            quorum=QuorumStatus(
+                self._config.quorum,
+                "" if view is None else describe(self._voter.verdict.why),
+                self._voter.differing,
+                self._voter.memory.whole,
+            ),
         )
 
     def check_invariants(self) -> None:

@@ -31,6 +31,14 @@ class QueueFull(UsageError):
     """The session's send queue is at its limit: wait for the earlier sends first."""
 
 
+class SendsWait(QueueFull):
+    """Sends of this session wait: for the end of a view change, or until this component is primary again."""
+
+
+class NotPrimary(UsageError):
+    """The group is read-only outside of the primary component, and this component is not primary; nothing was sent."""
+
+
 class NotConnected(GroupcommError):
     """No daemon there, or the connection or node is closed."""
 

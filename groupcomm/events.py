@@ -25,6 +25,19 @@ class Level(enum.IntEnum):
     SAFE = 5
 
 
+class Outside(enum.IntEnum):
+    """What happens to a group outside of the primary component; of what its members ask for, the highest holds."""
+
+    GO_ON = 0
+    READ_ONLY = 1
+    BLOCKED = 2
+
+    @property
+    def label(self) -> str:
+        """As it is said in settings and calls: ``read-only``."""
+        return self.name.lower().replace("_", "-")
+
+
 class Reason(enum.IntEnum):
     """Why a member is no longer in a group."""
 

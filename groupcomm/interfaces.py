@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
 
-from groupcomm.events import Level
+from groupcomm.events import Level, Outside
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -65,7 +65,8 @@ class IGroup(Interface):
             Waiting for it is the back-pressure.
 
         Raises:
-            MessageTooLarge, NotAMember, NotConnected, OutcomeUnknown, QueueFull, SendIncomplete: through the Deferred.
+            MessageTooLarge, NotAMember, NotConnected, NotPrimary, OutcomeUnknown, QueueFull, SendIncomplete: through
+                the Deferred.
         """
 
     def send_many(
@@ -101,10 +102,16 @@ class IConnection(Interface):
 
     member = Attribute("This session's name as the others see it: ``client@node``.")
 
-    def join(group: str, listener: IGroupEvents | None = None) -> Deferred[IGroup]:
+    def join(group: str, listener: IGroupEvents | None = None, *, outside: Outside = Outside.GO_ON) -> Deferred[IGroup]:
         """Join a group; fires with the handle when the join has its place in the order.
 
         The first event is the ``View`` that names this member.
+
+        Args:
+            group: which.
+            listener: gets its events.
+            outside: what is to happen to the group outside of the primary component, for all its members; the
+                strictest that one of them asks for holds. Has an effect only with a quorum filter.
         """
 
     def send(

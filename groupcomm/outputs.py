@@ -12,6 +12,7 @@ from attrs import define, frozen
 
 from groupcomm.events import Level, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
+from groupcomm.quorum import Memory
 from groupcomm.wire.evidence import Record
 from groupcomm.wire.packets import Packets
 
@@ -154,6 +155,8 @@ class NodeViewInstalled:
         departed: the nodes of the previous view who are gone.
         sequencer: who orders first.
         records: what led to it, in the order in which its proposer knew it; at most 48.
+        primary: whether this component may act for the whole cluster.
+        filtered: whether a quorum filter has decided that.
     """
 
     id: ViewId
@@ -162,6 +165,18 @@ class NodeViewInstalled:
     departed: tuple[NodeDeparture, ...]
     sequencer: NodeId
     records: tuple[Record, ...] = ()
+    primary: bool = True
+    filtered: bool = False
+
+
+@frozen
+class QuorumKept:
+    """What the node remembers of primary views has changed, and must outlive it.
+
+    It is kept before the datagrams of the same turn leave, and before outputs that follow are acted on.
+    """
+
+    memory: Memory
 
 
 @frozen
@@ -286,6 +301,7 @@ Output: TypeAlias = (
     | SendAccepted
     | SessionWritable
     | NodeViewInstalled
+    | QuorumKept
     | ReceiverSlow
     | NodeEvicted
     | PacketsRefused

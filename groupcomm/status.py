@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from groupcomm.events import Outside
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.outputs import Address, NodeDeparture
+from groupcomm.quorum import NO_QUORUM, Quorum
 from groupcomm.wire.evidence import Record
 
 
@@ -120,11 +122,32 @@ class ViewChange:
 
 @frozen
 class GroupStatus:
-    """One group with its current view."""
+    """One group with its current view, and what happens to it outside of the primary component."""
 
     name: str
     members: tuple[MemberId, ...]
     view: GroupViewId
+    outside: Outside = Outside.GO_ON
+
+
+@frozen
+class QuorumStatus:
+    """How the node's view stands with the quorum filter.
+
+    Attributes:
+        settings: those of this node.
+        why: why the view is primary, or is not; empty before the first.
+        differing: names of nodes of the view whose settings are not those of its proposer.
+        remembers: whether this node counts where the last primary view decides.
+    """
+
+    settings: Quorum = NO_QUORUM
+    why: str = ""
+    differing: tuple[str, ...] = ()
+    remembers: bool = True
+
+
+_NO_FILTER = QuorumStatus()
 
 
 @frozen
@@ -164,6 +187,7 @@ class NodeStatus:
         sealed: whether packets are sealed; if not, whoever reaches the network is a node.
         key_epoch: the number of the key epoch that packets are sealed under.
         discovery: the sources of discovery.
+        quorum: how the view stands with the quorum filter.
     """
 
     node: NodeId
@@ -185,3 +209,4 @@ class NodeStatus:
     sealed: bool = False
     key_epoch: int = 0
     discovery: tuple[SourceStatus, ...] = ()
+    quorum: QuorumStatus = _NO_FILTER

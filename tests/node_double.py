@@ -12,7 +12,7 @@ from twisted.internet.testing import MemoryReactor
 
 from groupcomm.config import EngineConfig
 from groupcomm.errors import NameInUse
-from groupcomm.events import Level, Reason, View
+from groupcomm.events import Level, Outside, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.interfaces import IDiscovery
 from groupcomm.net.interfaces import NetworkInterface
@@ -124,9 +124,9 @@ class RecordingEngine:
         self._call(now, "close_session", session, reason)
         del self._names[session]
 
-    def join(self, session: int, group: str, now: float) -> None:
+    def join(self, session: int, group: str, now: float, *, outside: Outside = Outside.GO_ON) -> None:
         self._refuse()
-        self._call(now, "join", session, group)
+        self._call(now, "join", session, group, *([outside] if outside else []))
 
     def leave(self, session: int, group: str, now: float) -> None:
         self._refuse()

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "groupcomm"
 ROOMS = (
     ("_version", "allowance", "errors", "labels", "limits"),
     ("identity",),
+    ("quorum",),
     ("events", "config"),
     ("wire",),
     ("outputs",),
@@ -42,7 +43,7 @@ ROOMS = (
 )
 RANK = {room: rank for rank, row in enumerate(ROOMS) for room in row}
 PEOPLE_LOOK_HERE = {"dashboard", "cli", "demo"}
-CORE = {"allowance", "wire", "packing", "reliability", "paths", "sealing", "ordering", "membership", "engine"}
+CORE = {"quorum", "allowance", "wire", "packing", "reliability", "paths", "sealing", "ordering", "membership", "engine"}
 NO_IO = {
     "asyncio",
     "concurrent",

@@ -100,6 +100,8 @@ class ContentTests(TraceTestCase):
                     "transitional": [own],
                     "departed": [["n2", 5, "PARTITION"]],
                     "sequencer": own,
+                    "primary": True,
+                    "filtered": False,
                 },
             ),
             (

@@ -26,6 +26,7 @@ from groupcomm.cli.session import Control
 from groupcomm.errors import GroupcommError
 from groupcomm.events import Level
 from groupcomm.limits import DEFAULT_BUDGET_BYTES, MAX_NODES, MAX_SESSIONS, MIN_BUDGET_BYTES
+from groupcomm.quorum import Filter
 
 Work = Callable[[IReactor], Coroutine["Deferred[Any]", Any, None]]
 
@@ -223,6 +224,43 @@ def expel_command(control: Control, node: str) -> int:
     from groupcomm.cli.expel import expel
 
     return run(lambda reactor: expel(reactor, control, node))
+
+
+@command.command("quorum", short_help="How the quorum stands, or would stand.")
+@click.option("--nodes", multiple=True, metavar="NAME[:VOTES],...", help="What if these were the quorum nodes?")
+@click.option("--filter", "chosen", type=click.Choice([one.value for one in Filter if one is not Filter.NONE]))
+@click.option("--tie-breaker", metavar="NAME", help="Which of them decides between two halves.")
+@click.option("--down", multiple=True, metavar="NAME,...", help="They are gone.")
+@click.option("--split", multiple=True, metavar="NAME,...", help="They are cut off from the others; may be repeated.")
+@click.option("--last", metavar="NAME,...", help="The last primary view, for dynamic-linear. Default: all.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_obj
+def quorum_command(
+    control: Control,
+    nodes: tuple[str, ...],
+    chosen: str | None,
+    tie_breaker: str | None,
+    down: tuple[str, ...],
+    split: tuple[str, ...],
+    last: str | None,
+    as_json: bool,
+) -> int:
+    """Without --nodes, say whether the daemon's view is primary, and why. With it, say what would be.
+
+    For each component that would be left: whether it is primary and why, how many more of its nodes may fail at once,
+    whichever they are, and how many one after the other.
+
+    Exit status: 0 something is primary, 1 nothing is, 2 usage.
+    """
+    from groupcomm.cli.quorum import how_it_stands, what_if
+
+    if nodes:
+        return what_if(
+            nodes, chosen=chosen, tie_breaker=tie_breaker, down=down, split=split, last=last, as_json=as_json
+        )
+    if chosen or tie_breaker or down or split or last:
+        raise click.UsageError("--nodes is missing: only with it there is something to think of")
+    return run(lambda reactor: how_it_stands(reactor, control, as_json=as_json))
 
 
 @command.command("simulate", short_help="Make a random run of a simulated cluster again.")

@@ -87,6 +87,7 @@ def node_table(facts: Facts) -> Table:
         ("node", f"{facts['node']} (incarnation {facts['incarnation']:x}, groupcomm {facts['version']})"),
         ("cluster", facts["cluster"]),
         ("state", f"{facts['state']}{'' if facts['primary'] else ', not primary'}"),
+        *quorum_rows(facts),
         ("view", facts["view"] or "none yet"),
         ("nodes", ", ".join(name for name, _ in facts["members"]) or "-"),
         ("sequencer", facts["sequencer"] or "-"),
@@ -100,6 +101,18 @@ def node_table(facts: Facts) -> Table:
     for name, value in rows:
         table.add_row(name, Text(value))
     return table
+
+
+def quorum_rows(facts: Facts) -> list[tuple[str, str]]:
+    """How the view stands with the quorum filter, if there is one."""
+    quorum = facts["quorum"]
+    if quorum["filter"] == "none" and facts["primary"]:
+        return []
+    words = [quorum["filter"], *([quorum["why"]] if quorum["why"] else [])]
+    rows = [("quorum", f"{': '.join(words)}{' (this node is a witness)' if quorum['witness'] else ''}")]
+    if quorum["differing"]:
+        rows.append(("settings", f"other quorum settings at {', '.join(quorum['differing'])}"))
+    return rows
 
 
 def slow_rows(facts: Facts) -> list[tuple[str, str]]:

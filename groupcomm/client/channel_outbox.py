@@ -170,7 +170,7 @@ class ChannelOutbox(Sender):
         if self._closed is not None:
             return fail(NotConnected(str(self._closed)))
         result: Deferred[object] = Deferred()
-        head = "".join(map(str, args)).encode("utf-8")
+        head = "\n".join(map(str, args)).encode("utf-8")
         self._waiting.append(_Request(_KINDS[method], 0, head, [], [result]))
         self._added()
         return result

@@ -22,7 +22,7 @@ from groupcomm.client.link import Link, find_way, open_link
 from groupcomm.client.outbox import Outbox, Sender
 from groupcomm.daemon.vocabulary import REASONS, EventReader, UnknownForm, member_from_text
 from groupcomm.errors import NotConnected, UsageError
-from groupcomm.events import Left, Level, Message, Reason, Undeliverable
+from groupcomm.events import Left, Level, Message, Outside, Reason, Undeliverable
 from groupcomm.handles import EventRouter, GroupHandle
 from groupcomm.identity import MemberId, checked_name
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
@@ -143,12 +143,15 @@ class Connection:
         self._waiting.append(waiting)
         return waiting
 
-    def join(self, group: str, listener: IGroupEvents | None = None) -> Deferred[IGroup]:
+    def join(
+        self, group: str, listener: IGroupEvents | None = None, *, outside: Outside = Outside.GO_ON
+    ) -> Deferred[IGroup]:
         """Join a group; fires with its handle when the join has its place in the order.
 
         Args:
             group: its name, 1 to 255 bytes of UTF-8.
             listener: called with each event; without one the handle is iterated over.
+            outside: what is to happen to the group outside of the primary component.
         """
         try:
             self._check_open()
@@ -157,6 +160,7 @@ class Connection:
                 raise UsageError(f"{self._member} is already in group {group!r}, or is joining it")
         except (UsageError, NotConnected) as error:
             return fail(error)
+        asked = (outside.label,) if outside else ()
         handle = GroupHandle(self, group, self._member, listener)
         self._router.add(handle)
         self._groups_in.add(group)
@@ -169,7 +173,7 @@ class Connection:
             self._groups_in.discard(group)
             return failure
 
-        return self._outbox.call("join", group).addCallbacks(joined, refused)
+        return self._outbox.call("join", group, *asked).addCallbacks(joined, refused)
 
     def leave(self, group: str) -> Deferred[None]:
         """Leave a group; what its handle calls."""

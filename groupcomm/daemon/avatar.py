@@ -38,8 +38,8 @@ from groupcomm.daemon.schema import (
     text,
 )
 from groupcomm.daemon.uploads import Uploads
-from groupcomm.daemon.vocabulary import checked_level, member_text
-from groupcomm.events import Left, Level, Reason, View
+from groupcomm.daemon.vocabulary import checked_level, checked_outside, member_text
+from groupcomm.events import Left, Level, Outside, Reason, View
 from groupcomm.limits import MAX_GROUPS_PER_SESSION
 from groupcomm.sessions import LocalSession
 
@@ -57,6 +57,7 @@ _ANY_NUMBER: Final = 2**31 - 1
 _LEVEL: Final = Parameter("level", checked_level, Level.AGREED)
 _STABLE: Final = Parameter("stable", flag, False)
 _DISCARD: Final = Parameter("self_discard", flag, False)
+_OUTSIDE: Final = Parameter("outside", checked_outside, Outside.GO_ON)
 _GROUPS: Final = Parameter("groups", group_names)
 _RECIPIENT: Final = Parameter("recipient", recipient)
 _NUMBER: Final = Parameter("number", number_up_to(_ANY_NUMBER))
@@ -258,9 +259,9 @@ class ClientAvatar(DeclaredMethods):
         """It does not read its events."""
         self._too_slow()
 
-    def join_group(self, group: str) -> Deferred[None]:
+    def join_group(self, group: str, outside: Outside) -> Deferred[None]:
         """Join, asked for over the channel."""
-        return self._may_join(group).join(group)
+        return self._may_join(group).join(group, outside)
 
     def leave_group(self, group: str) -> Deferred[None]:
         """Leave, asked for over the channel."""
@@ -305,13 +306,13 @@ class ClientAvatar(DeclaredMethods):
             raise LimitReached(f"a session may be in {MAX_GROUPS_PER_SESSION} groups: leave one first")
         return session
 
-    def join(self, group: str) -> Deferred[None]:
+    def join(self, group: str, outside: Outside) -> Deferred[None]:
         """Join a group; answered when the join has its place in the order."""
         self._messaging_session()
         session = self._may_join(group)
         if self._mind is None:
             raise LimitReached("to join, log in with a client object: its remote_events method gets the events")
-        return self._pending(lambda: session.join(group), 0)
+        return self._pending(lambda: session.join(group, outside), 0)
 
     def leave(self, group: str) -> Deferred[None]:
         """Leave a group; answered when the leave has its place in the order."""
@@ -448,7 +449,7 @@ class ClientAvatar(DeclaredMethods):
             self._held.popleft().callback(None)
 
     methods: ClassVar[Mapping[str, Method]] = {
-        "join": Method(join, (Parameter("group", group_name),)),
+        "join": Method(join, (Parameter("group", group_name), _OUTSIDE)),
         "leave": Method(leave, (Parameter("group", group_name),)),
         "send": Method(send, (_GROUPS, Parameter("data", message_data), _LEVEL, _STABLE, _DISCARD)),
         "send_many": Method(send_many, (_GROUPS, Parameter("messages", message_list), _LEVEL, _STABLE, _DISCARD)),

@@ -44,11 +44,12 @@ from groupcomm.daemon.records import (
     record,
 )
 from groupcomm.daemon.rights import Right, Rights
-from groupcomm.daemon.schema import group_name, group_names, recipient
+from groupcomm.daemon.schema import group_name, group_names, recipient, text
 from groupcomm.daemon.stream import RecordStream
 from groupcomm.daemon.uploads import UploadBudget
+from groupcomm.daemon.vocabulary import checked_outside
 from groupcomm.errors import GroupcommError, MalformedPacket, UsageError
-from groupcomm.events import Level
+from groupcomm.events import Level, Outside
 from groupcomm.packing import read_runs
 from groupcomm.sessions import LocalSession
 
@@ -81,7 +82,7 @@ class ChannelClient(Protocol):
     def channel_too_slow(self) -> None:
         """It does not read its events."""
 
-    def join_group(self, group: str) -> Deferred[None]:
+    def join_group(self, group: str, outside: Outside) -> Deferred[None]:
         """Join."""
 
     def leave_group(self, group: str) -> Deferred[None]:
@@ -362,8 +363,7 @@ class ServerChannel:
             self._hello(kind, number, head)
         elif kind in (JOIN, LEAVE):
             size = self._begin(number, 0)
-            call = client.join_group if kind == JOIN else client.leave_group
-            calling = maybeDeferred(lambda: call(group_name(head)))
+            calling = maybeDeferred(lambda: self._join(client, head) if kind == JOIN else self._leave(client, head))
             calling.addCallbacks(
                 self._single_done, self._failed, callbackArgs=(number, size), errbackArgs=(number, size)
             )
@@ -373,6 +373,15 @@ class ServerChannel:
                 client.logout()
         else:
             raise RecordError(f"no record of kind {kind}")
+
+    @staticmethod
+    def _join(client: ChannelClient, head: bytes) -> Deferred[None]:
+        group, _, asked = head.partition(b"\n")
+        return client.join_group(group_name(group), checked_outside(text(asked)) if asked else Outside.GO_ON)
+
+    @staticmethod
+    def _leave(client: ChannelClient, head: bytes) -> Deferred[None]:
+        return client.leave_group(group_name(head))
 
     def _hello(self, kind: int, number: int, ticket: bytes) -> None:
         client = self._hall.redeem(ticket, self.principal) if kind == HELLO and number == VERSION else None

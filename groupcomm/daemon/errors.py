@@ -42,6 +42,10 @@ class NotAMember(DaemonError):
     """This session is not in that group."""
 
 
+class NotPrimary(DaemonError):
+    """The group is read-only outside of the primary component, and this component is not primary; nothing was sent."""
+
+
 class LimitReached(DaemonError):
     """A cap was reached; the text says which and what to do."""
 
@@ -62,6 +66,7 @@ _BY_LOCAL: Final[tuple[tuple[type[errors.GroupcommError], type[DaemonError]], ..
     (errors.NameInUse, NameInUse),
     (errors.MessageTooLarge, MessageTooLarge),
     (errors.NotAMember, NotAMember),
+    (errors.NotPrimary, NotPrimary),
     (errors.QueueFull, LimitReached),
     (errors.UsageError, BadArgument),
     (errors.SendIncomplete, SendIncomplete),
@@ -78,6 +83,7 @@ _BY_NAME: Final[dict[str, type[errors.GroupcommError]]] = {
     "NameInUse": errors.NameInUse,
     "MessageTooLarge": errors.MessageTooLarge,
     "NotAMember": errors.NotAMember,
+    "NotPrimary": errors.NotPrimary,
     "LimitReached": errors.Refused,
     "SendIncomplete": errors.SendIncomplete,
     "SessionClosed": errors.NotConnected,

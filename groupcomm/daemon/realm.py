@@ -184,6 +184,15 @@ class Realm:
             "members": [(node.name, node.incarnation) for node in status.members],
             "sequencer": None if status.sequencer is None else status.sequencer.name,
             "primary": status.primary,
+            "quorum": {
+                "filter": status.quorum.settings.filter.value,
+                "nodes": [(name, votes) for name, votes in status.quorum.settings.nodes],
+                "tie_breaker": status.quorum.settings.tie_breaker,
+                "witness": status.quorum.settings.witness,
+                "why": status.quorum.why,
+                "differing": list(status.quorum.differing),
+                "remembers": status.quorum.remembers,
+            },
             "groups": len(status.groups),
             "peers": [
                 {
@@ -272,7 +281,14 @@ class Realm:
         size = 0
         for group in islice(seen, min(count, caps.STATUS_PAGE_GROUPS)):
             members = members_text(group.members)
-            page.append({"name": group.name, "view": str(group.view), "members": members})
+            page.append(
+                {
+                    "name": group.name,
+                    "view": str(group.view),
+                    "members": members,
+                    "outside": group.outside.label,
+                }
+            )
             size += len(members)
             if size >= caps.STATUS_PAGE_BYTES:
                 break

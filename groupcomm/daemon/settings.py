@@ -36,6 +36,7 @@ from groupcomm.limits import (
 from groupcomm.net.interfaces import FAMILIES, check_links
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_GROUP6, DEFAULT_PORT, check_group6
 from groupcomm.node.certfiles import CertificateFiles
+from groupcomm.quorum import Filter, Quorum, parse_quorum_nodes
 
 LOG_LEVELS: Final = ("debug", "info", "warn", "error", "critical")
 LOG_FORMATS: Final = ("text", "json")
@@ -140,6 +141,14 @@ SETTINGS: Final = (
         "POLICY",
     ),
     Setting("slow-receiver-seconds", "how long it must hold this node's sending up for that (default: 5)", "SECONDS"),
+    Setting(
+        "quorum",
+        "which part of a broken cluster is primary: none, majority, weighted or dynamic-linear (default: none)",
+        "FILTER",
+    ),
+    Setting("quorum-nodes", "the nodes that count for that, the same list everywhere", "NAME[:VOTES],...", many=True),
+    Setting("tie-breaker", "which of them decides between two halves (default: none)", "NAME"),
+    Setting("witness", "only count for the quorum and serve no clients: yes or no", "YES_OR_NO"),
 )
 """Every setting, in the order it is shown in."""
 
@@ -200,6 +209,7 @@ class Settings:
     multicast6: str
     slow_receiver: SlowReceiver
     slow_receiver_seconds: float
+    quorum: Quorum
     origins: tuple[Origin, ...]
 
 
@@ -338,6 +348,12 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         multicast6=take("multicast6", DEFAULT_GROUP6, _parse_multicast6),
         slow_receiver=SlowReceiver(take("slow-receiver", "wait", _one_of([policy.value for policy in SlowReceiver]))),
         slow_receiver_seconds=take("slow-receiver-seconds", "5", _parse_slow_seconds),
+        quorum=_quorum(
+            take("quorum", "none", _one_of([one.value for one in Filter])),
+            take_many("quorum-nodes", (), _parse_quorum_nodes),
+            take("tie-breaker", "", str),
+            take("witness", "no", _one_of(("yes", "no"))),
+        ),
         origins=(),
     )
     try:
@@ -387,6 +403,18 @@ def _certificates(
     if certificate is None or key is None or authorities is None:
         raise UsageError("--node-certificate, --node-key and --ca go together, with or without --revoked")
     return CertificateFiles(certificate, key, authorities, revoked)
+
+
+def _quorum(name: str, nodes: Sequence[tuple[tuple[str, int], ...]], tie_breaker: str, witness: str) -> Quorum:
+    try:
+        named = tuple(node for some in nodes for node in some)
+        return Quorum(Filter(name), named, tie_breaker or None, witness == "yes")
+    except UsageError as error:
+        raise UsageError(f"--quorum: {error}") from None
+
+
+def _parse_quorum_nodes(text: str) -> tuple[tuple[str, int], ...]:
+    return parse_quorum_nodes([text])
 
 
 def _apply(check: Callable[[str], _Value], value: str, source: str, name: str) -> _Value:

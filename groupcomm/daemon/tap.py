@@ -48,7 +48,7 @@ class Options(usage.Options):
         *(
             [setting.name, None, None, setting.help]
             for setting in SETTINGS
-            if not setting.many and setting.name != "insecure"
+            if not setting.many and setting.name not in ("insecure", "witness")
         ),
     ]
     settings: Settings
@@ -90,6 +90,14 @@ class Options(usage.Options):
         NAME or NAME:PORT for its addresses (A, AAAA), _SERVICE._PROTO.DOMAIN or srv:NAME for SRV records.
         """
         self._repeated.setdefault("dns", []).append(name)
+
+    def opt_quorum_nodes(self, names: str) -> None:
+        """The nodes that count for the quorum, the same list everywhere: NAME[:VOTES],...; may be repeated."""
+        self._repeated.setdefault("quorum-nodes", []).append(names)
+
+    def opt_witness(self) -> None:
+        """Only count for the quorum and serve no clients. In the file and the environment: yes."""
+        self._repeated["witness"] = ["yes"]
 
     def opt_version(self) -> None:
         """Display the version of groupcomm and exit."""
@@ -133,6 +141,7 @@ def node_config(settings: Settings) -> NodeConfig:
             mtu_bytes=min(DEFAULT_MTU_BYTES, settings.max_mtu_bytes),
             max_mtu_bytes=settings.max_mtu_bytes,
             active_links=settings.active_links,
+            quorum=settings.quorum,
         ),
         node=settings.node,
         interfaces=settings.interfaces,

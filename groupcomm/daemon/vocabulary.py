@@ -11,13 +11,25 @@ from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from groupcomm.errors import PeerError, UsageError
-from groupcomm.events import Departure, Event, Left, Level, Message, Reason, TransitionalSignal, Undeliverable, View
+from groupcomm.events import (
+    Departure,
+    Event,
+    Left,
+    Level,
+    Message,
+    Outside,
+    Reason,
+    TransitionalSignal,
+    Undeliverable,
+    View,
+)
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 
 Plain: TypeAlias = object
 """None, bool, int, float, str, bytes, or a tuple, list or dict of such."""
 
 LEVELS: Final = {level.name.lower(): level for level in Level}
+OUTSIDE: Final = {outside.label: outside for outside in Outside}
 REMEMBERED_MEMBERS: Final = 10_000
 """Identities a reader keeps, so that members of one view are the same objects in the next."""
 
@@ -85,6 +97,19 @@ def checked_level(level: object) -> Level:
     if isinstance(level, int) and not isinstance(level, bool) and 0 <= level <= max(Level):
         return Level(level)
     raise UsageError(f"a level is one of {', '.join(LEVELS)} (or 0 to {int(max(Level))}), not {level!r:.40}")
+
+
+def checked_outside(outside: object) -> Outside:
+    """What ``"go-on"``, ``"read-only"`` or ``"blocked"`` mean.
+
+    Raises:
+        UsageError: it is none of them.
+    """
+    if isinstance(outside, bytes):
+        outside = outside.decode("utf-8", "replace")
+    if isinstance(outside, str) and outside in OUTSIDE:
+        return OUTSIDE[outside]
+    raise UsageError(f"outside of the primary component a group is one of {', '.join(OUTSIDE)}, not {outside!r:.40}")
 
 
 def member_from_text(text: str) -> MemberId:

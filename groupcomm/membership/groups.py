@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from attrs import define, evolve, frozen
 
 from groupcomm.errors import MalformedPacket
-from groupcomm.events import Departure, Level, Reason, View
+from groupcomm.events import Departure, Level, Outside, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.limits import (
     MAX_DESTINATION_BYTES,
@@ -45,18 +45,26 @@ class Change(enum.IntEnum):
 
 @frozen
 class ChangeBody:
-    """The body of a CHANGE frame: ``group`` is empty for a disconnection, ``reason`` counts for the others only."""
+    """The body of a CHANGE frame: ``group`` is empty for a disconnection, ``reason`` counts for the others only.
+
+    ``outside`` is what who joins asks for.
+    """
 
     change: Change
     session: int
     client: str
     group: str
     reason: Reason
+    outside: Outside = Outside.GO_ON
 
     def encode(self) -> bytes:
         """The bytes."""
         writer = Writer().u8(self.change).number(self.session).text(self.client).u8(self.reason)
-        return writer.text(self.group).done() if self.group else writer.done()
+        if self.group:
+            writer.text(self.group)
+        if self.outside:
+            writer.u8(self.outside)
+        return writer.done()
 
     @classmethod
     def decode(cls, body: bytes) -> ChangeBody:
@@ -68,8 +76,16 @@ class ChangeBody:
         except ValueError:
             raise MalformedPacket("an unknown change or reason") from None
         group = "" if change is Change.DISCONNECT else reader.text()
+        outside = _read_outside(reader) if change is Change.JOIN and reader.more else Outside.GO_ON
         reader.finish()
-        return cls(change, session, client, group, reason)
+        return cls(change, session, client, group, reason, outside)
+
+
+def _read_outside(reader: Reader) -> Outside:
+    try:
+        return Outside(reader.u8())
+    except ValueError:
+        raise MalformedPacket("unknown what happens outside of the primary component") from None
 
 
 def group_address(session: int, client: str, groups: Sequence[str]) -> bytes:
@@ -115,15 +131,19 @@ class _Group:
         shown: the members of the last group view.
         gone: why some of them are no longer members.
         signalled: whether the transitional signal has been given since that view.
+        primary: whether that view was primary.
+        outside: what is to happen outside of the primary component, for members who ask for more than to go on.
     """
 
-    __slots__ = ("gone", "members", "shown", "signalled", "view")
+    __slots__ = ("gone", "members", "outside", "primary", "shown", "signalled", "view")
 
     def __init__(self, view: GroupViewId) -> None:
         self.members: dict[MemberId, int] = {}
         self.shown: tuple[MemberId, ...] = ()
         self.gone: dict[MemberId, Reason] = {}
         self.signalled = False
+        self.primary = True
+        self.outside: dict[MemberId, Outside] = {}
         self.view = view
 
 
@@ -146,6 +166,7 @@ class Groups:
         "_in_transition",
         "_me",
         "_of_member",
+        "_primary",
         "_routes",
         "_together",
         "_view",
@@ -159,6 +180,7 @@ class Groups:
         self._of_member: dict[MemberId, set[str]] = {}
         self._held: dict[NodeId, _Held] = {}
         self._view: ViewId | None = None
+        self._primary = True
         self._together: set[NodeId] | None = None
         self._changed: set[str] = set()
         self._in_transition = False
@@ -176,7 +198,7 @@ class Groups:
         member = MemberId(body.client, sender, body.session)
         self.position = frame.position
         if body.change is Change.JOIN:
-            self._join(member, body.group, frame.position)
+            self._join(member, body.group, frame.position, body.outside)
         elif body.change is Change.LEAVE:
             self._leave(member, body.group, body.reason)
         else:
@@ -184,7 +206,7 @@ class Groups:
                 self._leave(member, group, body.reason)
         return body
 
-    def _join(self, member: MemberId, name: str, position: int) -> None:
+    def _join(self, member: MemberId, name: str, position: int, outside: Outside = Outside.GO_ON) -> None:
         assert self._view is not None
         group = self._groups.get(name)
         if group is not None and member in group.members:
@@ -193,6 +215,8 @@ class Groups:
         if group is None:
             group = self._groups[name] = _Group(GroupViewId(self._view, position))
         self._add(member, name, position)
+        if outside:
+            self._groups[name].outside[member] = outside
         self._show(name)
 
     def _check_room(self, member: MemberId, name: str) -> None:
@@ -229,6 +253,7 @@ class Groups:
     def _remove(self, member: MemberId, name: str, reason: Reason) -> None:
         group = self._groups[name]
         del group.members[member]
+        group.outside.pop(member, None)
         if member in group.shown:
             group.gone[member] = reason
         names, held = self._of_member[member], self._held[member.node]
@@ -263,8 +288,9 @@ class Groups:
         left = tuple(
             Departure(member, group.gone.get(member, Reason.PARTITION)) for member in before if member not in now
         )
-        view = View(name, group.view, members, joined, left, stayed, True)
+        view = View(name, group.view, members, joined, left, stayed, self._primary)
         group.shown = members
+        group.primary = self._primary
         group.gone = {}
         group.signalled = False
         ours = [member for member in members if member.node == self._me]
@@ -349,9 +375,11 @@ class Groups:
         departed: Mapping[NodeId, Reason],
         *,
         exchange: bool,
+        primary: bool = True,
     ) -> None:
         """A new node view: members on nodes that are gone leave; the group views follow now, or after the exchange."""
         self._view = view
+        self._primary = primary
         self._routes.clear()
         self.position = 0
         staying = set(together)
@@ -370,6 +398,7 @@ class Groups:
     def _deliver_changed(self) -> None:
         self._in_transition = False
         self._routes.clear()
+        self._changed.update(name for name, group in self._groups.items() if group.primary != self._primary)
         for name in sorted(self._changed):
             if name in self._groups:
                 self._deliver_view(name, 0)
@@ -385,6 +414,11 @@ class Groups:
             writer.number(member.session).text(member.client).number(len(names))
             for name in names:
                 writer.text(name)
+        asked = [(index, member, name) for index, member in enumerate(own) for name in sorted(self._of_member[member])]
+        strict = [(index, name, self._groups[name].outside.get(member)) for index, member, name in asked]
+        for index, name, outside in strict:
+            if outside is not None:
+                writer.number(index).text(name).u8(outside)
         return writer.done()
 
     def exchanged(self, tables: Mapping[NodeId, bytes]) -> int:
@@ -394,7 +428,7 @@ class Groups:
             How many tables are broken: they count as empty, at all nodes alike.
         """
         assert self._view is not None
-        wanted: dict[MemberId, list[str]] = {}
+        wanted: dict[MemberId, dict[str, Outside]] = {}
         broken = 0
         for node in sorted(tables):
             if node == self._me:
@@ -414,6 +448,9 @@ class Groups:
                 if member not in group.members:
                     self._add(member, name, 0)
                     self._changed.add(name)
+                group.outside.pop(member, None)
+                if wanted[member][name]:
+                    group.outside[member] = wanted[member][name]
         self._deliver_changed()
         return broken
 
@@ -423,10 +460,15 @@ class Groups:
         """The groups a member is in."""
         return self._of_member.get(member, set())
 
+    def outside(self, name: str) -> Outside:
+        """What happens to a group outside of the primary component: the strictest that its members ask for."""
+        group = self._groups.get(name)
+        return max(group.outside.values(), default=Outside.GO_ON) if group is not None else Outside.GO_ON
+
     def status(self) -> tuple[GroupStatus, ...]:
         """All groups with members, in order."""
         return tuple(
-            GroupStatus(name, self._groups[name].shown, self._groups[name].view)
+            GroupStatus(name, self._groups[name].shown, self._groups[name].view, self.outside(name))
             for name in sorted(self._groups)
             if self._groups[name].shown
         )
@@ -454,14 +496,20 @@ def _in_order(before: tuple[MemberId, ...], members: Collection[MemberId]) -> tu
     return tuple(ordered)
 
 
-def _read_table(node: NodeId, table: bytes) -> dict[MemberId, list[str]]:
+def _read_table(node: NodeId, table: bytes) -> dict[MemberId, dict[str, Outside]]:
     reader = Reader(table)
-    result = {}
+    result: dict[MemberId, dict[str, Outside]] = {}
+    members = []
     for _ in range(reader.number(MAX_SESSIONS)):
         session, client = reader.number(), reader.text()
         names = [reader.text() for _ in range(reader.number(MAX_GROUPS_PER_SESSION))]
-        result[MemberId(client, node, session)] = names
-    reader.finish()
+        members.append(MemberId(client, node, session))
+        result[members[-1]] = dict.fromkeys(names, Outside.GO_ON)
+    while reader.more:
+        index, name = reader.number(), reader.text()
+        if index >= len(members) or name not in result[members[index]]:
+            raise MalformedPacket("a wish for a group that nobody is in")
+        result[members[index]][name] = _read_outside(reader)
     if sum(_size_of(name) for names in result.values() for name in names) > _MAX_NAMES_BYTES:
         raise MalformedPacket("more names than sessions of one node may have")
     return result

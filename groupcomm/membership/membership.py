@@ -1005,7 +1005,12 @@ class Membership:
         if change.plan is not None or len(change.answers) < len(participants):
             return
         plan = make_plan(
-            change.recover.proposal, change.recover.attempt, participants, change.answers, self._reasons(now)
+            change.recover.proposal,
+            change.recover.attempt,
+            participants,
+            change.answers,
+            self._reasons(now),
+            self._config.quorum,
         )
         plan = evolve(plan, records=self._records(plan, change.answers, now))
         change.missing = {node: -1 for node in participants if node != self._me}

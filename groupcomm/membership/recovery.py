@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
+from groupcomm.quorum import NO_QUORUM, Quorum, Vote, judge
 from groupcomm.wire.keys import merged_epoch
 from groupcomm.wire.messages import Answer, Departed, Holding, Plan, Recover, Segment, StreamPlan, ViewPlan
 from groupcomm.wire.packets import Range
@@ -21,6 +22,7 @@ def make_plan(
     participants: tuple[NodeId, ...],
     answers: Mapping[NodeId, Answer],
     reasons: Mapping[NodeId, Reason],
+    quorum: Quorum = NO_QUORUM,
 ) -> Plan:
     """The plan of a proposal.
 
@@ -30,6 +32,7 @@ def make_plan(
         participants: in order.
         answers: of every participant.
         reasons: why nodes are gone, where it is known; otherwise they are taken for cut off.
+        quorum: the proposer's settings.
     """
     index_of = {node: index for index, node in enumerate(participants)}
     views: dict[ViewId, list[Answer]] = {}
@@ -60,7 +63,12 @@ def make_plan(
         silent,
         min(answers[node].version for node in participants),
         merged_epoch([answers[node].key for node in participants]),
+        verdict=judge(quorum, participants, members, _votes(answers), proposal.proposer),
     )
+
+
+def _votes(answers: Mapping[NodeId, Answer]) -> dict[NodeId, Vote]:
+    return {node: answer.vote for node, answer in answers.items() if answer.vote is not None}
 
 
 def contradicts(answer: Answer, others: Iterable[Answer]) -> bool:

@@ -85,6 +85,7 @@ class NodeConfig:
         if self.family not in (None, *FAMILIES):
             raise UsageError(f"the family must be 4 or 6, not {self.family}")
         check_links(self.interfaces)
+        self.engine.quorum.check_node(self.node)
         check_ports(self.multicast_group, self.multicast_port, self.port)
         check_group6(self.multicast_group6)
         _ = self.sources

@@ -38,6 +38,7 @@ from groupcomm.node.config import NodeConfig
 from groupcomm.node.expelled import keep_expelled, read_expelled
 from groupcomm.node.history import ViewHistory
 from groupcomm.node.keyfile import find_key, no_key_text, read_key
+from groupcomm.node.memoryfile import keep_memory, read_memory
 from groupcomm.node.recorder import TraceRecorder
 from groupcomm.outputs import (
     Address,
@@ -51,10 +52,12 @@ from groupcomm.outputs import (
     Output,
     PacketsRefused,
     ProbeWanted,
+    QuorumKept,
     ReceiverSlow,
     Stopped,
     WatchChanged,
 )
+from groupcomm.quorum import Filter
 from groupcomm.sessions import LocalSession, SessionEngine, SessionHandler, SessionLimits, SessionTable
 from groupcomm.status import NodeStatus
 
@@ -195,6 +198,13 @@ def with_key(config: NodeConfig) -> EngineConfig:
     return evolve(engine, key=found[1].secret)
 
 
+def with_memory(engine: EngineConfig, config: NodeConfig) -> EngineConfig:
+    """The engine's settings, with what the node remembers of primary views."""
+    if engine.quorum.filter is not Filter.DYNAMIC_LINEAR:
+        return engine
+    return evolve(engine, memory=read_memory(config.data_dir, engine.cluster, engine.quorum))
+
+
 class NodeDriver:
     """One run of a node, from its start to its end: the driver of one engine."""
 
@@ -218,6 +228,7 @@ class NodeDriver:
         self._unflushed: dict[LocalSession, None] = {}
         self._delivering = False
         self._ended = False
+        self._silent = False
         self._outbox: list[Output] = []
         self.history = ViewHistory()
         self._when_stopped: list[Deferred[None]] = []
@@ -225,7 +236,7 @@ class NodeDriver:
         self._watch = NeighbourWatch(cast(IWatchReactor, reactor), self._refused, self._host_answers)
         self._banner = BannerFactory(self.id)
         self._counters = {"hints": 0}
-        engine_config = with_key(config)
+        engine_config = with_memory(with_key(config), config)
         self._sealed = not config.insecure
         self._engine = seams.make_engine(engine_config, self.id, random.SystemRandom(), self._last_now)
         self._process = os.getpid()
@@ -467,7 +478,7 @@ class NodeDriver:
         """Send; a trace has it all before the first datagram leaves."""
         datagrams = self._engine.datagrams_to_send(now)
         self._take_outputs()
-        if datagrams:
+        if datagrams and not self._silent:
             self._look_for_copies(now)
             self.transport.send(self._engine.seal(datagrams))
 
@@ -480,10 +491,27 @@ class NodeDriver:
 
     def _take_outputs(self) -> None:
         """Keep what the engine says for the next delivery; a trace has it, and all before, when this returns."""
-        outputs = self._engine.take_outputs()
+        outputs = self._keep_memory(self._engine.take_outputs())
         if self._recorder is not None:
             self._recorder.happened(outputs)
         self._outbox += outputs
+
+    def _keep_memory(self, outputs: list[Output]) -> list[Output]:
+        """What must outlive this node is kept before anything of this turn leaves it; the outputs that count.
+
+        A node that can neither keep nor forget says nothing any more and stops.
+        """
+        if self._silent:
+            return []
+        for index, output in enumerate(outputs):
+            if isinstance(output, QuorumKept):
+                engine = self._config.engine
+                try:
+                    keep_memory(self._config.data_dir, engine.cluster, engine.quorum, output.memory)
+                except EnvironmentFault as error:
+                    self._silent = True
+                    return [*outputs[:index], Stopped(str(error), clean=False)]
+        return outputs
 
     def _settle(self, now: float) -> None:
         """Send, deliver, wait for the next deadline."""
@@ -532,10 +560,11 @@ class NodeDriver:
         elif isinstance(output, NodeViewInstalled):
             self.history.installed(output, self._seams.wall_clock())
             self._log.info(
-                "view {view}: {members}; left: {departed}{insecure}",
+                "view {view}: {members}; left: {departed}{primary}{insecure}",
                 view=str(output.id),
                 members=", ".join(map(str, output.members)),
                 departed=", ".join(f"{gone.node} ({gone.reason.label})" for gone in output.departed) or "nobody",
+                primary="" if output.primary else f"; NOT PRIMARY: {self._why_not_primary()}",
                 insecure="" if self._sealed else "; INSECURE: no key",
             )
             self._tell(output)
@@ -552,6 +581,12 @@ class NodeDriver:
             self._tell(output)
         elif isinstance(output, Stopped):
             self._engine_stopped(output)
+
+    def _why_not_primary(self) -> str:
+        """The reason, and who has other settings."""
+        quorum = self._engine.status(self._last_now).quorum
+        others = ", ".join(quorum.differing)
+        return f"{quorum.why}: {others}" if others else quorum.why
 
     def _log_slow(self, news: ReceiverSlow | NodeEvicted) -> None:
         """Who is slow, by how much, and what is done about it."""

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupcomm.batches import SessionEvent
-from groupcomm.events import Level, Message, Reason, Undeliverable
+from groupcomm.events import Level, Message, Outside, Reason, Undeliverable
 from groupcomm.handles import EventRouter, GroupHandle
 from groupcomm.identity import MemberId
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
@@ -43,10 +43,12 @@ class LocalConnection:
         """Whether it is over."""
         return self._session.closed
 
-    def join(self, group: str, listener: IGroupEvents | None = None) -> Deferred[IGroup]:
+    def join(
+        self, group: str, listener: IGroupEvents | None = None, *, outside: Outside = Outside.GO_ON
+    ) -> Deferred[IGroup]:
         """Join a group; fires with its handle when the join has its place in the order."""
         handle = GroupHandle(self, group, self._session.member, listener)
-        joining = self._session.join(group)
+        joining = self._session.join(group, outside)
         if not joining.called:
             self._router.add(handle)
 

@@ -355,4 +355,6 @@ def _node_view(view: NodeViewInstalled) -> dict[str, Any]:
         "transitional": [_node(node) for node in view.transitional],
         "departed": [[*_node(gone.node), gone.reason.name] for gone in view.departed],
         "sequencer": _node(view.sequencer),
+        "primary": view.primary,
+        "filtered": view.filtered,
     }

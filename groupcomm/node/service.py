@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from groupcomm.errors import NotConnected, UsageError
-from groupcomm.events import Level, Message, Undeliverable
+from groupcomm.events import Level, Message, Outside, Undeliverable
 from groupcomm.identity import MemberId, NodeId, checked_name
 from groupcomm.interfaces import IConnection, IGroup, IGroupEvents
 from groupcomm.net.reactor import INodeReactor
@@ -156,14 +156,19 @@ class Node(Service):
         return self._own().member
 
     def join(
-        self, group: str, listener: IGroupEvents | None = None, client_name: str | None = None
+        self,
+        group: str,
+        listener: IGroupEvents | None = None,
+        client_name: str | None = None,
+        *,
+        outside: Outside = Outside.GO_ON,
     ) -> Deferred[IGroup]:
         """Join a group with the session of that name: the node's own, or one kept per name.
 
         Returns:
             Fires with the handle when the join has its place in the order.
         """
-        return self._with_own(lambda own: own.join(group, listener), client_name)
+        return self._with_own(lambda own: own.join(group, listener, outside=outside), client_name)
 
     def send(
         self,

@@ -29,7 +29,7 @@ from groupcomm.errors import (
     SendIncomplete,
     UsageError,
 )
-from groupcomm.events import Left, Level, Reason
+from groupcomm.events import Left, Level, Outside, Reason
 from groupcomm.identity import MemberId, checked_name, checked_node_name
 from groupcomm.limits import COALESCED_FRAME_BYTES, PAYLOAD_HEAD_BYTES, SESSION_QUEUE_BYTES
 from groupcomm.packing import pack_messages, unpack_messages
@@ -64,7 +64,7 @@ class SessionEngine(Protocol):
     def close_session(self, session: int, reason: Reason, now: float) -> None:
         """End it."""
 
-    def join(self, session: int, group: str, now: float) -> None:
+    def join(self, session: int, group: str, now: float, *, outside: Outside = Outside.GO_ON) -> None:
         """Join a group."""
 
     def leave(self, session: int, group: str, now: float) -> None:
@@ -187,6 +187,7 @@ class _Joining:
     """A join that has not reached the engine."""
 
     group: str
+    outside: Outside
 
 
 @frozen
@@ -266,8 +267,13 @@ class LocalSession:
         """Everything accepted or waiting that has not left this node."""
         return self._waiting_bytes + (0 if self._closed else self._engine.queued_bytes(self.number))
 
-    def join(self, group: str) -> Deferred[None]:
-        """Join a group; fires after its first ``View`` was given to the handler."""
+    def join(self, group: str, outside: Outside = Outside.GO_ON) -> Deferred[None]:
+        """Join a group; fires after its first ``View`` was given to the handler.
+
+        Args:
+            group: which.
+            outside: what is to happen to it outside of the primary component.
+        """
         try:
             self._check_open()
             checked_name(group, "a group name")
@@ -277,7 +283,7 @@ class LocalSession:
             return fail(error)
         done: Deferred[None] = Deferred()
         self._joining[group] = done
-        self._enqueue(_Joining(group))
+        self._enqueue(_Joining(group, outside))
         return done
 
     def leave(self, group: str) -> Deferred[None]:
@@ -616,7 +622,7 @@ class LocalSession:
         """Give one item to the engine; the ticket of a send."""
         now = self._host.now()
         if isinstance(item, _Joining):
-            self._engine.join(self.number, item.group, now)
+            self._engine.join(self.number, item.group, now, outside=item.outside)
             return 0
         if isinstance(item, _Leaving):
             self._engine.leave(self.number, item.group, now)

@@ -19,10 +19,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from attrs import evolve
+
 from groupcomm.config import EngineConfig
 from groupcomm.engine import Engine
 from groupcomm.identity import NodeId
 from groupcomm.outputs import Address
+from groupcomm.quorum import NO_MEMORY, Filter, Memory
 from groupcomm.testing import trace as traces
 from groupcomm.testing.interface import EngineFactory, EngineInterface
 from groupcomm.testing.network import Conditions, Network
@@ -41,6 +44,13 @@ ACKNOWLEDGED_SECONDS = 0.0005
 """From a question on the watch's connection to the acknowledgement of the other kernel."""
 
 FIRST_INCARNATION = 1000
+
+CLOCKED_INCARNATION = 1_600_000_000_000
+"""The same with a quorum filter, by which names are told apart from runs: as on a host whose clock is right."""
+
+RESTART_MILLISECONDS = 1000
+"""What a restart takes on that clock."""
+
 NODE_PORT = 7400
 
 
@@ -65,6 +75,8 @@ class Cluster:
         trace: what happened.
         check_invariants: whether every engine checks itself after every step.
         watchers: told of every datagram and turn, if attached.
+        disks: by node name, what a restart finds of what the node remembered of primary views.
+        keeps_memory: whether nodes have a data directory for that.
         clock_rates: by node name, how fast its clock runs (1.0 is right).
         turn_seconds: what one turn of a new node takes at least.
         buffer_bytes: what the socket of a new node holds.
@@ -100,6 +112,8 @@ class Cluster:
         self.turn_seconds = turn_seconds
         self.buffer_bytes = buffer_bytes
         self.watchers: Watchers | None = None
+        self.disks: dict[str, Memory] = {}
+        self.keeps_memory = True
         self._engine_factory = engine_factory
         self._acknowledgements = random.Random(f"{self.seed}/acknowledgements")
         self._hosts: dict[Address, SimulatedNode] = {}
@@ -111,8 +125,10 @@ class Cluster:
 
     # Nodes
 
-    def add_node(self, name: str, *, incarnation: int = FIRST_INCARNATION) -> SimulatedNode:
+    def add_node(self, name: str, *, incarnation: int | None = None) -> SimulatedNode:
         """Switch on a new host and start a node on it."""
+        if incarnation is None:
+            incarnation = CLOCKED_INCARNATION if self._clocked else FIRST_INCARNATION
         assert name not in self.nodes, f"there is a node {name} already"
         number = len(self.nodes) + 1
         links = range(max(1, len(self.link_bytes)))
@@ -125,7 +141,12 @@ class Cluster:
 
     def restart(self, node: SimulatedNode) -> SimulatedNode:
         """Start a new process where ``node`` was; the host is switched on if need be."""
-        return self._begin(node.name, node.addresses, node.identity.incarnation + 1)
+        later = RESTART_MILLISECONDS if self._clocked else 1
+        return self._begin(node.name, node.addresses, node.identity.incarnation + later)
+
+    @property
+    def _clocked(self) -> bool:
+        return self.config.quorum.filter is not Filter.NONE
 
     def node(self, name: str) -> SimulatedNode:
         """The node's latest process."""
@@ -348,7 +369,8 @@ class Cluster:
         clock_rate = self.clock_rates.get(name, 1.0)
         local_now = clock_zero + self.now * clock_rate
         stream = random.Random(f"{self.seed}/engine/{name}/{incarnation}")
-        engine = self._engine_factory(self.config, identity, stream, local_now)
+        config = evolve(self.config, memory=self.disks.get(name, NO_MEMORY))
+        engine = self._engine_factory(config, identity, stream, local_now)
         node = SimulatedNode(
             self,
             name,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import define, field
 
-from groupcomm.events import Event, Left, Level, Message, Reason, TransitionalSignal, Undeliverable, View
+from groupcomm.events import Event, Left, Level, Message, Outside, Reason, TransitionalSignal, Undeliverable, View
 from groupcomm.identity import MemberId, NodeId
 from groupcomm.outputs import (
     Address,
@@ -33,6 +33,7 @@ from groupcomm.outputs import (
     PacketsRefused,
     PrivateUndeliverable,
     ProbeWanted,
+    QuorumKept,
     ReceiverSlow,
     SendAccepted,
     SessionWritable,
@@ -108,9 +109,9 @@ class SimulatedClient:
     _joining: set[str] = field(factory=set)
     _leaving: set[str] = field(factory=set)
 
-    def join(self, group: str) -> None:
+    def join(self, group: str, outside: Outside = Outside.GO_ON) -> None:
         """Ask to join; the first ``View`` tells when it is done."""
-        self.node.command(lambda engine, now: engine.join(self.session, group, now))
+        self.node.command(lambda engine, now: engine.join(self.session, group, now, outside=outside))
         self._joining.add(group)
         self.node.record(traces.JoinAsked(self.node.cluster.now, self.member, group))
 
@@ -555,6 +556,9 @@ class SimulatedNode:
             case SessionWritable():
                 for client in self._live((output.session,)):
                     client.writable_count += 1
+            case QuorumKept():
+                if self.cluster.keeps_memory:
+                    self.cluster.disks[self.name] = output.memory
             case NodeViewInstalled():
                 self.views.append(output)
                 self.record(traces.NodeViewSeen(at, self.identity, output))

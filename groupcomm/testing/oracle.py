@@ -13,6 +13,7 @@ from groupcomm.identity import NodeId
 from groupcomm.testing.check_delivery import check_delivery
 from groupcomm.testing.check_liveness import check_liveness
 from groupcomm.testing.check_order import check_order
+from groupcomm.testing.check_primary import check_primary
 from groupcomm.testing.check_rest import EndOfRun, check_rest
 from groupcomm.testing.check_safe import check_safe
 from groupcomm.testing.check_views import check_views
@@ -22,9 +23,9 @@ from groupcomm.testing.trace import Trace
 
 EXPECTED_PREMISES = (
     "A1", "A2", "D1", "D2", "D3", "D4", "D5", "D5 group", "D6a", "D6b", "D6b apart", "D8", "G1", "G2", "G3", "G4",
-    "G5", "L1", "L2", "L3", "L4", "L6", "L7", "L8", "M1", "M2", "M3", "M4", "M6", "M6 dead", "M6 left", "O1",
-    "O1 node", "O2", "O3", "O4", "O5", "O6", "O6 after signal", "O7", "O7 after signal", "O8", "S1", "S1 held",
-    "S2", "S3", "S4", "SIGNAL", "UNRELIABLE", "VIEW", "X1", "X3", "X4", "X5", "X6",
+    "G5", "L1", "L2", "L3", "L4", "L6", "L7", "L8", "M1", "M2", "M3", "M4", "M5", "M5 group", "M6", "M6 dead",
+    "M6 left", "O1", "O1 node", "O2", "O3", "O4", "O5", "O6", "O6 after signal", "O7", "O7 after signal", "O8",
+    "S1", "S1 held", "S2", "S3", "S4", "SIGNAL", "UNRELIABLE", "VIEW", "X1", "X3", "X4", "X5", "X6",
 )  # fmt: skip
 """A campaign in which one of these never had anything to check has proved nothing about it."""
 
@@ -72,6 +73,7 @@ def _examine(trace: Trace, settled: frozenset[NodeId] | None, end: EndOfRun | No
     report = Report()
     history = History.of(trace, report)
     check_views(history)
+    check_primary(history)
     check_delivery(history)
     check_order(history)
     check_safe(history, settled=settled or frozenset())

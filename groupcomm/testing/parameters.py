@@ -7,11 +7,13 @@ much goes wrong. What goes wrong when is drawn in ``script`` and ``faults``.
 from __future__ import annotations
 
 import random
+from typing import TypedDict
 
 from attrs import frozen
 
 from groupcomm.events import Level
 from groupcomm.limits import DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES
+from groupcomm.quorum import NO_QUORUM, Filter, Quorum
 from groupcomm.testing.network import Conditions
 from groupcomm.testing.node import SOCKET_BUFFER_BYTES, TURN_SECONDS
 
@@ -20,6 +22,8 @@ GROUPS = ("red", "green", "blue")
 LEVELS = tuple(Level)
 NODE_WEIGHTS = {3: 30, 4: 22, 5: 16, 6: 12, 7: 9, 8: 6, 9: 5}
 """Of a hundred runs, how many have so many nodes: most bugs need three, and the time goes with the square."""
+QUORUM_PROBABILITY = 0.25
+"""How often nodes have a quorum filter."""
 
 
 @frozen
@@ -55,6 +59,8 @@ class Parameters:
         links: what the interfaces of every node take, by link; nothing: one link, of which the engines are not told.
         active: whether all links are used for everything.
         path_faults: how many faults of paths: no multicast from one node to another, smaller MTUs, links that go down.
+        quorum: which component may act; with a filter the groups but the first are read-only or blocked elsewhere.
+        forgets: whether a restart forgets what the node remembered of primary views.
     """
 
     nodes: int
@@ -85,6 +91,8 @@ class Parameters:
     links: tuple[int, ...]
     active: bool
     path_faults: int
+    quorum: Quorum = NO_QUORUM
+    forgets: bool = False
 
 
 def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
@@ -139,4 +147,22 @@ def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
         links=stream.choice(((),) * 9 + ((1472,), (8972,), (1472, 1472), (8972, 1472))),
         active=stream.random() < 0.5,
         path_faults=stream.choice((1, 2, 4)),
+        **_draw_quorum(seed, drawn_nodes if nodes is None else nodes),
     )
+
+
+class _Drawn(TypedDict):
+    quorum: Quorum
+    forgets: bool
+
+
+def _draw_quorum(seed: str, nodes: int) -> _Drawn:
+    stream = random.Random(f"{seed}/quorum")
+    if stream.random() >= QUORUM_PROBABILITY:
+        return {"quorum": NO_QUORUM, "forgets": False}
+    chosen = stream.choice((Filter.MAJORITY, Filter.WEIGHTED, *[Filter.DYNAMIC_LINEAR] * 3))
+    names = NAMES[: max(2, nodes - stream.choice((0, 0, 0, 1)))]
+    votes = [stream.choice((1, 1, 2, 3)) if chosen is Filter.WEIGHTED else 1 for _ in names]
+    breaker = stream.choice((None, stream.choice(names)))
+    quorum = Quorum(chosen, tuple(zip(names, votes, strict=True)), breaker)
+    return {"quorum": quorum, "forgets": chosen is Filter.DYNAMIC_LINEAR and stream.random() < 0.3}

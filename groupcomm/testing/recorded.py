@@ -144,6 +144,8 @@ class _RunReader:
             tuple(map(self._node, line["transitional"])),
             tuple(departed),
             self._node(line["sequencer"]),
+            primary=line["primary"],
+            filtered=line["filtered"],
         )
         return traces.NodeViewSeen(at, self.log.node, view)
 

@@ -17,7 +17,7 @@ PRECEDENCE = (
     # One event by itself.
     "A1", "A2", "D1", "G1", "M3", "D2", "G4", "G2", "D3",
     # Views.
-    "M1", "M2", "M4", "M6", "D6", "VIEW", "SIGNAL",
+    "M1", "M2", "M4", "M5", "M6", "D6", "VIEW", "SIGNAL",
     # Order.
     "D4", "O1", "O2", "O3", "O4", "O8", "O7", "O5",
     # Who has what when a view ends.

@@ -15,9 +15,10 @@ from functools import partial
 from attrs import define, evolve, field
 
 from groupcomm.config import EngineConfig, SlowReceiver, Timing
-from groupcomm.errors import NameInUse, QueueFull
-from groupcomm.events import Level, Reason
+from groupcomm.errors import NameInUse, NotPrimary, QueueFull
+from groupcomm.events import Level, Outside, Reason
 from groupcomm.outputs import Address, NodeEvicted
+from groupcomm.quorum import NO_QUORUM
 from groupcomm.testing.cluster import Cluster, TimeLimitReached, product_engine
 from groupcomm.testing.interface import EngineFactory
 from groupcomm.testing.network import Conditions, PacketObserver
@@ -107,6 +108,7 @@ class Run:
             budget_bytes=parameters.budget_bytes,
             key=random.Random(f"{scenario.seed}/key").randbytes(KEY_BYTES) if parameters.sealed else None,
             active_links=parameters.active,
+            quorum=parameters.quorum,
         )
         if parameters.evicts:
             config = evolve(
@@ -127,6 +129,7 @@ class Run:
             buffer_bytes=parameters.buffer_bytes,
             link_bytes=parameters.links,
         )
+        cluster.keeps_memory = not parameters.forgets
         cluster.network.observer = observer
         run = cls(scenario, cluster, Watchers.attach(cluster))
         for step in scenario.steps:
@@ -238,12 +241,19 @@ class Run:
             stream = random.Random(f"{self.scenario.seed}/groups/{name}/{slot}")
             for group in GROUPS[: self.scenario.parameters.groups]:
                 if stream.random() < 0.8:
-                    self._refusable(client.join, group)
+                    self._join_group(client, group)
 
     def _join(self, name: str, slot: int, group: str) -> None:
         client = self._client(name, slot)
         if client is not None and client.view(group) is None and not client.joining(group):
-            self._refusable(client.join, group)
+            self._join_group(client, group)
+
+    def _join_group(self, client: SimulatedClient, group: str) -> None:
+        """The first group goes on everywhere, so that what is sent at the end is not refused."""
+        outside = Outside.GO_ON
+        if self.scenario.parameters.quorum != NO_QUORUM and group != GROUPS[0]:
+            outside = random.Random(f"{self.scenario.seed}/outside/{client.member}/{group}").choice(tuple(Outside))
+        self._refusable(lambda name: client.join(name, outside), group)
 
     def _leave(self, name: str, slot: int, group: str) -> None:
         client = self._client(name, slot)
@@ -277,7 +287,7 @@ class Run:
         if client is not None:
             try:
                 client.send(groups, self._data(label, size), level=level, stable=stable, self_discard=self_discard)
-            except QueueFull:
+            except (NotPrimary, QueueFull):
                 self.refusals += 1
 
     def _send_private(

@@ -104,6 +104,11 @@ class Reader:
         """Where the next field begins."""
         return self._at
 
+    @property
+    def more(self) -> bool:
+        """Whether anything is left."""
+        return self._at < self._end
+
     def u8(self) -> int:
         """One byte."""
         at = self._at

@@ -30,10 +30,13 @@ from groupcomm.limits import (
     MAX_RANGES,
     MAX_RELAYED_ROWS,
 )
+from groupcomm.quorum import Verdict, Vote
+from groupcomm.quorum.votes import NO_VERDICT
 from groupcomm.wire.codec import Reader, Writer, list_digest
 from groupcomm.wire.evidence import Record, read_records, write_records
 from groupcomm.wire.keys import KeyEpoch
 from groupcomm.wire.packets import HEADER_BYTES, NO_SENDER, VERSION, Header, Kind, Range, encode, read_ranges
+from groupcomm.wire.votes import read_verdict, read_vote, write_verdict, write_vote
 
 _MAX_HOST_BYTES = 64
 _MAX_VIEWS_HEARD = 128
@@ -479,6 +482,7 @@ class Answer:
         holdings: of each stream, by index.
         version: the highest of the wire format that the sender speaks, 1 to 64.
         key: the epoch it seals under; None for the first.
+        vote: what it says of quorum; None without a filter.
     """
 
     node: NodeId
@@ -493,6 +497,7 @@ class Answer:
     silent: bool = False
     version: int = VERSION
     key: KeyEpoch | None = None
+    vote: Vote | None = None
 
     kind = Kind.ANSWER
 
@@ -502,9 +507,11 @@ class Answer:
         for member in self.members:
             writer.node(member)
         writer.u8(self.leaving | self.synced << 1 | (self.version - 1) << 2)
-        writer.u8(self.silent | (self.key is not None) << 1)
+        writer.u8(self.silent | (self.key is not None) << 1 | (self.vote is not None) << 2)
         if self.key is not None:
             self.key.write(writer)
+        if self.vote is not None:
+            write_vote(writer, self.vote)
         writer.number(self.sequencer).number(self.epoch)
         for holding in self.holdings:
             writer.number(holding.contiguous).number(holding.contiguous - holding.stable)
@@ -518,6 +525,7 @@ class Answer:
         members = tuple(reader.node() for _ in range(reader.number(MAX_NODES)))
         flags, more = reader.u8(), reader.u8()
         key = KeyEpoch.read(reader) if more & 2 else None
+        vote = read_vote(reader) if more & 4 else None
         sequencer, epoch = reader.number(MAX_NODES), reader.number()
         holdings = []
         for _ in members:
@@ -527,7 +535,7 @@ class Answer:
         reader.finish()
         leaving, synced, silent, version = bool(flags & 1), bool(flags & 2), bool(more & 1), (flags >> 2) + 1
         held = tuple(holdings)
-        return cls(node, proposal, view, members, leaving, synced, sequencer, epoch, held, silent, version, key)
+        return cls(node, proposal, view, members, leaving, synced, sequencer, epoch, held, silent, version, key, vote)
 
 
 def write_ranges(writer: Writer, at: int, ranges: tuple[Range, ...]) -> None:
@@ -599,6 +607,7 @@ class Plan:
         version: of the wire format in the view: the highest that all participants speak.
         key: the epoch that packets of the view are sealed under; None for the first.
         records: what led to the change, as far as the proposer knows; at most 48.
+        verdict: whether the view is primary.
     """
 
     proposal: ViewId
@@ -613,6 +622,7 @@ class Plan:
     version: int = VERSION
     key: KeyEpoch | None = None
     records: tuple[Record, ...] = ()
+    verdict: Verdict = NO_VERDICT
 
     kind = Kind.PLAN
 
@@ -656,6 +666,8 @@ class Plan:
                 for segment in stream.segments:
                     writer.number(segment.first).number(segment.last - segment.first)
                     writer.number(segment.holder).number(segment.second)
+        if self.verdict != NO_VERDICT:
+            write_verdict(writer, self.verdict, count)
         return writer.done()
 
     @classmethod
@@ -669,6 +681,7 @@ class Plan:
         departed = tuple(Departed(reader.node(), _read_reason(reader)) for _ in range(reader.number(_MAX_DEPARTED)))
         records = read_records(reader, MAX_PLAN_RECORDS)
         views = tuple(cls._decode_view(reader, len(participants)) for _ in range(reader.number(len(participants))))
+        verdict = read_verdict(reader, len(participants)) if reader.more else NO_VERDICT
         reader.finish()
         exchange, version = bool(flags & 1), (flags >> 2) + 1
         return cls(
@@ -684,6 +697,7 @@ class Plan:
             version,
             key,
             records,
+            verdict,
         )
 
     @staticmethod

@@ -32,6 +32,15 @@ FACTS: dict[str, Any] = {
     "members": [("alpha", 0xABC), ("beta", 5)],
     "sequencer": "alpha",
     "primary": True,
+    "quorum": {
+        "filter": "none",
+        "nodes": [],
+        "tie_breaker": None,
+        "witness": False,
+        "why": "every component acts",
+        "differing": [],
+        "remembers": False,
+    },
     "groups": 1,
     "peers": [
         {
@@ -144,6 +153,15 @@ class StatusTests(SynchronousTestCase):
         self.assertIn("dns: a, b: 10.0.0.0:1, ", shown)
         self.assertIn("and 62 more; trouble: b: x", shown.replace("\n", " ").replace("  ", ""))
         self.assertIn("file: /p: nothing found; earlier: b: x", shown)
+
+    def test_quorum(self) -> None:
+        """With a filter it is said how the view stands, why, and who has other settings."""
+        quorum = {**FACTS["quorum"], "filter": "majority", "why": "less than half is here", "witness": True}
+        shown = self.shown(node_table({**FACTS, "primary": False, "quorum": {**quorum, "differing": ["beta"]}}))
+        self.assertIn("operational, not primary", shown)
+        self.assertIn("majority: less than half is here (this node is a witness)", shown)
+        self.assertIn("other quorum settings at beta", shown)
+        self.assertNotIn("quorum", self.shown(node_table(FACTS)))
 
     def test_alone(self) -> None:
         """A node without a view, peers or groups has only itself to show."""

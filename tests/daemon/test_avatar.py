@@ -153,7 +153,9 @@ class PlainClientTests(SynchronousTestCase):
         self.assertEqual((source["trouble"], source["troubled"]), ("a: no such name", True))
         self.assertEqual(status["config"], [("cluster", "test", "option")])
         self.assertEqual(status["clients"], 1)
-        self.assertEqual(alice.call("groups"), [{"name": "chat", "view": "3-n1-7/1", "members": ALICE}])
+        self.assertEqual(
+            alice.call("groups"), [{"name": "chat", "view": "3-n1-7/1", "members": ALICE, "outside": "go-on"}]
+        )
         self.assertEqual(alice.call("groups", "chat"), [])
         self.assertEqual(alice.call("whoami"), ALICE)
 

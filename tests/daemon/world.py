@@ -36,7 +36,7 @@ from groupcomm.daemon.records import Record, RecordError, RecordReader
 from groupcomm.daemon.settings import Origin
 from groupcomm.daemon.stream import StreamOwner
 from groupcomm.errors import NameInUse, NotAMember
-from groupcomm.events import Departure, Left, Level, Reason, Undeliverable, View
+from groupcomm.events import Departure, Left, Level, Outside, Reason, Undeliverable, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.outputs import NodeDeparture
 from groupcomm.packing import pack_messages, unpack_messages
@@ -94,10 +94,12 @@ class MemorySession:
         self.held: list[Deferred[None]] = []
         self.sent: list[tuple[tuple[str, ...] | str, bytes, Level, bool, bool]] = []
         self.payloads: list[bytes] = []
+        self.asked: dict[str, Outside] = {}
         self.flushes = 0
         self.queue: list[SessionEvent] = []
 
-    def join(self, group: str) -> Deferred[None]:
+    def join(self, group: str, outside: Outside = Outside.GO_ON) -> Deferred[None]:
+        self.asked[group] = outside
         return self.node.join(self, group)
 
     def leave(self, group: str) -> Deferred[None]:

@@ -35,7 +35,7 @@ from groupcomm.cli.running import IReactor, Run, write_line
 from groupcomm.cli.send import SendWindow
 from groupcomm.client import Connection, connect
 from groupcomm.errors import GroupcommError, Refused, UsageError
-from groupcomm.events import Event, Left, Level, Message, TransitionalSignal, View
+from groupcomm.events import Event, Left, Level, Message, Outside, TransitionalSignal, View
 from groupcomm.interfaces import IGroup, IGroupEvents
 
 Json = dict[str, Any]
@@ -134,8 +134,8 @@ class Program:
     """One client: what its commands do.
 
     Commands (key ``do``): ``send`` (``number``, ``seed``, ``messages`` or ``seconds``, ``sizes``, ``levels``,
-    ``groups``, ``rate`` a second or 0), ``stop`` (end a workload), ``status``, ``join`` (``group``, ``count``),
-    ``crowd`` (``groups``, ``count``), ``leave``, ``quit``.
+    ``groups``, ``rate`` a second or 0), ``stop`` (end a workload), ``status``, ``join`` (``group``, ``count``,
+    ``outside``), ``say`` (``group``), ``crowd`` (``groups``, ``count``), ``leave``, ``quit``.
     """
 
     def __init__(self, reactor: IReactor, settings: Json) -> None:
@@ -180,13 +180,14 @@ class Program:
             write({"e": "error", "do": command["do"], "kind": type(error).__name__, "text": str(error)})
 
     async def join(self, command: Json) -> None:
-        """Join one group, or ``count`` groups named after it."""
+        """Join one group, or ``count`` groups named after it; ``outside``: what else than to go on it asks for."""
         name = command["group"]
+        outside = Outside[command.get("outside", "GO_ON")]
         names = [f"{name}-{index}" for index in range(command["count"])] if "count" in command else [name]
         began = time.monotonic()
         for start in range(0, len(names), JOINS_AT_ONCE):
             some = names[start : start + JOINS_AT_ONCE]
-            joined = await gatherResults([self.connection.join(each, self.recorder) for each in some])
+            joined = await gatherResults([self.connection.join(each, self.recorder, outside=outside) for each in some])
             self.groups.update(zip(some, joined, strict=True))
         now = time.monotonic()
         write({"e": "joined", "group": name, "groups": len(names), "seconds": now - began, "at": now})
@@ -217,6 +218,13 @@ class Program:
     async def leave(self, command: Json) -> None:
         """Leave one group."""
         await self.groups.pop(command["group"]).leave()
+
+    async def say(self, command: Json) -> None:
+        """Send one message to one group, and say when it was accepted."""
+        self.sent += 1
+        number, group = self.sent, command["group"]
+        await self.connection.send([group], payload(self.settings["name"], number, 100))
+        write({"e": "said", "group": group, "n": number, "at": time.monotonic()})
 
     async def stop(self, command: Json) -> None:
         """End the workload after the message it is at."""

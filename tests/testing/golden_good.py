@@ -38,6 +38,17 @@ def partition_and_merge(s: Story) -> None:
     s.settle("abcd")
 
 
+@good("M5", names="abc", joined=False)
+def a_majority_and_the_rest(s: Story) -> None:
+    s.filtered = True
+    s.install("abc")
+    s.not_primary = "c"
+    s.install("ab")
+    s.install("c")
+    s.not_primary = ""
+    s.install("abc")
+
+
 @good("O3", "O4", "O8")
 def answers_after_questions(s: Story) -> None:
     s.send("a", "q")

@@ -89,6 +89,29 @@ def two_group_views_of_one_id(s: Story) -> None:
     s.regroup("ab", Reason.LEAVE, identity, at="b")
 
 
+@bad("M5", names="abcd", joined=False)
+def two_halves_are_primary(s: Story) -> None:
+    s.filtered = True
+    s.install("ab")
+    s.install("cd")
+
+
+@bad("M5", names="abc", joined=False)
+def primary_at_one_of_two(s: Story) -> None:
+    s.filtered = True
+    s.not_primary = "b"
+    s.install("ab")
+
+
+@bad("M5", names="abc")
+def group_view_that_is_primary_where_its_node_is_not(s: Story) -> None:
+    s.filtered = True
+    s.not_primary = "abc"
+    s.signal("abc")
+    s.install("ab")
+    s.install("c")
+
+
 @bad("M6", names="ab", joined=False)
 def member_that_never_asked(s: Story) -> None:
     s.ask_join("a")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from attrs import define, field
 
 from groupcomm.config import EngineConfig
-from groupcomm.events import Departure, Level, Reason, View
+from groupcomm.events import Departure, Level, Outside, Reason, View
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.outputs import (
     Address,
@@ -195,7 +195,7 @@ class PerfectEngine:
                 self.world.change(name, [one for one in members if one != member], reason)
         self.wake = True
 
-    def join(self, session: int, group: str, now: float) -> None:
+    def join(self, session: int, group: str, now: float, *, outside: Outside = Outside.GO_ON) -> None:
         self.world.look_for_dead()
         members = self.world.groups.get(group, [])
         self.world.change(group, [*members, self.sessions[session]], Reason.LEAVE)

@@ -31,6 +31,8 @@ class Story:
         self.node_view: dict[str, NodeViewInstalled] = {}
         self.group_view: dict[str, View] = {}
         self.settled: str | None = None
+        self.filtered = False
+        self.not_primary = ""
         self.end: EndOfRun | None = None
         for name in names:
             self.add(traces.NodeStarted(self.tick(), self.node(name)))
@@ -149,7 +151,8 @@ class Story:
             if old is None
             else tuple(NodeDeparture(one, Reason.PARTITION) for one in old.members if one not in nodes)
         )
-        view = NodeViewInstalled(identity, nodes, together, departed, nodes[0])
+        primary = not self.filtered or name not in self.not_primary
+        view = NodeViewInstalled(identity, nodes, together, departed, nodes[0], primary=primary, filtered=self.filtered)
         self.node_view[name] = view
         self.add(traces.NodeViewSeen(self.tick(), self.node(name), view))
 

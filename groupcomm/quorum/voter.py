@@ -1,0 +1,63 @@
+"""One node's part in quorum: what it says when it answers, what it remembers, and the verdict on its view.
+
+Decides when the memory changes: before READY for a primary view, and at the installation of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from groupcomm.identity import NodeId, ViewId
+from groupcomm.quorum.settings import Filter, Quorum
+from groupcomm.quorum.votes import MAX_ATTEMPTS, NO_VERDICT, Memory, Primary, Verdict, Vote
+
+
+class Voter:
+    """What one node knows of quorum.
+
+    Attributes:
+        memory: what must outlive it.
+        verdict: on its view; before the first none is primary, unless there is no filter.
+        differing: the names of those of its view whose settings are not the proposer's.
+    """
+
+    __slots__ = ("_digest", "_quorum", "differing", "memory", "verdict")
+
+    def __init__(self, quorum: Quorum, digest: int, memory: Memory) -> None:
+        self._quorum = quorum
+        self._digest = digest
+        self.memory = memory
+        self.verdict = NO_VERDICT
+        self.differing: tuple[str, ...] = ()
+
+    @property
+    def vote(self) -> Vote | None:
+        """What it says; None without a filter."""
+        return None if self._quorum.filter is Filter.NONE else Vote(self._digest, self.memory)
+
+    @property
+    def highest_epoch(self) -> int:
+        """Of the views it remembers: proposals must be above."""
+        known = [one.id.epoch for one in (*self.memory.attempts, *filter(None, [self.memory.last]))]
+        return max(known, default=0)
+
+    def plan_came(self, view: ViewId, members: Sequence[NodeId], verdict: Verdict) -> bool:
+        """A plan: before READY it counts as an attempt; whether the memory has changed."""
+        before = self.memory
+        attempts = tuple(one for one in before.attempts if one.id not in verdict.void and one.id != view)
+        if self._quorum.filter is Filter.DYNAMIC_LINEAR and verdict.primary and len(attempts) < MAX_ATTEMPTS:
+            attempts = (*attempts, Primary(view, self._quorum.map_of(node.name for node in members)))
+        self.memory = Memory(before.last, attempts, before.whole)
+        return self.memory != before
+
+    def installed(
+        self, view: ViewId, participants: Sequence[NodeId], members: Sequence[NodeId], verdict: Verdict, me: NodeId
+    ) -> bool:
+        """The view is there; whether the memory has changed."""
+        self.verdict = verdict
+        self.differing = tuple(node.name for index, node in enumerate(participants) if verdict.differing >> index & 1)
+        if self._quorum.filter is not Filter.DYNAMIC_LINEAR or not verdict.primary:
+            return False
+        nodes = self._quorum.map_of(node.name for node in members)
+        self.memory = Memory(Primary(view, nodes), (), self.memory.whole or me in members)
+        return True
