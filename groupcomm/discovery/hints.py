@@ -73,13 +73,15 @@ class HintBook:
 
         Args:
             seconds: the clock.
-            own_hosts: this node's addresses: those of other families are no hints.
+            own_hosts: this node's addresses: those of other families are no hints, nor are those of the loopback
+                interface unless there is one among them.
             own_port: this node's port: there it is itself, which is never a hint.
             max_addresses: how many are remembered of one origin.
         """
         self._seconds = seconds
         self._own = {(host, own_port) for host in own_hosts}
         self._families = {family_of(host) for host in own_hosts}
+        self._loopback = any(ip_address(host).is_loopback for host in own_hosts)
         self._max_addresses = max_addresses
         self._known: dict[str, tuple[Address, ...]] = {}
         self._window_start = float("-inf")
@@ -94,6 +96,8 @@ class HintBook:
         for text, port in addresses[: 2 * self._max_addresses]:
             host = hint_host(text)
             if host is None or family_of(host) not in self._families or (host, port) in self._own:
+                continue
+            if ip_address(host).is_loopback and not self._loopback:
                 continue
             wanted[host, port] = None
         known = tuple(wanted)[: self._max_addresses]

@@ -60,6 +60,9 @@ class BookTests(SynchronousTestCase):
         both = HintBook(self.clock.seconds, ("10.0.0.1", "fd77::1"), 4874)
         hints = both.learn("x", (("fd77::1", 4874), ("fd77:0::1", 4874), ("FD77::2", 4874), ("10.0.0.1", 4875)))
         self.assertEqual(hints, (("fd77::2", 4874), ("10.0.0.1", 4875)))
+        here: Address = ("127.0.0.1", 4875)
+        self.assertEqual(self.book.learn("x", (here,)), ())
+        self.assertEqual(HintBook(self.clock.seconds, ("127.0.0.1",), 1).learn("x", (here,)), (here,))
 
     def test_many_addresses_of_one_origin(self) -> None:
         """Of one origin so many are remembered, those that cannot be hints not counted."""
