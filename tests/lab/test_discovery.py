@@ -9,11 +9,25 @@ from collections.abc import Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_GROUP6
 from tests.lab.harness import Daemon, Json, Lab, LabError, Process, measured, wait_until
 from tests.lab.servers import Avahi, DnsServer, ResolvingDaemon, require_server
 
 PORT = 4874
 FOUND_SECONDS = 30.0
+
+
+def without_beacons(lab: Lab, *devices: str) -> None:
+    """Drop what comes to groupcomm's own multicast groups, on every host."""
+    for host in range(1, lab.size + 1):
+        for device in devices or ("eth0",):
+            rules = (
+                f"add table netdev beacons{device}; "
+                f'add chain netdev beacons{device} in {{ type filter hook ingress device "{device}" priority -1; }}; '
+                f"add rule netdev beacons{device} in ip daddr {DEFAULT_GROUP} drop; "
+                f"add rule netdev beacons{device} in ip6 daddr {DEFAULT_GROUP6} drop"
+            )
+            lab.run("exec", str(host), "nft", rules)
 
 
 def source_of(daemon: Daemon, name: str) -> Json:
@@ -63,6 +77,7 @@ class DnsTests(SynchronousTestCase):
         self.lab = Lab(len(self.hosts))
         self.lab.__enter__()
         self.addCleanup(self.lab.__exit__, None, None, None)
+        without_beacons(self.lab)
 
     def start(self, records: Sequence[str], *names: str) -> tuple[DnsServer, list[ResolvingDaemon]]:
         """A server with these records, and on each host a daemon that asks it for these names."""
@@ -118,6 +133,7 @@ class FileTests(SynchronousTestCase):
     def test_changed_while_running(self) -> None:
         """A file that comes to be is found, and followed when it changes; a wrong line is said with its number."""
         with Lab(2) as lab:
+            without_beacons(lab)
             path = lab.directory / "peers"
             daemons = [lab.daemon(host, None, "--discovery", "file", "--peers-file", str(path)) for host in (1, 2)]
             wait_for_trouble(daemons[0], "file", "no such file")
@@ -170,6 +186,7 @@ class ZeroconfTests(SynchronousTestCase):
         """Nodes find each other on hosts where Avahi runs, and find what Avahi announces there and elsewhere."""
         require_server("avahi-daemon")
         with Lab(3) as lab:
+            without_beacons(lab)
             responders = [lab.started(Avahi(lab, host, 5000 + host, lab.cluster)) for host in (1, 3)]
             for responder in responders:
                 wait_until(responder.is_running, FOUND_SECONDS, f"{responder.name} to announce")
@@ -197,3 +214,14 @@ class ZeroconfTests(SynchronousTestCase):
             both.wait_for("10.77.0.2:4874", "10.78.0.3:4874", "[fd77::4]:4874")
             self.assertEqual(six.found(), {"[fd77::1]:4874"})
             self.assertEqual(second.found(), {"10.77.0.1:4874", "10.78.0.1:4874"})
+
+    def test_nodes_on_two_networks(self) -> None:
+        """Nodes with two links find all addresses of each other, and come together."""
+        with Lab(3) as lab:
+            lab.run("second", "3")
+            without_beacons(lab, "eth0", "eth1")
+            options = ("--interface", "eth0", "--interface", "eth1", "--discovery", "zeroconf")
+            daemons = lab.daemons((1, 2, 3), *options)
+            for daemon in daemons:
+                apart = [f"10.{net}.0.{host}:{PORT}" for net in (77, 78) for host in (1, 2, 3) if host != daemon.host]
+                wait_for_hints(daemon, "zeroconf", apart)
