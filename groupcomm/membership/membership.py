@@ -411,7 +411,11 @@ class Membership:
         mine = (len(self.members), -self._me.incarnation)
         theirs = (beacon.size if beacon.view is not None else 0, -beacon.node.incarnation)
         if mine < theirs:
-            self._stop(f"the node name {self._me.name!r} is in use at {show_address(source)}", clean=False)
+            reason = (
+                f"the node name {self._me.name!r} is in use in the cluster {self._config.cluster!r}, by the node at "
+                f"{show_address(source)}: give this one a name of its own (--node NAME)"
+            )
+            self._stop(reason, clean=False)
 
     def probe_received(self, probe: Probe, source: Address, now: float) -> None:
         """A question, or the answer to one of ours."""
