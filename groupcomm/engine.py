@@ -423,6 +423,7 @@ class Engine:
             self._guard.tick(now)
             if self._rotation is not None and self._guard.wants_rotation:
                 self._rotation.ask()
+        self._membership.unstable = self._view is not None and self._view.window.outstanding_bytes > 0
         self._membership.tick(now)
         self._work(now)
 

@@ -162,6 +162,7 @@ class Membership:
         members: of that view.
         out: messages to send; emptied by the engine.
         peers: everybody it has heard of.
+        unstable: something this node has sent has not reached everybody yet.
         addresses: this node's, by link; nothing if the driver does not say.
         epoch: the highest it has seen.
         leaving: it wants to be out of the next view.
@@ -193,6 +194,7 @@ class Membership:
         self.out: list[Out] = []
         self.peers = Peers()
         self.addresses: tuple[Address, ...] = ()
+        self.unstable = False
         self._prober = Prober()
         self.epoch = epoch
         self.leaving = False
@@ -456,7 +458,7 @@ class Membership:
 
     def _search_paths(self, now: float) -> None:
         """Find out, and under traffic again, what size of datagram passes to whom."""
-        traffic = now - self._busy_at < _BUSY_SECONDS
+        traffic = self.unstable or now - self._busy_at < _BUSY_SECONDS
         for token, size, address in self._prober.due(self.heard_lately(now), now, traffic=traffic):
             self.out.append((Probe(self._me, token, size), address))
         self.peers.moved = self.peers.moved or self._prober.lost

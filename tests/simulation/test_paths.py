@@ -134,6 +134,18 @@ class PathTests(SynchronousTestCase):
                 self.assertEqual(self.counter("n2", "pieces_received"), pieces, "new packets are still too large")
                 self.end()
 
+    def test_a_black_hole_swallows_the_last_message(self) -> None:
+        """What is under way is traffic enough to find the black hole, even if nothing else moves any more."""
+        for seed in SEEDS[:2]:
+            self.begin(seed, links=[1472])
+            for _ in range(8):  # so that the size in use was confirmed a moment ago
+                self.exchange(rounds=1)
+                self.cluster.run(0.2)
+            self.cluster.shrink("n2", 1372)
+            self.clients[0].send("g", bytes(3000), level=Level.FIFO)
+            self.cluster.run_until(lambda: all(len(one.messages("g")) > self.sent for one in self.clients), 4.0)
+            self.end()
+
     def test_a_narrow_path_from_the_beginning(self) -> None:
         """A node behind a tunnel gets into the view and gets everything."""
         for seed in SEEDS:
