@@ -8,7 +8,7 @@ from typing import cast
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 
 from groupcomm.config import EngineConfig
 from groupcomm.events import Left, Level, Message, Reason, View
@@ -36,6 +36,8 @@ class LoopbackTests(TestCase):
 
     def setUp(self) -> None:
         self.port = free_port()
+        self.interface = "lo"
+        self.peers: tuple[str, ...] = ()
         self.views: dict[str, NodeViewInstalled] = {}
         self.waiting: list[tuple[int, Deferred[None]]] = []
 
@@ -44,9 +46,10 @@ class LoopbackTests(TestCase):
         config = NodeConfig(
             engine=EngineConfig(cluster=f"test-{self.port}", key=bytes(32)),
             node=name,
-            interfaces=("lo",),
+            interfaces=(self.interface,),
             multicast_port=self.port,
-            discovery=("multicast",),
+            discovery=("multicast", "static") if self.peers else ("multicast",),
+            peers=self.peers,
         )
         node = Node(REACTOR, config, NodeSeams())
         node.observe(lambda news: self.news(name, news))
@@ -132,4 +135,14 @@ class LoopbackTests(TestCase):
 
     def test_three_nodes(self) -> Deferred[None]:
         """Three nodes find each other, deliver the same messages in the same order; one that stops leaves."""
+        return Deferred.fromCoroutine(self.run_three())
+
+    def test_ipv6(self) -> Deferred[None]:
+        """The same over IPv6, which has no multicast on loopback: they are told where the first one is."""
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+                probe.bind(("::1", self.port))
+        except OSError as error:
+            raise SkipTest(f"this host has no IPv6: {error}") from None
+        self.interface, self.peers = "::1", ("::1",)
         return Deferred.fromCoroutine(self.run_three())
