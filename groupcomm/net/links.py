@@ -69,6 +69,7 @@ class Link:
         self.sender = SegmentingSender(
             self.unicast.handle, (self.setup.group, self.setup.group_port), self._send_failed
         )
+        self.sender.scope = scope_of(self.setup.interface)
 
     def open_group(self, own: Sequence[SocketAddress]) -> None:
         """Open the socket on the group, once the unicast sockets of all links are open.
@@ -148,6 +149,7 @@ class Link:
         self._stop(listener)
         self.unicast.earlier = group
         self.sender.use(self.unicast.handle)
+        self.sender.scope = scope_of(interface)
         self.away = False
         return f"has moved from {before.interface} to {interface}"
 
@@ -177,7 +179,7 @@ class Link:
         """One UDP socket, bound and read from."""
         port = kind(number, host, self.setup, self._reactor, self._owner)
         try:
-            port.startListening()  # type: ignore[no-untyped-call]
+            port.startListening()
         except (CannotListenError, OSError) as error:
             raise EnvironmentFault(
                 f"cannot use UDP {show_host(host)}:{number} on interface {self.setup.interface.name}: {error}"
@@ -192,3 +194,8 @@ class Link:
 
     def _send_failed(self, error: OSError, datagrams: int) -> None:
         self._owner.send_failed(self, error, datagrams)
+
+
+def scope_of(interface: NetworkInterface) -> tuple[str, int] | None:
+    """The name and the number that a link-local destination on it needs; None where the address is not link-local."""
+    return (interface.name, interface.index) if interface.link_local else None

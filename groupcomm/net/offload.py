@@ -12,7 +12,7 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from groupcomm.outputs import Address, Datagram
 
@@ -38,6 +38,12 @@ class SegmentingSender:
     """Sends datagrams from one socket, with as few system calls as the kernel allows.
 
     Invariant: datagrams leave in the order they were given; none is sent twice.
+
+    Attributes:
+        segmenting: whether the kernel can cut runs, as far as is known.
+        runs: how many left with one call.
+        scope: where the socket's address is link-local, the name and the number of its interface: the kernel wants
+            the number with every destination.
     """
 
     def __init__(self, sending: socket.socket, group: Address, failed: Callable[[OSError, int], None]) -> None:
@@ -53,6 +59,7 @@ class SegmentingSender:
         self._failed = failed
         self.segmenting = True
         self.runs = 0
+        self.scope: tuple[str, int] | None = None
 
     def use(self, sending: socket.socket) -> None:
         """Send from another socket from now on."""
@@ -60,6 +67,8 @@ class SegmentingSender:
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send all of them."""
+        if self.scope is not None:
+            datagrams = [self._with_scope(datagram) for datagram in datagrams]
         if len(datagrams) == 1 and not datagrams[0].segment_bytes:
             self._send_run((datagrams[0].data,), datagrams[0].destination or self._group)
             return
@@ -93,6 +102,16 @@ class SegmentingSender:
                 run = []
         if run:
             self._send_run(run, run_destination or self._group)
+
+    def _with_scope(self, datagram: Datagram) -> Datagram:
+        """The same, its destination as the kernel wants it if it is on this link."""
+        if datagram.destination is None or self.scope is None:
+            return datagram
+        host, _, name = datagram.destination[0].partition("%")
+        if name != self.scope[0]:
+            return datagram
+        full = cast(Address, (host, datagram.destination[1], 0, self.scope[1]))
+        return Datagram(datagram.data, full, datagram.segment_bytes, datagram.packets, datagram.link)
 
     def _send_cut(self, data: bytes, size_bytes: int, destination: Address) -> None:
         """Send datagrams that lie one behind the other, with as few calls as the kernel's limits allow."""

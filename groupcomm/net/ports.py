@@ -130,6 +130,19 @@ class BurstPort(udp.Port):
         """Its own address as the kernel gives it."""
         return cast(SocketAddress, self.handle.getsockname())
 
+    def startListening(self) -> None:
+        """Bind and be read; the scope of a link-local address has a place of its own in what the kernel is told."""
+        host, _, scope = self.interface.partition("%")
+        if scope:
+            made = self.createInternetSocket()
+            try:
+                made.bind((host, self.port, 0, self._setup.interface.index))
+            except OSError:
+                made.close()
+                raise
+            self._preexistingSocket = made  # type: ignore[assignment]  # Twisted's own way to take a bound socket
+        super().startListening()  # type: ignore[no-untyped-call]
+
     def createInternetSocket(self) -> socket.socket:
         """A socket with its options set, not yet bound."""
         made: socket.socket = super().createInternetSocket()

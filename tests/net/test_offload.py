@@ -161,6 +161,15 @@ class SenderTests(SynchronousTestCase):
             self.assertEqual(self.fake.arrived, [(b"cc", GROUP)])
             self.assertTrue(self.sender.segmenting)
 
+    def test_link_local_destinations(self) -> None:
+        """The kernel is told the number of the interface, for runs too; other destinations stay as they are."""
+        self.sender.scope = ("eth0", 7)
+        here, there = ("fe80::1%eth0", 5), ("fe80::1%eth1", 5)
+        self.sender.send([Datagram(b"x", here)])
+        self.sender.send([Datagram(b"aabb", here, 2), Datagram(b"y", there), Datagram(b"z", None)])
+        full = ("fe80::1", 5, 0, 7)
+        self.assertEqual(self.fake.arrived, [(b"x", full), (b"aa", full), (b"bb", full), (b"y", there), (b"z", GROUP)])
+
     def test_another_socket(self) -> None:
         """What follows is sent from the socket that is to be used now."""
         self.sender.send([Datagram(b"x", None)])
