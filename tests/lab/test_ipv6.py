@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.lab.harness import Daemon, Lab, Member, measured, settle
+from tests.lab.harness import Daemon, Lab, Member, measured, settle, wait_until
 from tests.lab.traffic import LEVELS, send_round, wait_until_received, wait_until_sent, wait_until_together
 
 ORDERED = ("AGREED", "SAFE")
@@ -38,6 +38,21 @@ class Ipv6Tests(SynchronousTestCase):
             self.check_addresses(daemons)
             self.crash_and_return(lab, daemons, members)
             lab.judge("D1", "D2", "D4", "D5", "M1", "M4", "O1", "O2", "O3", "O4", "O5", "O7", "O8", "S1")
+
+    def test_link_local(self) -> None:
+        """Hosts with link-local addresses alone form a view, and notice within moments that one is killed."""
+        with Lab(2, ipv6_only=True) as lab:
+            for host in (1, 2):
+                subprocess.run(lab.on(host, "ip", "-6", "addr", "del", f"fd77::{host}/64", "dev", "eth0"), check=True)
+            wait_until(lambda: not any(tentative(lab, host) for host in (1, 2)), 20, "the addresses to be usable")
+            daemons = lab.daemons((1, 2), "--interface", "eth0")
+            self.assertRegex(daemons[0].log(), r" listening on \[fe80::[0-9a-f:]+%eth0\]:4874, ")
+            for daemon in daemons:
+                self.assertEqual(daemon.counter("send_failed") + daemon.counter("send_unreachable"), 0)
+            killed = daemons[1].kill()
+            lab.wait_for_view(daemons[:1])
+            measured("from kill -9 to the view without it", time.monotonic() - killed, "s", VIEW_SECONDS)
+            lab.judge("M1", "M4")
 
     def all_in_one_order(self, members: list[Member]) -> None:
         began = time.monotonic()
@@ -126,6 +141,12 @@ class BothTests(SynchronousTestCase):
             for daemon in daemons:
                 self.assertEqual(daemon.counter("sink_failures"), 0)
             lab.judge("D1", "D2", "D4", "M1", "M4", "O1", "O2", "O3", "O4", "O5", "O7", "O8", "S1")
+
+
+def tentative(lab: Lab, host: int) -> bool:
+    """Whether the kernel still looks for others that have the host's address."""
+    shown = subprocess.run(lab.on(host, "ip", "-6", "addr", "show", "dev", "eth0"), capture_output=True, check=True)
+    return b"tentative" in shown.stdout
 
 
 def two_on_each(lab: Lab, daemons: list[Daemon]) -> list[Member]:
