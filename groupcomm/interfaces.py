@@ -155,5 +155,8 @@ class IDiscovery(Interface):
     def stop() -> Deferred[None]:
         """Withdraw the announcement; fires when nothing is left running."""
 
+    def moved(hosts: tuple[str, ...]) -> None:
+        """These are the node's addresses now; it may have lost an interface and got it back."""
+
     def status() -> SourceStatus:
         """What it looks at, what it has found, and its last trouble."""

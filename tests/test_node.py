@@ -61,6 +61,9 @@ class RecordingSource:
         self.stopped = True
         return succeed(None)
 
+    def moved(self, hosts: tuple[str, ...]) -> None:
+        self.hosts = hosts
+
     def status(self) -> SourceStatus:
         return SourceStatus("recording", "nowhere")
 
@@ -114,12 +117,13 @@ class DriverTests(SynchronousTestCase):
         self.assertEqual(self.bench.transport.sent, [Datagram(b"answer", None)])
 
     def test_where_the_links_are(self) -> None:
-        """The engine is told the addresses of the links and the payloads they take, and again when they move."""
+        """Engine and sources are told where the links are, the engine also what they take; again when they move."""
         transport = self.bench.transport
         self.assertEqual(self.engine.told_links, ((("127.0.0.1", 4874),), (65_536 - 28,)))
         transport.addresses = (("127.0.0.1", 4874), ("fd77::1", 4874))
         transport.link_mtus = (1500, 9000)
         transport.sink.moved()
+        self.assertEqual(self.source.hosts, ("127.0.0.1", "fd77::1"))
         self.assertEqual(self.engine.told_links, (transport.addresses, (1472, 8952)))
 
     def test_by_which_link(self) -> None:

@@ -30,7 +30,7 @@ from twisted.names.error import DNSNameError, DNSQueryRefusedError, DNSServerErr
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from groupcomm.addresses import is_port, literal_host
+from groupcomm.addresses import family_of, is_port, literal_host
 from groupcomm.discovery.hints import Announcement, Found
 from groupcomm.discovery.lookups import Answer, LookUpFailed, LookUps
 from groupcomm.errors import UsageError
@@ -126,6 +126,12 @@ def _fits_dns(host: str) -> bool:
         return False
 
 
+def kinds_of(own_hosts: Iterable[str]) -> list[int]:
+    """The kinds of records, A and AAAA, that are of use to a node with these addresses."""
+    families = {family_of(host) for host in own_hosts}
+    return [kind for kind, family in ((dns.A, 4), (dns.AAAA, 6)) if family in families]
+
+
 def words_of(failure: Failure) -> str:
     """What went wrong with a question, in words."""
     error = failure.value
@@ -183,7 +189,7 @@ class DnsDiscovery:
             raise UsageError(f"at most {MAX_NAMES} DNS names, not {len(names)}")
         self._reactor = reactor
         self._names = {str(name): name for name in names}
-        self._kinds = [kind for kind, family in ((dns.A, 4), (dns.AAAA, 6)) if family in announcement.families]
+        self._kinds = kinds_of(announcement.interface_addresses)
         self._make_resolver = make_resolver if make_resolver is not None else SystemResolver
         self._resolver: Resolver | None = None
         self._asking = 0
@@ -203,6 +209,11 @@ class DnsDiscovery:
         if resolver is not None:
             resolver.end()
         return succeed(None)
+
+    def moved(self, hosts: tuple[str, ...]) -> None:
+        """The node has other addresses, perhaps of another family."""
+        self._kinds = kinds_of(hosts)
+        self._lookups.moved(hosts)
 
     def status(self) -> SourceStatus:
         """The names, and what they stand for."""

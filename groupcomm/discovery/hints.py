@@ -39,11 +39,6 @@ class Announcement:
     node: NodeId
     interface_addresses: tuple[str, ...]
 
-    @property
-    def families(self) -> frozenset[int]:
-        """The families, 4 and 6, in which the node can be reached, and reach others."""
-        return frozenset(family_of(host) for host in self.interface_addresses)
-
 
 def hint_host(text: str) -> str | None:
     """The host of a hint as addresses are compared; None if no other node can be there."""
@@ -79,15 +74,20 @@ class HintBook:
             max_addresses: how many are remembered of one origin.
         """
         self._seconds = seconds
-        self._own = {(host, own_port) for host in own_hosts}
-        self._families = {family_of(host) for host in own_hosts}
-        self._loopback = any(ip_address(host).is_loopback for host in own_hosts)
+        self._own_port = own_port
         self._max_addresses = max_addresses
+        self.moved(own_hosts)
         self._known: dict[str, tuple[Address, ...]] = {}
         self._window_start = float("-inf")
         self._given = 0
         self._offered = 0
         self.dropped = 0
+
+    def moved(self, own_hosts: Sequence[str]) -> None:
+        """These are this node's addresses from now on."""
+        self._own = {(host, self._own_port) for host in own_hosts}
+        self._families = {family_of(host) for host in own_hosts}
+        self._loopback = any(ip_address(host).is_loopback for host in own_hosts)
 
     def learn(self, origin: str, addresses: Sequence[Address]) -> tuple[Address, ...]:
         """Remember what an origin says now, instead of what it said before, and return what may be handed out."""
@@ -95,11 +95,8 @@ class HintBook:
         wanted: dict[Address, None] = {}
         for text, port in addresses[: 2 * self._max_addresses]:
             host = hint_host(text)
-            if host is None or family_of(host) not in self._families or (host, port) in self._own:
-                continue
-            if ip_address(host).is_loopback and not self._loopback:
-                continue
-            wanted[host, port] = None
+            if host is not None and self._is_of_use((host, port)):
+                wanted[host, port] = None
         known = tuple(wanted)[: self._max_addresses]
         if known:
             while len(self._known) >= MAX_HINTS:
@@ -113,7 +110,8 @@ class HintBook:
 
     def known(self) -> tuple[Address, ...]:
         """Every address, each once."""
-        return tuple(dict.fromkeys(address for addresses in self._known.values() for address in addresses))
+        every = dict.fromkeys(address for addresses in self._known.values() for address in addresses)
+        return tuple(address for address in every if self._is_of_use(address))
 
     def offer(self) -> tuple[Address, ...]:
         """What is known, as much as may be handed out again; the next offer goes on where this one ends."""
@@ -122,6 +120,13 @@ class HintBook:
         allowed = self._allowed(known[start:] + known[:start])
         self._offered = start + len(allowed)
         return allowed
+
+    def _is_of_use(self, address: Address) -> bool:
+        """Whether another node may be there, and be reached from here."""
+        host = address[0]
+        if family_of(host) not in self._families or address in self._own:
+            return False
+        return self._loopback or not ip_address(host).is_loopback
 
     def _allowed(self, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
         """As many as the rate allows."""

@@ -91,7 +91,7 @@ class LookUps:
         """
         self._reactor = reactor
         self._source = source
-        self._announcement = announcement
+        self._own_hosts = announcement.interface_addresses
         self._look_up = look_up
         self._max_addresses = max_addresses
         self._names: dict[str, _Name] = {}
@@ -116,12 +116,19 @@ class LookUps:
 
     def start(self, port: int, found: Found) -> None:
         """Look up every name, and offer what is known now and every ``OFFER_SECONDS``."""
-        own_hosts = self._announcement.interface_addresses
-        self._book = HintBook(self._reactor.seconds, own_hosts, port, self._max_addresses)
+        self._book = HintBook(self._reactor.seconds, self._own_hosts, port, self._max_addresses)
         self._found = found
         self._loop = LoopingCall(self._offer)
         self._loop.clock = self._reactor
         self._loop.start(OFFER_SECONDS)
+
+    def moved(self, hosts: tuple[str, ...]) -> None:
+        """The node has other addresses: other hints may be of use, so every name is looked up again soon."""
+        self._own_hosts = hosts
+        if self._book is not None:
+            self._book.moved(hosts)
+        for name in self._names.values():
+            name.due = float("-inf")
 
     def stop(self) -> None:
         """Offer nothing more; look-ups under way are given up."""

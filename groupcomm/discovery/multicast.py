@@ -25,6 +25,9 @@ class MulticastDiscovery:
         """Nothing to stop."""
         return succeed(None)
 
+    def moved(self, hosts: tuple[str, ...]) -> None:
+        """Nothing to change."""
+
     def status(self) -> SourceStatus:
         """What it is; what it has found are the nodes of the view."""
         return SourceStatus("multicast", "the beacons of every node")

@@ -167,6 +167,10 @@ class FileDiscovery:
         self._lookups.stop()
         return succeed(None)
 
+    def moved(self, hosts: tuple[str, ...]) -> None:
+        """The node has other addresses."""
+        self._lookups.moved(hosts)
+
     def status(self) -> SourceStatus:
         """The file, and what its entries mean."""
         status = self._lookups.status(f"{self._path} ({self._entries} entries)")

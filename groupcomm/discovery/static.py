@@ -94,6 +94,10 @@ class StaticDiscovery:
         self._lookups.stop()
         return succeed(None)
 
+    def moved(self, hosts: tuple[str, ...]) -> None:
+        """The node has other addresses."""
+        self._lookups.moved(hosts)
+
     def status(self) -> SourceStatus:
         """The list, and what it means."""
         return self._lookups.status(", ".join(self._peers))

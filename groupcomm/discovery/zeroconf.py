@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import Final
 
 import ifaddr
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
@@ -141,10 +142,9 @@ class ZeroconfDiscovery:
         """
         self._reactor = reactor
         self._announcement = announcement
-        self._where = ", ".join(announcement.interface_addresses)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: asyncio.Event | None = None
+        self._wakes: _Wakes | None = None
         self._found: Found | None = None
         self._known: tuple[Address, ...] = ()
         self._last_trouble: str | None = None
@@ -169,16 +169,26 @@ class ZeroconfDiscovery:
         self._found = None
         if self._ended is None:
             return succeed(None)
-        loop, end = self._loop, self._end
-        if loop is not None and end is not None:
-            loop.call_soon_threadsafe(end.set)
+        if self._loop is not None and self._wakes is not None:
+            self._loop.call_soon_threadsafe(self._wakes.end)
         return self._ended
+
+    def moved(self, hosts: tuple[str, ...]) -> None:
+        """The node has other addresses, or has lost an interface and got it back: begin again there."""
+        self._announcement = evolve(self._announcement, interface_addresses=hosts)
+        if self._loop is not None and self._wakes is not None:
+            self._loop.call_soon_threadsafe(self._wakes.begin_again)
 
     def status(self) -> SourceStatus:
         """What was heard, of this cluster."""
         looks_at = f"multicast DNS on {self._where}"
         found = self._known[:SHOWN_ADDRESSES]
         return SourceStatus("zeroconf", looks_at, len(self._known), found, self._last_trouble, self._troubled)
+
+    @property
+    def _where(self) -> str:
+        """The addresses, in words."""
+        return ", ".join(self._announcement.interface_addresses)
 
     def _run(self, port: int) -> None:
         """The thread: one asyncio loop from here to its end."""
@@ -191,26 +201,26 @@ class ZeroconfDiscovery:
 
     async def _serve_for_ever(self, port: int) -> None:
         """Serve until told to end; after trouble, again."""
-        end = asyncio.Event()
-        self._reactor.callFromThread(self._loop_running, asyncio.get_running_loop(), end)
-        while not end.is_set():
+        wakes = _Wakes()
+        self._reactor.callFromThread(self._loop_running, asyncio.get_running_loop(), wakes)
+        while not wakes.ended:
+            wakes.again = False
             try:
-                await self._serve(port, end)
+                await self._serve(port, wakes, self._announcement)
             except Exception as error:
                 self._reactor.callFromThread(self._trouble, words_of(error))
                 self._reactor.callFromThread(self._browsing)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(end.wait(), RETRY_SECONDS)
+                await wakes.wait(RETRY_SECONDS)
 
-    async def _serve(self, port: int, end: asyncio.Event) -> None:
-        """Browse at once, register beside it, until told to end or an interface that is missing may be back."""
-        wanted = self._announcement.interface_addresses
+    async def _serve(self, port: int, wakes: _Wakes, announcement: Announcement) -> None:
+        """Browse at once, register beside it, until told to end or to begin again, or an address may be back."""
+        wanted = announcement.interface_addresses
         addresses = [host for host in wanted if host.partition("%")[0] in host_addresses()]
         if not addresses:
             raise LookUpFailed(f"this host has no address {' or '.join(wanted)} now")
         zeroconf = AsyncZeroconf(interfaces=addresses)
-        browsing = _Browsing(self, zeroconf.zeroconf, self._announcement, port)
-        registering = asyncio.create_task(self._register(zeroconf, port))
+        browsing = _Browsing(self, zeroconf.zeroconf, announcement, port)
+        registering = asyncio.create_task(self._register(zeroconf, service_info(announcement, port)))
         try:
             missing = len(wanted) - await browsing.begin()
             if missing:
@@ -219,20 +229,18 @@ class ZeroconfDiscovery:
                 self._reactor.callFromThread(self._well)
             self._reactor.callFromThread(self._browsing)
             limit = asyncio.get_running_loop().time() + RETRY_SECONDS if missing else math.inf
-            while not end.is_set() and asyncio.get_running_loop().time() < limit:
-                try:
-                    await asyncio.wait_for(end.wait(), OFFER_SECONDS)
-                except TimeoutError:
-                    browsing.offer()
+            while not (wakes.ended or wakes.again) and asyncio.get_running_loop().time() < limit:
+                await wakes.wait(OFFER_SECONDS)
+                browsing.offer()
         finally:
             registering.cancel()
             await browsing.end()
             await asyncio.wait_for(zeroconf.async_close(), CLOSE_SECONDS)
 
-    async def _register(self, zeroconf: AsyncZeroconf, port: int) -> None:
+    async def _register(self, zeroconf: AsyncZeroconf, info: ServiceInfo) -> None:
         """Announce this node; trouble with that ends nothing else."""
         try:
-            await (await zeroconf.async_register_service(service_info(self._announcement, port)))
+            await (await zeroconf.async_register_service(info))
         except Exception as error:
             self._reactor.callFromThread(self._trouble, f"cannot announce: {words_of(error)}")
 
@@ -255,13 +263,13 @@ class ZeroconfDiscovery:
         """What the status shows."""
         self._known = known
 
-    def _loop_running(self, loop: asyncio.AbstractEventLoop, end: asyncio.Event) -> None:
+    def _loop_running(self, loop: asyncio.AbstractEventLoop, wakes: _Wakes) -> None:
         """The thread can be told to end from now on; if that was wanted before, tell it."""
         if self._thread is None or not self._thread.is_alive():
             return
-        self._loop, self._end = loop, end
+        self._loop, self._wakes = loop, wakes
         if self._found is None:
-            loop.call_soon_threadsafe(end.set)
+            loop.call_soon_threadsafe(wakes.end)
 
     def _browsing(self) -> None:
         """Looking has begun."""
@@ -283,12 +291,37 @@ class ZeroconfDiscovery:
     def _thread_ended(self) -> None:
         """The thread is over."""
         thread, self._thread = self._thread, None
-        self._loop = self._end = None
+        self._loop = self._wakes = None
         if thread is not None:
             thread.join()
         self._browsing()
         if self._ended is not None and not self._ended.called:
             self._ended.callback(None)
+
+
+class _Wakes:
+    """What the reactor's thread wants of the asyncio thread, and sees to it that it notices."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.again = False
+        self._event = asyncio.Event()
+
+    def end(self) -> None:
+        """End for good."""
+        self.ended = True
+        self._event.set()
+
+    def begin_again(self) -> None:
+        """Serve anew."""
+        self.again = True
+        self._event.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait so long, or until something is wanted."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._event.wait(), seconds)
+        self._event.clear()
 
 
 class _Browsing:
@@ -314,6 +347,7 @@ class _Browsing:
         self._browser = AsyncServiceBrowser(
             self._zeroconf, SERVICE_TYPE, handlers=[self._changed], question_type=DNSQuestionType.QM
         )
+        self._tell_soon()
         return len(self._zeroconf.engine.senders)
 
     async def end(self) -> None:

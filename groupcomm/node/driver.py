@@ -258,6 +258,7 @@ class NodeDriver:
             if self._recorder is not None:
                 self._recorder.close()
             raise
+        self._sources: Sequence[IDiscovery] = ()
         self.moved()
         announcement = Announcement(config.engine.cluster, self.id, tuple(host for host, _ in self.transport.addresses))
         self._sources = seams.make_sources(cast(IDiscoveryReactor, reactor), announcement, config.sources)
@@ -404,6 +405,8 @@ class NodeDriver:
         addresses = self.transport.addresses
         sizes = zip(addresses, self.transport.link_mtus, strict=True)
         self._engine.links(addresses, [mtu_bytes - header_bytes(host) for (host, _), mtu_bytes in sizes])
+        for source in self._sources:
+            source.moved(tuple(host for host, _ in addresses))
 
     def datagram_received(self, data: bytes, source: Address) -> None:
         """One datagram of a burst."""

@@ -155,6 +155,16 @@ class DnsTests(SynchronousTestCase):
         self.assertEqual({kind for _, kind in self.resolver.asked}, {dns.AAAA})
         self.assertEqual(source.status().trouble, "b:4874: it has no IPv6 address")
 
+    def test_moved(self) -> None:
+        """A node that has IPv6 now instead of IPv4 asks for the other records, at once."""
+        self.resolver.know("a", dns.A, host_record("a", "10.0.0.2"))
+        self.resolver.know("a", dns.AAAA, host_record("a", "fd77::2"))
+        source = self.start("a")
+        source.moved(("fd77::1",))
+        self.found.clear()
+        self.clock.advance(OFFER_SECONDS)
+        self.assertEqual(self.found, [("fd77::2", 4874)])
+
     def test_time_to_live(self) -> None:
         """The shortest time to live of what was used counts; a change is seen then."""
         self.resolver.know("a", dns.A, host_record("a", "10.0.0.2", ttl=50), host_record("a", "10.0.0.3", ttl=4))

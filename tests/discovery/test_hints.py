@@ -64,6 +64,13 @@ class BookTests(SynchronousTestCase):
         self.assertEqual(self.book.learn("x", (here,)), ())
         self.assertEqual(HintBook(self.clock.seconds, ("127.0.0.1",), 1).learn("x", (here,)), (here,))
 
+    def test_moved(self) -> None:
+        """A node with other addresses may use what it could not, and its own address is another."""
+        self.book.learn("x", (("10.0.0.2", OWN[1]), ("10.0.0.3", OWN[1])))
+        self.book.moved(("10.0.0.2", "fd77::1"))
+        self.assertEqual(self.book.known(), (("10.0.0.3", OWN[1]),))
+        self.assertEqual(self.book.learn("y", (("fd77::2", 1),)), (("fd77::2", 1),))
+
     def test_many_addresses_of_one_origin(self) -> None:
         """Of one origin so many are remembered, those that cannot be hints not counted."""
         book = HintBook(self.clock.seconds, ("10.0.0.1",), 1, max_addresses=3)

@@ -151,6 +151,32 @@ class LiveTests(TestCase):
 
         return gatherResults([*starting, done]).addCallback(check)
 
+    def test_moved(self) -> Deferred[None]:
+        """A node that comes to another address is found there, and finds the others from there."""
+        found: dict[str, list[Address]] = {"a": [], "b": []}
+        done: Deferred[None] = Deferred()
+        real = cast(IReactorFromThreads, reactor)
+        nowhere = Announcement("moved", NodeId("a", 1), ("192.0.2.1",))
+        a, b = ZeroconfDiscovery(real, nowhere), ZeroconfDiscovery(real, announcement("b", "moved"))
+
+        def hear(name: str, address: Address) -> None:
+            found[name].append(address)
+            if found["a"] and found["b"] and not done.called:
+                done.callback(None)
+
+        starting = [a.start(5001, partial(hear, "a")), b.start(5002, partial(hear, "b"))]
+        for source in (a, b):
+            self.addCleanup(source.stop)
+        done.addTimeout(20, cast(IReactorTime, reactor))
+        started = gatherResults(starting).addCallback(lambda _: a.moved(("127.0.0.1",)))
+
+        def check(_: object) -> None:
+            self.assertEqual((set(found["a"]), set(found["b"])), ({("127.0.0.1", 5002)}, {("127.0.0.1", 5001)}))
+            self.assertEqual(a.status().looks_at, "multicast DNS on 127.0.0.1")
+            self.assertFalse(a.status().troubled)
+
+        return gatherResults([started, done]).addCallback(check)
+
     def test_stop_at_once(self) -> Deferred[None]:
         """A source that is stopped right after its start ends in peace."""
         source = ZeroconfDiscovery(cast(IReactorFromThreads, reactor), announcement("q", "live"))

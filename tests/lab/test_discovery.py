@@ -215,6 +215,23 @@ class ZeroconfTests(SynchronousTestCase):
             self.assertEqual(six.found(), {"[fd77::1]:4874"})
             self.assertEqual(second.found(), {"10.77.0.1:4874", "10.78.0.1:4874"})
 
+    def test_another_address(self) -> None:
+        """A host gets another address while its node runs: the others find the node there."""
+        with Lab(3) as lab:
+            without_beacons(lab)
+            daemons = lab.daemons((1, 2, 3), "--interface", "eth0", "--discovery", "zeroconf")
+            lab.run("exec", "3", "ip", "-4", "addr", "flush", "dev", "eth0")
+            lab.wait_for_view(daemons[:2])
+            lab.run("exec", "3", "ip", "addr", "add", "10.77.0.103/16", "dev", "eth0")
+            began = time.monotonic()
+
+            def found() -> bool:
+                return f"10.77.0.103:{PORT}" in source_of(daemons[0], "zeroconf")["found"]
+
+            wait_until(found, FOUND_SECONDS, "n1 to find the new address", every=0.1)
+            measured("the new address is found", time.monotonic() - began, "s")
+            lab.wait_for_view(daemons)
+
     def test_nodes_on_two_networks(self) -> None:
         """Nodes with two links find all addresses of each other, and come together."""
         with Lab(3) as lab:
