@@ -79,6 +79,7 @@ class Timing:
         leave: how long a leaving node waits for the others.
         status: how long after the last new packet a status is sent at the latest.
         prompt: how long a status that somebody waits for may be delayed.
+        flap: how long a node that has come and gone twice waits to be let in; each further time doubles it; 0: never.
         readmit: how long a node that was evicted for being slow is kept out for the first time.
     """
 
@@ -103,6 +104,7 @@ class Timing:
     status: float = 0.05
     prompt: float = 0.0005
     readmit: float = 10.0
+    flap: float = 1.0
 
     def for_nodes(self, nodes: int) -> Timing:
         """The times among so many nodes: what each says to all is said more rarely in large views.

@@ -1268,6 +1268,7 @@ class Engine:
                 self._voter.differing,
                 self._voter.memory.whole,
             ),
+            flapping=membership.flapping.shown(now),
         )
 
     def check_invariants(self) -> None:

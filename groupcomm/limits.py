@@ -147,6 +147,9 @@ cannot become a flood of answers."""
 MAX_KEPT_OUT: Final = 64
 """Names that are remembered after an eviction, and notes on slow receivers in one beacon."""
 
+MAX_FLAPPING: Final = 64
+"""Names that are remembered for having come and gone."""
+
 MAX_VIEW_CHANGES: Final = 32
 """The last changes of its view that a node remembers."""
 

@@ -121,6 +121,21 @@ class ViewChange:
 
 
 @frozen
+class FlappingStatus:
+    """A node that has come and gone lately.
+
+    Attributes:
+        node: the last run that went.
+        penalty: one for each time, halved each minute.
+        seconds: how long it is not let in still; 0 if it may come.
+    """
+
+    node: NodeId
+    penalty: float
+    seconds: float
+
+
+@frozen
 class GroupStatus:
     """One group with its current view, and what happens to it outside of the primary component."""
 
@@ -184,6 +199,7 @@ class NodeStatus:
         slow: who holds this node's sending up.
         kept_out: who was evicted for being slow and is not let in again yet.
         evicted_by: who has evicted this node for being slow and keeps it out still.
+        flapping: who has come and gone lately, and is let in the more slowly.
         sealed: whether packets are sealed; if not, whoever reaches the network is a node.
         key_epoch: the number of the key epoch that packets are sealed under.
         discovery: the sources of discovery.
@@ -210,3 +226,4 @@ class NodeStatus:
     key_epoch: int = 0
     discovery: tuple[SourceStatus, ...] = ()
     quorum: QuorumStatus = _NO_FILTER
+    flapping: tuple[FlappingStatus, ...] = ()

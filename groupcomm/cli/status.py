@@ -126,6 +126,9 @@ def slow_rows(facts: Facts) -> list[tuple[str, str]]:
             f"{one['node']} for another {one['seconds']:.0f} s: evicted for being slow, lacked {size(one['lag_bytes'])}"
         )
         rows.append(("kept out", words + (f", {one['times']} times now" if one["times"] > 1 else "")))
+    for one in facts["flapping"]:
+        waits = f"is let in in {one['seconds']:.0f} s" if one["seconds"] else "may come in"
+        rows.append(("flapping", f"{one['node']} has come and gone (penalty {one['penalty']:.1f}), {waits}"))
     if facts["evicted_by"]:
         rows.append(("evicted", f"this node, for being slow, by {', '.join(facts['evicted_by'])}"))
     return rows

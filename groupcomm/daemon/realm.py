@@ -229,6 +229,9 @@ class Realm:
                 {"node": one.node.name, "lag_bytes": one.lag_bytes, "seconds": one.seconds, "times": one.times}
                 for one in status.kept_out
             ],
+            "flapping": [
+                {"node": one.node.name, "penalty": one.penalty, "seconds": one.seconds} for one in status.flapping
+            ],
             "evicted_by": [node.name for node in status.evicted_by],
             "discovery": [
                 {

@@ -140,6 +140,8 @@ SETTINGS: Final = (
         "what is done about a node that receives far slower than all others: wait or evict (default: wait)",
         "POLICY",
     ),
+    Setting("suspect-seconds", "how long a process may be silent whose host answers (default: 3)", "SECONDS"),
+    Setting("flap-seconds", "how long one waits that came and went twice; it doubles; 0: not (default: 1)", "SECONDS"),
     Setting("slow-receiver-seconds", "how long it must hold this node's sending up for that (default: 5)", "SECONDS"),
     Setting(
         "quorum",
@@ -210,6 +212,8 @@ class Settings:
     slow_receiver: SlowReceiver
     slow_receiver_seconds: float
     quorum: Quorum
+    suspect_seconds: float
+    flap_seconds: float
     origins: tuple[Origin, ...]
 
 
@@ -347,13 +351,15 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         multicast=take("multicast", f"{DEFAULT_GROUP}:{DEFAULT_PORT}", _parse_multicast),
         multicast6=take("multicast6", DEFAULT_GROUP6, _parse_multicast6),
         slow_receiver=SlowReceiver(take("slow-receiver", "wait", _one_of([policy.value for policy in SlowReceiver]))),
-        slow_receiver_seconds=take("slow-receiver-seconds", "5", _parse_slow_seconds),
         quorum=_quorum(
             take("quorum", "none", _one_of([one.value for one in Filter])),
             take_many("quorum-nodes", (), _parse_quorum_nodes),
             take("tie-breaker", "", str),
             take("witness", "no", _one_of(("yes", "no"))),
         ),
+        slow_receiver_seconds=take("slow-receiver-seconds", "5", _seconds_from(1, MAX_SLOW_SECONDS)),
+        suspect_seconds=take("suspect-seconds", "3", _seconds_from(2, 60)),
+        flap_seconds=take("flap-seconds", "1", _seconds_from(0, 60)),
         origins=(),
     )
     try:
@@ -517,7 +523,10 @@ def _parse_mtu(text: str) -> int:
     return int(text)
 
 
-def _parse_slow_seconds(text: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or not 1 <= float(text) <= MAX_SLOW_SECONDS:
-        raise UsageError(f"{text!r} is not a number of seconds from 1 to {MAX_SLOW_SECONDS}")
-    return float(text)
+def _seconds_from(least: int, most: int) -> Callable[[str], float]:
+    def check(text: str) -> float:
+        if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]{1,3})?", text) or not least <= float(text) <= most:
+            raise UsageError(f"{text!r} is not a number of seconds from {least} to {most}")
+        return float(text)
+
+    return check

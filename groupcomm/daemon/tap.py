@@ -21,7 +21,7 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 
 from groupcomm._version import __version__
-from groupcomm.config import EngineConfig
+from groupcomm.config import EngineConfig, Timing
 from groupcomm.daemon import caps
 from groupcomm.daemon.logs import log_stream, make_observer
 from groupcomm.daemon.service import DaemonService
@@ -138,6 +138,7 @@ def node_config(settings: Settings) -> NodeConfig:
             budget_bytes=settings.budget_bytes,
             slow_receiver=settings.slow_receiver,
             slow_receiver_seconds=settings.slow_receiver_seconds,
+            timing=Timing(suspect=settings.suspect_seconds, flap=settings.flap_seconds),
             mtu_bytes=min(DEFAULT_MTU_BYTES, settings.max_mtu_bytes),
             max_mtu_bytes=settings.max_mtu_bytes,
             active_links=settings.active_links,

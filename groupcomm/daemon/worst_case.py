@@ -200,10 +200,14 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
         ),
         Holding(
             "nodes heard of",
-            ("MAX_STRANGERS", "MAX_QUESTIONS", "MAX_KEPT_OUT", "MAX_EXPELLED"),
+            ("MAX_STRANGERS", "MAX_QUESTIONS", "MAX_KEPT_OUT", "MAX_FLAPPING", "MAX_EXPELLED"),
             "node",
             NOTE_BYTES,
-            limits.MAX_STRANGERS + limits.MAX_QUESTIONS + limits.MAX_KEPT_OUT + limits.MAX_EXPELLED,
+            limits.MAX_STRANGERS
+            + limits.MAX_QUESTIONS
+            + limits.MAX_KEPT_OUT
+            + limits.MAX_FLAPPING
+            + limits.MAX_EXPELLED,
             "the longest silent or the oldest is forgotten",
         ),
         Holding(

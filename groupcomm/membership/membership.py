@@ -23,10 +23,11 @@ from groupcomm.allowance import Allowance
 from groupcomm.config import EngineConfig
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_ANSWERS_PER_SECOND, MAX_EPOCH, MAX_STEP
+from groupcomm.limits import MAX_ANSWERS_PER_SECOND, MAX_EPOCH, MAX_KEPT_OUT, MAX_STEP
 from groupcomm.membership.admission import Admission
 from groupcomm.membership.eviction import Eviction, LookingHost
 from groupcomm.membership.evidence import Evidence
+from groupcomm.membership.flapping import Flapping
 from groupcomm.membership.gather import Gather, agreement
 from groupcomm.membership.inquiries import Inquiries
 from groupcomm.membership.peers import Peer, Peers
@@ -53,6 +54,7 @@ from groupcomm.wire.messages import (
     ProbeAck,
     Ready,
     Recover,
+    SlowNote,
     Voucher,
     Who,
 )
@@ -170,6 +172,7 @@ class Membership:
         eviction: what it knows of slow receivers.
         suspicion: what it knows of members that say nothing.
         evidence: what has led to the change under way.
+        flapping: who has come and gone lately.
     """
 
     def __init__(
@@ -203,7 +206,8 @@ class Membership:
         self.suspicion = Suspicion(me, host, random)
         self.evidence = Evidence(me)
         self._inquiries = Inquiries()
-        self._admission = Admission(me, config, self.eviction.readmission)
+        self.flapping = Flapping(me, config.timing.flap)
+        self._admission = Admission(me, config, self.eviction.readmission, self.flapping)
         self._answers = Allowance(MAX_ANSWERS_PER_SECOND)
         self._gather: Gather | None = None
         self._change: _Change | None = None
@@ -339,7 +343,7 @@ class Membership:
             bool(self.members) and self.members[0] == self._me,
             reply,
             self._admission.heard(self.peers, self.view, now),
-            self.eviction.notes(now),
+            self._notes(now),
             self._reports(now),
             addresses_to_tell(self.heard_lately(now), self._beacons) if self.addresses else (),
         )
@@ -357,6 +361,10 @@ class Membership:
     def heard_lately(self, now: float) -> list[Peer]:
         """The nodes of the view, and those outside that were heard in the last six heartbeats."""
         return self.peers.heard_since(now - _LATELY_HEARTBEATS * self._timing.heartbeat)
+
+    def _notes(self, now: float) -> tuple[SlowNote, ...]:
+        """What the beacon says of slow receivers, and of those who come and go."""
+        return (*self.eviction.notes(now), *self.flapping.notes(now))[:MAX_KEPT_OUT]
 
     def hint(self, address: Address) -> None:
         """Somebody may be there: say hello a few times."""
@@ -385,6 +393,8 @@ class Membership:
             self.evidence.note(Finding.WENT_ON, beacon.node, now)
             self._soon()
         kept_out = self.eviction.beacon_came(beacon, self.view, self.members, now)
+        if beacon.notes and beacon.view is not None and beacon.view == self.view and beacon.node in self.members:
+            self.flapping.heard(beacon.notes, now)
         if kept_out and self.state is State.GATHER and self._gather is not None:
             self._gather.exclude(beacon.node)
         if beacon.reply:
@@ -1152,7 +1162,7 @@ class Membership:
         self._installed_attempt = plan.attempt
         self._installed_at = now
         self.expelling = self.expelling and not change.expels
-        self._admission.installed(now)
+        self._admission.installed(now, is_gate=plan.members[:1] == (self._me,))
         evicted = self._gather.outvoted() if self._gather is not None else {}
         self._change = self._gather = None
         self._answered = None
@@ -1166,7 +1176,7 @@ class Membership:
         self._unlisted.clear()
         self._names_all = 0
         self.state = State.OPERATIONAL
-        self.view, self.members = plan.proposal, plan.members
+        old, self.view, self.members = self.members, plan.proposal, plan.members
         self._dead = {node: reason for node, reason in self._dead.items() if node in plan.participants}
         for departed in plan.departed:
             self.peers.forget(departed.node)
@@ -1181,6 +1191,8 @@ class Membership:
             self._leave_when_told(now)
         else:
             self.eviction.installed(plan.departed, plan.members, evicted, now)
+            kept_out = {one.node.name for one in self.eviction.readmission.kept_out(now)}
+            self.flapping.installed(plan.departed, old, plan.members, kept_out, now)
         self._confirm(plan.proposal.proposer, now)
         self._soon()
 

@@ -37,6 +37,9 @@ CONVERGE_SECONDS = 20.0
 SLOW_SECONDS, READMIT_SECONDS = 0.3, 0.8
 """How soon a receiver is slow in a run that evicts, and for how long it is kept out for the first time."""
 
+FLAP_SECONDS = 0.02
+"""How long a node waits that has come and gone twice: so that whoever falls often is back before the end."""
+
 REST_SECONDS = 20.0
 """From there until nothing is outstanding."""
 
@@ -106,6 +109,7 @@ class Run:
             first_packet_number=parameters.first_packet_number,
             suppression_nodes=parameters.suppression_nodes,
             budget_bytes=parameters.budget_bytes,
+            timing=Timing(flap=FLAP_SECONDS),
             key=random.Random(f"{scenario.seed}/key").randbytes(KEY_BYTES) if parameters.sealed else None,
             active_links=parameters.active,
             quorum=parameters.quorum,
@@ -113,7 +117,7 @@ class Run:
         if parameters.evicts:
             config = evolve(
                 config,
-                timing=Timing(readmit=READMIT_SECONDS),
+                timing=Timing(readmit=READMIT_SECONDS, flap=FLAP_SECONDS),
                 suppression_nodes=max(16, parameters.suppression_nodes),
                 slow_receiver=SlowReceiver.EVICT,
                 slow_receiver_seconds=SLOW_SECONDS,

@@ -47,11 +47,12 @@ _MAX_DEPARTED = 2 * MAX_NODES
 
 
 class SlowWord(enum.IntEnum):
-    """What a beacon says of a slow receiver."""
+    """What a beacon says of a slow receiver, and of a node that has come and gone too often."""
 
     CLAIM = 1
     CONFIRMATION = 2
     KEPT_OUT = 3
+    WAITS = 4
 
 
 @frozen
@@ -61,8 +62,8 @@ class SlowNote:
     Attributes:
         word: what is said.
         node: who it is about.
-        lag_bytes: what it lacks, or lacked when it was evicted.
-        milliseconds: how long that has been so; of a node that is kept out, how long it still is.
+        lag_bytes: what it lacks, or lacked when it was evicted; of one that waits, the hundredths of its penalty.
+        milliseconds: how long that has been so; of a node that is kept out or waits, how long it still is.
     """
 
     word: SlowWord

@@ -70,6 +70,7 @@ FACTS: dict[str, Any] = {
     ],
     "slow": [],
     "kept_out": [],
+    "flapping": [],
     "discovery": [],
     "sealed": True,
     "key_epoch": 3,

@@ -148,6 +148,7 @@ class PlainClientTests(SynchronousTestCase):
         self.assertEqual(status["slow"], [{"node": "n2", "lag_bytes": 5000, "seconds": 2.5}])
         kept_out = {"node": "n3", "lag_bytes": 6000, "seconds": 9.5, "times": 2}
         self.assertEqual((status["kept_out"], status["evicted_by"]), ([kept_out], ["n4"]))
+        self.assertEqual(status["flapping"], [{"node": "n5", "penalty": 2.5, "seconds": 1.5}])
         (source,) = status["discovery"]
         self.assertEqual((source["source"], source["found"], source["known"]), ("dns", ["[fd77::2]:4874"], 1))
         self.assertEqual((source["trouble"], source["troubled"]), ("a: no such name", True))

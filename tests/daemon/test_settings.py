@@ -170,6 +170,8 @@ class RefusedTests(Files):
             ("max-clients", "0", "from 1 to 4096"),
             ("max-clients", "4097", "from 1 to 4096"),
             ("slow-receiver", "kill", "wait, evict"),
+            ("suspect-seconds", "1.9", "from 2 to 60"),
+            ("flap-seconds", "61", "from 0 to 60"),
             ("slow-receiver-seconds", "0.9", "from 1 to 3600"),
             ("slow-receiver-seconds", "3601", "from 1 to 3600"),
             ("slow-receiver-seconds", "1e3", "from 1 to 3600"),
@@ -316,6 +318,7 @@ class OptionsTests(Files):
                 *("--discovery", "dns,file", "--dns", "a", "--dns", "srv:b", "--peers-file", "/p"),
                 *("--slow-receiver", "evict", "--slow-receiver-seconds", "7.5"),
                 *("--budget", "67108864", "--max-clients", "7"),
+                *("--suspect-seconds", "4", "--flap-seconds", "0"),
             ]
         )
         settings = options.settings
@@ -327,6 +330,7 @@ class OptionsTests(Files):
         engine = options.node_config.engine
         self.assertEqual((engine.slow_receiver, engine.slow_receiver_seconds), (SlowReceiver.EVICT, 7.5))
         self.assertEqual((engine.budget_bytes, settings.max_clients), (67108864, 7))
+        self.assertEqual((engine.timing.suspect, engine.timing.flap), (4.0, 0.0))
 
     def test_usage_errors(self) -> None:
         """What cannot be is a usage error of twistd's."""

@@ -41,7 +41,16 @@ from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.outputs import NodeDeparture
 from groupcomm.packing import pack_messages, unpack_messages
 from groupcomm.sessions import LocalSession, SessionHandler
-from groupcomm.status import GroupStatus, KeptOutStatus, NodeStatus, PeerStatus, SlowStatus, SourceStatus, ViewChange
+from groupcomm.status import (
+    FlappingStatus,
+    GroupStatus,
+    KeptOutStatus,
+    NodeStatus,
+    PeerStatus,
+    SlowStatus,
+    SourceStatus,
+    ViewChange,
+)
 from groupcomm.wire import evidence
 from groupcomm.wire.evidence import Finding
 
@@ -317,6 +326,7 @@ class MemoryNode:
             slow=(SlowStatus(NodeId("n2", 8), 5000, 2.5),),
             kept_out=(KeptOutStatus(NodeId("n3", 9), 6000, 9.5, 2),),
             evicted_by=(NodeId("n4", 10),),
+            flapping=(FlappingStatus(NodeId("n5", 11), 2.5, 1.5),),
             discovery=(SourceStatus("dns", "a.org", 1, (("fd77::2", 4874),), "a: no such name", troubled=True),),
         )
 

@@ -12,6 +12,9 @@ from tests.lab.harness import Daemon, Json, Lab, Member, measured, settle, wait_
 LEVELS = ["RELIABLE", "FIFO", "CAUSAL", "AGREED", "SAFE"]
 POINTS = 20
 LOSS_PERCENT = 5
+AT_ONCE = ("--flap-seconds", "0")
+"""Daemons that fall so often are let in at once all the same."""
+
 GAPS_SECONDS = (0.0, 0.0, 0.02, 0.1, 0.3)
 """Between the two kills: at once, within the detection of the first, within its view change."""
 
@@ -44,7 +47,7 @@ class Crashes:
         self.unstable = 0
         self.repairs_for_others = 0
         self.seconds: list[float] = []
-        self.daemons = {daemon.host: daemon for daemon in lab.daemons((1, 2, 3, 4))}
+        self.daemons = {daemon.host: daemon for daemon in lab.daemons((1, 2, 3, 4), *AT_ONCE)}
         self.members = {host: self._member(host, 0) for host in self.daemons}
         self._wait_for_members()
         lab.loss(LOSS_PERCENT)
@@ -103,7 +106,7 @@ class Crashes:
         dead = self.members[victim.host]
         wait_until(lambda: not dead.running or dead.of_kind("left"), 10, f"{dead.name} to notice its daemon's end")
         dead.ask_to_end()
-        self.daemons[victim.host] = self.lab.daemon(victim.host)
+        self.daemons[victim.host] = self.lab.daemon(victim.host, None, *AT_ONCE)
         self.members[victim.host] = self._member(victim.host, point + 1)
 
     def finish(self) -> None:

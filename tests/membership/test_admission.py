@@ -8,6 +8,7 @@ from groupcomm.config import EngineConfig
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_STRANGERS
 from groupcomm.membership.admission import Admission
+from groupcomm.membership.flapping import Flapping
 from groupcomm.membership.peers import Peers
 from groupcomm.membership.readmission import Readmission
 from groupcomm.wire.codec import view_id_digest
@@ -33,7 +34,8 @@ class AdmissionCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.peers = Peers()
         self.readmission = Readmission(TIMING.readmit)
-        self.admission = Admission(self.me, self.config, self.readmission)
+        self.flapping = Flapping(self.me, TIMING.flap)
+        self.admission = Admission(self.me, self.config, self.readmission, self.flapping)
 
     def beacon(
         self, node: NodeId, now: float, view: ViewId | None = None, size: int = 0, heard: tuple[ViewId, ...] = ()
@@ -75,7 +77,7 @@ class FounderTests(AdmissionCase):
 
     def test_a_founded_view_has_room_for_so_many(self) -> None:
         """Of more newcomers than fit, the first in order come in."""
-        self.admission = Admission(A, EngineConfig(max_nodes=8), self.readmission)
+        self.admission = Admission(A, EngineConfig(max_nodes=8), self.readmission, self.flapping)
         nodes = [NodeId(f"n{number:03}", 1) for number in range(9)]
         for node in nodes:
             self.beacon(node, 9.9)
@@ -127,7 +129,7 @@ class GateTests(AdmissionCase):
     def test_who_was_left_out_must_be_heard_again(self) -> None:
         """A newcomer that was silent during a change does not start the next by what it said before."""
         self.beacon(D, 10.0)
-        self.admission.installed(10.1)
+        self.admission.installed(10.1, is_gate=False)
         for now in (10.1, 10.3):
             self.assertEqual(self.wanted(now), [])
         self.beacon(D, 10.35)
@@ -136,7 +138,7 @@ class GateTests(AdmissionCase):
 
     def test_only_the_lowest_member_is_the_gate(self) -> None:
         """Another member lets nobody in."""
-        admission = Admission(B, CONFIG, self.readmission)
+        admission = Admission(B, CONFIG, self.readmission, self.flapping)
         self.peers.keep((A, B))
         self.beacon(D, 10.0)
         for now in (10.0, 10.5):
@@ -226,7 +228,7 @@ class MergeTests(AdmissionCase):
 
     def test_the_lowest_of_all_begins(self) -> None:
         """The gate of the view with the lower node takes the others in; the other gate waits for it."""
-        admission = Admission(C, CONFIG, self.readmission)
+        admission = Admission(C, CONFIG, self.readmission, self.flapping)
         self.peers.keep((C, D))
         for now in (10.0, 10.5, 11.0, 11.5):
             for node, other, view in ((D, MINE, THEIRS), (A, THEIRS, MINE), (B, THEIRS, MINE)):
@@ -235,7 +237,7 @@ class MergeTests(AdmissionCase):
 
     def test_views_that_do_not_fit_together_stay_apart(self) -> None:
         """A merge that would exceed the largest view does not begin."""
-        self.admission = Admission(A, EngineConfig(max_nodes=3), self.readmission)
+        self.admission = Admission(A, EngineConfig(max_nodes=3), self.readmission, self.flapping)
         self.all_hear(10.0)
         self.assertEqual(self.all_hear(11.0), [])
         self.assertEqual(self.all_hear(12.0), [])

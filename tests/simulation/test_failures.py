@@ -230,3 +230,63 @@ class OneWayTests(FailureCase):
                 self.assertIn(gone.reason, (Reason.EVICTION, Reason.PARTITION))
             self.cluster.heal()
             self.settle()
+
+
+class FlappingTests(FailureCase):
+    """A node that comes and goes."""
+
+    def fall_and_return(self, name: str) -> float:
+        """It crashes and starts at once; how long until it is in the view again."""
+        self.cluster.node(name).crash()
+        rest = [other for other in sorted(self.cluster.nodes) if other != name]
+        self.cluster.run_until(lambda: self.cluster.converged(rest), 2.0)
+        self.cluster.node(name).restart()
+        return self.cluster.run_until(self.cluster.converged, 60.0)
+
+    def test_a_crash_loop(self) -> None:
+        """From the second time on it waits, and longer each time; the others have a view for each time, and no more."""
+        for name in "ce":
+            self.begin("abcde", ord(name))
+            before = len(self.cluster.node("b").views)
+            took = [self.fall_and_return(name) for _ in range(5)]
+            self.assertLess(max(took[:2]), 3.5, took)
+            for number, seconds in enumerate(took[2:]):
+                self.assertGreater(seconds, 2.0**number, took)
+            self.assertEqual(len(self.cluster.node("b").views), before + 10)
+            (shown,) = self.cluster.node("b").status().flapping
+            self.assertEqual(shown.node.name, name)
+            self.assertGreater(shown.penalty, 3.0)
+            self.settle()
+
+    def test_the_gate_itself(self) -> None:
+        """The lowest node is let in by whoever is the gate without it, as slowly; a newcomer learns who waits."""
+        self.begin("abcd", 1)
+        for _ in range(3):
+            self.fall_and_return("a")
+        self.cluster.node("a").crash()
+        self.cluster.run_until(lambda: self.cluster.converged("bcd"), 2.0)
+        self.cluster.node("a").restart()
+        self.cluster.add_node("aa")
+        self.cluster.run_until(lambda: self.cluster.converged(["aa", "b", "c", "d"]), 5.0)
+        self.cluster.run(0.5)
+        self.assertEqual([one.node.name for one in self.cluster.node("aa").status().flapping], ["a"])
+        self.cluster.run_until(self.cluster.converged, 20.0)
+        self.settle()
+
+    def test_a_network_that_comes_and_goes(self) -> None:
+        """The node that is cut off each time waits; those who stay hold nothing against each other."""
+        self.begin("abcde", 3)
+        took = []
+        for _ in range(4):
+            self.cluster.partition("d", "abce")
+            self.cluster.run_until(lambda: self.cluster.converged("abce"), 3.0)
+            self.cluster.run_until(lambda: self.cluster.converged("d"), 3.0)
+            self.cluster.heal()
+            took.append(self.cluster.run_until(self.cluster.converged, 30.0))
+        self.assertLess(took[0], 2.0)
+        self.assertGreater(took[3], took[2])
+        self.assertGreater(took[2], took[0])
+        for name in "abcde":
+            names = [one.node.name for one in self.cluster.node(name).status().flapping]
+            self.assertEqual(names, [] if name == "d" else ["d"])
+        self.settle()
