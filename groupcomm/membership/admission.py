@@ -26,10 +26,10 @@ class Admission:
     """
 
     __slots__ = (
+        "_delays",
         "_flapping",
         "_heartbeat",
         "_installed_at",
-        "_is_gate",
         "_known",
         "_known_at",
         "_max_nodes",
@@ -43,7 +43,7 @@ class Admission:
     def __init__(self, me: NodeId, config: EngineConfig, readmission: Readmission, flapping: Flapping) -> None:
         self._me = me
         self._flapping = flapping
-        self._is_gate = False
+        self._delays = False
         self._readmission = readmission
         self._heartbeat = config.timing.heartbeat
         self._timing = config.timing
@@ -58,15 +58,16 @@ class Admission:
         """Hold to the times among as many nodes as are known."""
         self._timing = timing
 
-    def installed(self, now: float, *, is_gate: bool) -> None:
+    def installed(self, now: float, *, delays: bool) -> None:
         """A change is over: a newcomer that it left out, silent, must be heard again before there is another.
 
         Args:
             now: the time.
-            is_gate: whether this node is the lowest of the view, who lets others in.
+            delays: whether this node is the gate of a primary view, and makes those wait that come and go: a view that
+                is not primary may need them.
         """
         self._installed_at = now
-        self._is_gate = is_gate
+        self._delays = delays
 
     def _fresh(self, peer: Peer, now: float) -> bool:
         """Whether it was heard lately: six heartbeats, its own or ours, so that loss alone does not hide it."""
@@ -91,14 +92,14 @@ class Admission:
         for peer in peers.strangers():
             if peer.view is not None and peer.view != view and self._fresh(peer, now):
                 foreign.setdefault(peer.view, []).append(peer)
-        if self._is_gate or self._readmission.kept_out(now):
+        if self._delays or self._readmission.kept_out(now):
             for other in [other for other, there in foreign.items() if any(self._keeps_out(one, now) for one in there)]:
                 del foreign[other]
         return foreign
 
     def _keeps_out(self, peer: Peer, now: float) -> bool:
         name = peer.node.name
-        return self._readmission.keeps_out(name, now) or (self._is_gate and self._flapping.keeps_waiting(name, now))
+        return self._readmission.keeps_out(name, now) or (self._delays and self._flapping.keeps_waiting(name, now))
 
     def _newcomers(self, peers: Peers, now: float) -> list[NodeId]:
         return [

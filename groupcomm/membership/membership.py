@@ -1162,7 +1162,7 @@ class Membership:
         self._installed_attempt = plan.attempt
         self._installed_at = now
         self.expelling = self.expelling and not change.expels
-        self._admission.installed(now, is_gate=plan.members[:1] == (self._me,))
+        self._admission.installed(now, delays=plan.members[:1] == (self._me,) and plan.verdict.primary)
         evicted = self._gather.outvoted() if self._gather is not None else {}
         self._change = self._gather = None
         self._answered = None

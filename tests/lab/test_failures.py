@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from itertools import pairwise
+from pathlib import Path
+from typing import Final
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.lab.harness import LONG, VIEW_LOGGED, Daemon, Lab, long_seconds, measured, wait_until
 
+GROUPCOMM: Final = str(Path(sys.executable).with_name("groupcomm"))
+ROOT: Final = Path(__file__).resolve().parents[2]
 STALL_SECONDS = 0.5
 STOP_SECONDS = 5.0
 ONE_VIEW_SECONDS = 3.0
@@ -27,6 +34,13 @@ def views_of(daemon: Daemon) -> list[tuple[str, str]]:
 def names_of(view: tuple[str, str]) -> set[str]:
     """The names of the nodes in a logged view."""
     return {node.partition("#")[0] for node in view[1].split(", ")}
+
+
+def why(daemon: Daemon) -> str:
+    """What ``groupcomm why`` says of the last changes at a daemon."""
+    command = daemon.lab.on(daemon.host, GROUPCOMM, "--control", str(daemon.socket), "why")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=environment).stdout
 
 
 class StalledTests(SynchronousTestCase):
@@ -62,6 +76,11 @@ class StalledTests(SynchronousTestCase):
             began = time.monotonic()
             lab.wait_for_view(rest, 10 * STOP_SECONDS)
             measured("two processes that stand still are out of the view", time.monotonic() - began, "s", 3.5)
+            said = why(rest[0])
+            self.assertRegex(said, r"n[245] had not heard it for 3\.\d\d s, though its host still acknowledged")
+            self.assertRegex(said, r"n[1-5] began the change")
+            for daemon in stopped:
+                self.assertIn(f"{daemon.node} is out: ", said)
             time.sleep(max(0.0, STOP_SECONDS - (time.monotonic() - began)))
             for daemon in stopped:
                 daemon.send_signal(signal.SIGCONT)
@@ -92,6 +111,10 @@ class OneWayTests(SynchronousTestCase):
             settled = [len(views_of(daemon)) for daemon in daemons]
             time.sleep(long_seconds(15, 60))
             self.assertEqual([len(views_of(daemon)) for daemon in daemons], settled)
+            for daemon in daemons:
+                self.assertRegex(
+                    why(daemon), r"it had not heard n2 for 2\.\d\d s, though others did|of n2: n4 had not heard"
+                )
             lab.heal()
             healed = time.monotonic()
             lab.wait_for_view(daemons, 50.0)

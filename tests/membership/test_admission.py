@@ -129,7 +129,7 @@ class GateTests(AdmissionCase):
     def test_who_was_left_out_must_be_heard_again(self) -> None:
         """A newcomer that was silent during a change does not start the next by what it said before."""
         self.beacon(D, 10.0)
-        self.admission.installed(10.1, is_gate=False)
+        self.admission.installed(10.1, delays=False)
         for now in (10.1, 10.3):
             self.assertEqual(self.wanted(now), [])
         self.beacon(D, 10.35)

@@ -6,8 +6,9 @@ import random
 from collections.abc import Sequence
 from itertools import pairwise
 
-from groupcomm.config import Timing
+from groupcomm.config import EngineConfig, Timing
 from groupcomm.events import Reason
+from groupcomm.quorum.settings import Filter, Quorum
 from groupcomm.testing.cluster import Cluster
 from groupcomm.testing.network import Conditions
 from groupcomm.testing.node import SimulatedNode
@@ -290,3 +291,14 @@ class FlappingTests(FailureCase):
             names = [one.node.name for one in self.cluster.node(name).status().flapping]
             self.assertEqual(names, [] if name == "d" else ["d"])
         self.settle()
+
+    def test_one_that_is_needed(self) -> None:
+        """Where the others are not primary without it, it does not wait."""
+        quorum = Quorum(Filter.MAJORITY, tuple((name, 1) for name in "abcd"))
+        self.cluster = Cluster(1, config=EngineConfig(quorum=quorum), check_invariants=False)
+        self.cluster.add_nodes(*"abc")
+        self.cluster.run_until(self.cluster.converged, 5.0)
+        took = [self.fall_and_return("c") for _ in range(5)]
+        self.assertLess(max(took), 3.5, took)
+        (shown,) = self.cluster.node("a").status().flapping
+        self.assertGreater(shown.seconds, 3.5)
