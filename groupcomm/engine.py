@@ -64,7 +64,7 @@ from groupcomm.outputs import (
 )
 from groupcomm.paths.pieces import Pieces, is_piece
 from groupcomm.paths.spread import Spread
-from groupcomm.quorum import Voter, Why, describe
+from groupcomm.quorum import Voter, Why
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.rtt import RoundTrip
@@ -862,6 +862,7 @@ class Engine:
                 plan.records,
                 plan.verdict.primary,
                 plan.verdict.why is not Why.NO_FILTER,
+                self._voter.why,
             )
         )
         self._probed.clear()
@@ -1073,8 +1074,7 @@ class Engine:
         if outside is Outside.GO_ON:
             return
         if outside is Outside.READ_ONLY and self._view is not None and not self._view.frozen:
-            why = describe(self._voter.verdict.why)
-            raise NotPrimary(f"{group!r} is read-only here: this component is not primary ({why})")
+            raise NotPrimary(f"{group!r} is read-only here: this component is not primary ({self._voter.why})")
         self._held_up.add(session.member.session)
         raise SendsWait(f"sends to {group!r} wait until this component is primary")
 
@@ -1264,7 +1264,7 @@ class Engine:
             0 if self._guard is None else self._guard.epoch.number,
             quorum=QuorumStatus(
                 self._config.quorum,
-                "" if view is None else describe(self._voter.verdict.why),
+                "" if view is None else self._voter.why,
                 self._voter.differing,
                 self._voter.memory.whole,
             ),

@@ -157,6 +157,7 @@ class NodeViewInstalled:
         records: what led to it, in the order in which its proposer knew it; at most 48.
         primary: whether this component may act for the whole cluster.
         filtered: whether a quorum filter has decided that.
+        why: the reason, for people.
     """
 
     id: ViewId
@@ -167,6 +168,7 @@ class NodeViewInstalled:
     records: tuple[Record, ...] = ()
     primary: bool = True
     filtered: bool = False
+    why: str = ""
 
 
 @frozen

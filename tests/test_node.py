@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
@@ -329,6 +330,18 @@ class DriverTests(SynchronousTestCase):
         self.bench.say(view)
         self.assertEqual(seen, [view])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_a_view_that_is_not_primary_is_logged(self) -> None:
+        """With the reason, and who has other settings."""
+        own = self.bench.node.id
+        view = NodeViewInstalled(
+            ViewId(3, own), (own,), (own,), (), own, primary=False, filtered=True, why="too few: n7"
+        )
+        with capturedLogs() as events:
+            self.bench.say(view, evolve(view, primary=True))
+        first, second = (formatEvent(event) for event in events)
+        self.assertIn("NOT PRIMARY: too few: n7", first)
+        self.assertNotIn("PRIMARY", second)
 
     def test_slow_receivers(self) -> None:
         """Who is slow or was evicted, by whom, and what it lacked, is logged as a warning and told to observers."""

@@ -119,8 +119,6 @@ def lines_of(facts: Mapping[str, Any]) -> list[str]:
     others = sorted(set(members) - {name for name, _ in quorum["nodes"]})
     if quorum["nodes"] and others:
         lines.append(f"  without a vote: {', '.join(others)}")
-    if quorum["differing"]:
-        lines.append(f"other quorum settings at: {', '.join(quorum['differing'])}")
     if quorum["filter"] == Filter.DYNAMIC_LINEAR.value and not quorum["remembers"]:
         lines.append("this node has forgotten the last primary view: it counts again when it has been in one")
     return lines

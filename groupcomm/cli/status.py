@@ -109,10 +109,7 @@ def quorum_rows(facts: Facts) -> list[tuple[str, str]]:
     if quorum["filter"] == "none" and facts["primary"]:
         return []
     words = [quorum["filter"], *([quorum["why"]] if quorum["why"] else [])]
-    rows = [("quorum", f"{': '.join(words)}{' (this node is a witness)' if quorum['witness'] else ''}")]
-    if quorum["differing"]:
-        rows.append(("settings", f"other quorum settings at {', '.join(quorum['differing'])}"))
-    return rows
+    return [("quorum", f"{': '.join(words)}{' (this node is a witness)' if quorum['witness'] else ''}")]
 
 
 def slow_rows(facts: Facts) -> list[tuple[str, str]]:

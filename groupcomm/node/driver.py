@@ -567,7 +567,7 @@ class NodeDriver:
                 view=str(output.id),
                 members=", ".join(map(str, output.members)),
                 departed=", ".join(f"{gone.node} ({gone.reason.label})" for gone in output.departed) or "nobody",
-                primary="" if output.primary else f"; NOT PRIMARY: {self._why_not_primary()}",
+                primary="" if output.primary else f"; NOT PRIMARY: {output.why}",
                 insecure="" if self._sealed else "; INSECURE: no key",
             )
             self._tell(output)
@@ -584,12 +584,6 @@ class NodeDriver:
             self._tell(output)
         elif isinstance(output, Stopped):
             self._engine_stopped(output)
-
-    def _why_not_primary(self) -> str:
-        """The reason, and who has other settings."""
-        quorum = self._engine.status(self._last_now).quorum
-        others = ", ".join(quorum.differing)
-        return f"{quorum.why}: {others}" if others else quorum.why
 
     def _log_slow(self, news: ReceiverSlow | NodeEvicted) -> None:
         """Who is slow, by how much, and what is done about it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from groupcomm.identity import NodeId, ViewId
+from groupcomm.quorum.judging import describe
 from groupcomm.quorum.settings import Filter, Quorum
 from groupcomm.quorum.votes import MAX_ATTEMPTS, NO_VERDICT, Memory, Primary, Verdict, Vote
 
@@ -34,6 +35,12 @@ class Voter:
     def vote(self) -> Vote | None:
         """What it says; None without a filter."""
         return None if self._quorum.filter is Filter.NONE else Vote(self._digest, self.memory)
+
+    @property
+    def why(self) -> str:
+        """Why the view is primary, or is not, for people."""
+        names = ", ".join(self.differing)
+        return f"{describe(self.verdict.why)}: {names}" if names else describe(self.verdict.why)
 
     @property
     def highest_epoch(self) -> int:

@@ -667,8 +667,7 @@ class Plan:
                 for segment in stream.segments:
                     writer.number(segment.first).number(segment.last - segment.first)
                     writer.number(segment.holder).number(segment.second)
-        if self.verdict != NO_VERDICT:
-            write_verdict(writer, self.verdict, count)
+        write_verdict(writer, self.verdict, count)
         return writer.done()
 
     @classmethod
@@ -682,7 +681,7 @@ class Plan:
         departed = tuple(Departed(reader.node(), _read_reason(reader)) for _ in range(reader.number(_MAX_DEPARTED)))
         records = read_records(reader, MAX_PLAN_RECORDS)
         views = tuple(cls._decode_view(reader, len(participants)) for _ in range(reader.number(len(participants))))
-        verdict = read_verdict(reader, len(participants)) if reader.more else NO_VERDICT
+        verdict = read_verdict(reader, len(participants))
         reader.finish()
         exchange, version = bool(flags & 1), (flags >> 2) + 1
         return cls(

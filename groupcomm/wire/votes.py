@@ -5,7 +5,7 @@ from __future__ import annotations
 from groupcomm.errors import MalformedPacket
 from groupcomm.limits import MAX_NODES
 from groupcomm.quorum import Memory, Primary, Verdict, Vote, Why
-from groupcomm.quorum.votes import MAX_ATTEMPTS
+from groupcomm.quorum.votes import MAX_ATTEMPTS, NO_VERDICT
 from groupcomm.wire.codec import Reader, Writer
 
 _LAST = 1
@@ -33,18 +33,23 @@ def read_vote(reader: Reader) -> Vote:
 
 def write_verdict(writer: Writer, verdict: Verdict, participants: int) -> None:
     """The counterpart of ``read_verdict``."""
-    writer.u8(verdict.primary).u8(verdict.why).bits(verdict.differing, participants).number(len(verdict.void))
+    writer.u8(verdict.why)
+    if verdict.why is Why.NO_FILTER:
+        return
+    writer.u8(verdict.primary).bits(verdict.differing, participants).number(len(verdict.void))
     for view in verdict.void:
         writer.view(view)
 
 
 def read_verdict(reader: Reader, participants: int) -> Verdict:
     """A verdict on a view of so many participants."""
-    primary = bool(reader.u8())
     try:
         why = Why(reader.u8())
     except ValueError:
         raise MalformedPacket("an unknown reason of a verdict") from None
+    if why is Why.NO_FILTER:
+        return NO_VERDICT
+    primary = bool(reader.u8())
     differing = reader.bits(participants)
     void = tuple(reader.some_view() for _ in range(reader.number(participants * MAX_ATTEMPTS)))
     return Verdict(primary, why, differing, void)

@@ -68,3 +68,4 @@ class VoterTests(SynchronousTestCase):
         """By name, of the participants."""
         self.voter.installed(view(1), [A, B, C], [A, B, C], Verdict(False, Why.OTHER_SETTINGS, 0b100), A)
         self.assertEqual(self.voter.differing, ("c",))
+        self.assertEqual(self.voter.why, "nodes here have other quorum settings: c")

@@ -131,9 +131,9 @@ class SeededBugTests(SynchronousTestCase):
             attempt: int,
             participants: Sequence[NodeId],
             answers: Mapping[NodeId, Answer],
-            why: object,
+            *rest: object,
         ) -> Plan:
-            plan: Plan = make_plan(proposal, attempt, participants, answers, why)  # type: ignore[arg-type]
+            plan: Plan = make_plan(proposal, attempt, participants, answers, *rest)  # type: ignore[arg-type]
             views = []
             for view in plan.views:
                 holdings = [answers[plan.participants[index]].holdings for index in view.survivors]

@@ -392,7 +392,7 @@ class LimitTests(SynchronousTestCase):
         body = bytearray(known.encode())
         self.assertEqual(Plan.decode(Reader(bytes(body))), known)
         for reason in (0, max(Reason) + 1, 255):
-            body[-3] = reason
+            body[-4] = reason
             self.assertRaises(MalformedPacket, Plan.decode, Reader(bytes(body)))
 
 

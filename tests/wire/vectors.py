@@ -12,6 +12,7 @@ from attrs import frozen
 from groupcomm.events import Level, Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.ordering import frames
+from groupcomm.quorum import Memory, Primary, Verdict, Vote, Why
 from groupcomm.wire import codec, evidence, messages, packets, passport, seal
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "doc" / "design" / "wire.md"
@@ -103,6 +104,7 @@ _WORDS: Mapping[str, object] = {
         for name, value in [*vars(packets).items(), *vars(messages).items()]
         if isinstance(value, type) and value.__module__ in (packets.__name__, messages.__name__) and name != "Header"
     },
+    **{cls.__name__: cls for cls in (Memory, Primary, Verdict, Vote, Why)},
     "Finding": evidence.Finding,
     "FrameType": frames.FrameType,
     "Level": Level,
