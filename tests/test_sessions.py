@@ -13,9 +13,11 @@ from groupcomm.errors import (
     MessageTooLarge,
     NotAMember,
     NotConnected,
+    NotPrimary,
     OutcomeUnknown,
     QueueFull,
     SendIncomplete,
+    SendsWait,
     UsageError,
 )
 from groupcomm.events import Left, Level, Message, Reason
@@ -348,6 +350,32 @@ class SendManyTests(SessionTestCase):
         self.successResultOf(fits)
         self.assertEqual([len(sent) for _, sent, _ in self.frames()], [1, 5])
         self.assertEqual(self.session.waiting_bytes, 0)
+
+    def test_what_waits_for_the_primary_component(self) -> None:
+        """It waits as for room, with all that the session does after it, and goes once, in its order."""
+        self.engine.refusal = SendsWait("not primary")
+        first = self.session.send(("g",), b"1", Level.AGREED)
+        second = self.session.send(("h",), b"2", Level.AGREED)
+        self.bench.clock.turn()
+        self.assertNoResult(first)
+        self.assertNoResult(second)
+        self.engine.refusal = None
+        self.bench.say(SessionWritable(1))
+        self.bench.clock.turn()
+        self.successResultOf(first)
+        self.successResultOf(second)
+        self.assertEqual([(groups, sent) for groups, sent, _ in self.frames()], [(("g",), [b"1"]), (("h",), [b"2"])])
+
+    def test_read_only_groups_refuse(self) -> None:
+        """The send fails, and those after it go on."""
+        self.engine.refusal = NotPrimary("read-only")
+        refused = self.session.send(("g",), b"1", Level.AGREED)
+        self.bench.clock.turn()
+        self.failureResultOf(refused, NotPrimary)
+        self.engine.refusal = None
+        accepted = self.session.send(("g",), b"2", Level.AGREED)
+        self.bench.clock.turn()
+        self.successResultOf(accepted)
 
     def test_room_is_made_first(self) -> None:
         """What the engine can still take does not count: it is handed over before a call is refused."""

@@ -25,13 +25,14 @@ from groupcomm.errors import (
     NameInUse,
     NotAMember,
     NotConnected,
+    NotPrimary,
     OutcomeUnknown,
     QueueFull,
     Refused,
     SendIncomplete,
     UsageError,
 )
-from groupcomm.events import Event, Left, Level, Message, Reason, Undeliverable, View
+from groupcomm.events import Event, Left, Level, Message, Outside, Reason, Undeliverable, View
 from groupcomm.interfaces import IConnection, IGroup, IGroupBatchEvents, IGroupEvents
 from groupcomm.limits import COALESCED_FRAME_BYTES, MAX_MESSAGE_BYTES
 from groupcomm.packing import pack_messages, unpack_messages
@@ -107,6 +108,16 @@ class ConnectionTests(ConnectionCase):
         self.assertEqual(message.view, view.id)
         self.assertEqual(left, Left("chat", Reason.LEAVE))
         self.assertEqual(self.world.node.sessions, {})
+
+    def test_outside_of_the_primary_component(self) -> None:
+        """What a join asks for reaches the node; that a group is read-only is an error of its own."""
+        connection = self.connect("alice")
+        self.world.result(connection.join("chat", outside=Outside.BLOCKED))
+        self.world.result(connection.join("tea"))
+        session = self.world.node.sessions["alice"]
+        self.assertEqual(session.asked, {"chat": Outside.BLOCKED, "tea": Outside.GO_ON})
+        self.patch(session, "_accepted", lambda: fail(NotPrimary("read-only")))
+        self.world.failure(connection.send(["chat"], b"hello")).trap(NotPrimary)
 
     def test_interfaces(self) -> None:
         """A connection and its groups have the interfaces of an embedded node's."""

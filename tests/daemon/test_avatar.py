@@ -7,7 +7,7 @@ from twisted.spread import pb
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.daemon import caps
-from groupcomm.events import Level, Reason
+from groupcomm.events import Level, Outside, Reason
 from groupcomm.limits import MAX_DESTINATION_GROUPS, MAX_MESSAGE_BYTES
 from tests.daemon.world import PlainClient, World
 
@@ -31,6 +31,18 @@ class PlainClientTests(SynchronousTestCase):
         view, message = alice.events
         self.assertEqual(view, ("view", "chat", "3-n1-7/1", ALICE, ALICE, [], ALICE, True))
         self.assertEqual(message, ("messages", ["chat"], ALICE, "agreed", [b"hello"], "3-n1-7/1"))
+
+    def test_outside_of_the_primary_component(self) -> None:
+        """A join says what is to happen there; another word is refused."""
+        alice = PlainClient(self.world, b"alice")
+        alice.call("join", "chat", "read-only")
+        alice.call("join", "tea", outside="blocked")
+        alice.call("join", "milk")
+        self.assertEqual(alice.refused("join", "x", "loud")[0], "BadArgument")
+        self.assertEqual(
+            self.world.node.sessions["alice"].asked,
+            {"chat": Outside.READ_ONLY, "tea": Outside.BLOCKED, "milk": Outside.GO_ON},
+        )
 
     def test_several_clients_see_the_same(self) -> None:
         """What one sends all get, in one order; who leaves is named with the reason."""

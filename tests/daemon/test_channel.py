@@ -37,7 +37,7 @@ from groupcomm.daemon.records import (
 )
 from groupcomm.daemon.vocabulary import EventReader, UnknownForm
 from groupcomm.errors import MalformedPacket
-from groupcomm.events import Departure, Event, Left, Level, Reason, TransitionalSignal, Undeliverable, View
+from groupcomm.events import Departure, Event, Left, Level, Outside, Reason, TransitionalSignal, Undeliverable, View
 from groupcomm.identity import GroupViewId, MemberId
 from groupcomm.packing import pack_messages
 from tests.daemon.world import NODE, VIEW, PlainClient, RawChannel, World
@@ -341,6 +341,14 @@ class ServerChannelTests(ChannelCase):
         self.assertEqual([event[0] for event in self.plain(channel)], ["view", "left"])
         done = [(number, flags) for _, flags, number, _, _ in channel.kinds(DONE)]
         self.assertEqual(sorted(done), [(1, SINGLE), (2, 0), (3, SINGLE)])
+
+    def test_outside_of_the_primary_component(self) -> None:
+        """What a join asks for stands behind the group's name."""
+        _, channel = self.open("alice")
+        self.send(channel, record(JOIN, 1, b"chat\nblocked"), record(JOIN, 2, b"tea"), record(JOIN, 3, b"x\nloud"))
+        asked = self.world.node.sessions["alice"].asked
+        self.assertEqual(asked, {"chat": Outside.BLOCKED, "tea": Outside.GO_ON})
+        self.assertEqual([number for number, _ in self.failures(channel)], [3])
 
     def test_options(self) -> None:
         """Levels, stable, self-discard, several groups and private messages reach the node as they were asked for."""

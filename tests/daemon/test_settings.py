@@ -31,6 +31,7 @@ from groupcomm.daemon.logs import make_observer
 from groupcomm.daemon.settings import SETTINGS, Settings, load_settings
 from groupcomm.daemon.tap import Options, allow_open_files
 from groupcomm.errors import EnvironmentFault, NotConnected, UsageError
+from groupcomm.quorum import NO_QUORUM, Filter, Quorum
 
 RUN = {"XDG_RUNTIME_DIR": "/run/user/1000"}
 
@@ -64,6 +65,7 @@ class PrecedenceTests(Files):
         self.assertEqual(settings.control[0].client_description, "unix:/run/user/1000/groupcomm/default-a-host.sock")
         self.assertEqual(settings.multicast, ("239.192.71.67", 4874))
         self.assertEqual((settings.slow_receiver, settings.slow_receiver_seconds), (SlowReceiver.WAIT, 5.0))
+        self.assertEqual(settings.quorum, NO_QUORUM)
         self.assertEqual((settings.budget_bytes, settings.max_clients), (128 * 1024 * 1024, 4096))
         self.assertEqual({origin.source for origin in settings.origins}, {"default"})
 
@@ -172,6 +174,10 @@ class RefusedTests(Files):
             ("slow-receiver", "kill", "wait, evict"),
             ("suspect-seconds", "1.9", "from 2 to 60"),
             ("flap-seconds", "61", "from 0 to 60"),
+            ("quorum", "most", "none, majority, weighted, dynamic-linear"),
+            ("quorum", "majority", "needs the names of the quorum nodes"),
+            ("quorum-nodes", "a:x", "NAME or NAME:VOTES"),
+            ("witness", "perhaps", "yes, no"),
             ("slow-receiver-seconds", "0.9", "from 1 to 3600"),
             ("slow-receiver-seconds", "3601", "from 1 to 3600"),
             ("slow-receiver-seconds", "1e3", "from 1 to 3600"),
@@ -317,6 +323,8 @@ class OptionsTests(Files):
                 *("--discovery", "static", "--discovery", "multicast", "--multicast", ":5000", "--data-dir", "/d"),
                 *("--discovery", "dns,file", "--dns", "a", "--dns", "srv:b", "--peers-file", "/p"),
                 *("--slow-receiver", "evict", "--slow-receiver-seconds", "7.5"),
+                *("--quorum", "weighted", "--quorum-nodes", "n:2,m", "--quorum-nodes", "o"),
+                *("--tie-breaker", "m", "--witness"),
                 *("--budget", "67108864", "--max-clients", "7"),
                 *("--suspect-seconds", "4", "--flap-seconds", "0"),
             ]
@@ -328,6 +336,8 @@ class OptionsTests(Files):
         self.assertEqual((options.node_config.dns, options.node_config.peers_file), (("a", "srv:b"), Path("/p")))
         self.assertEqual((options.node_config.multicast_port, options.node_config.peers), (5000, ("h:1",)))
         engine = options.node_config.engine
+        nodes = (("n", 2), ("m", 1), ("o", 1))
+        self.assertEqual(engine.quorum, Quorum(Filter.WEIGHTED, nodes, "m", witness=True))
         self.assertEqual((engine.slow_receiver, engine.slow_receiver_seconds), (SlowReceiver.EVICT, 7.5))
         self.assertEqual((engine.budget_bytes, settings.max_clients), (67108864, 7))
         self.assertEqual((engine.timing.suspect, engine.timing.flap), (4.0, 0.0))
@@ -344,12 +354,20 @@ class OptionsTests(Files):
         self.assertRaises(SystemExit, Options().parseOptions, ["--version"])
         self.assertEqual(printed.getvalue(), f"groupcomm {__version__}\n")
 
+    def test_quorum_settings_that_contradict_each_other(self) -> None:
+        """They are said together, as what they make together is wrong."""
+        for given in (["--quorum-nodes", "a,b"], ["--tie-breaker", "a"], ["--witness"]):
+            error = self.assertRaises(TwistedUsageError, Options().parseOptions, given)
+            self.assertIn("mean nothing without a quorum filter", str(error))
+        witness = ["--node", "w", "--quorum", "majority", "--quorum-nodes", "a,b", "--witness"]
+        self.assertIn("'w'", str(self.assertRaises(TwistedUsageError, Options().parseOptions, witness)))
+
     def test_every_setting_is_an_option(self) -> None:
         """Each setting is an option, and each is in the documentation."""
         page = (Path(__file__).resolve().parents[2] / "doc" / "howto" / "daemon.md").read_text(encoding="utf-8")
         usage = Options().getUsage(width=100)
         for setting in SETTINGS:
-            self.assertIn(f"--{setting.name}" + ("" if setting.name == "insecure" else "="), usage)
+            self.assertIn(f"--{setting.name}" + ("" if setting.name in ("insecure", "witness") else "="), usage)
             self.assertIn(f"`{setting.name}`", page)
             self.assertIn(f"`{setting.variable}`", page)
 

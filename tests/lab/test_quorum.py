@@ -49,8 +49,8 @@ class QuorumTests(SynchronousTestCase):
             for member in members:
                 for group, _ in GROUPS:
                     self.assertTrue(member.wait_for_view([each.title for each in members], 30, group=group)["primary"])
-            lab.split((1, 2), (3, 4, 5))
             split = time.monotonic()
+            lab.split((1, 2), (3, 4, 5))
             for side, primary in ((few, False), (many, True)):
                 for member in side:
                     for group, _ in GROUPS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.errors import MalformedPacket
-from groupcomm.events import Departure, Level, Reason
+from groupcomm.events import Departure, Level, Outside, Reason
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
 from groupcomm.membership.groups import Change, ChangeBody, Groups, group_address
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing, parse_frames
@@ -69,6 +69,61 @@ class GroupsCase(SynchronousTestCase):
         body = group_address(sender.session, sender.client, groups) + b"payload"
         self.groups.deliver(sender.node, made(FrameType.GROUP, level, body, group_position=seen, discard=discard))
         return [output for output in self.out() if isinstance(output, FrameDelivered)]
+
+
+class OutsideTests(GroupsCase):
+    """What members ask for outside of the primary component."""
+
+    def wish(self, member: MemberId, outside: Outside, group: str = "chat") -> None:
+        body = ChangeBody(Change.JOIN, member.session, member.client, group, Reason.LEAVE, outside).encode()
+        self.position += 1
+        frame = made(FrameType.CHANGE, Level.AGREED, body)
+        frame.position = self.position
+        self.groups.changed(member.node, frame)
+        self.out()
+
+    def test_the_strictest_holds(self) -> None:
+        """Of all members; it goes with whoever asked for it."""
+        anne, ben = MemberId("anne", A, 1), MemberId("ben", B, 1)
+        self.assertEqual(self.groups.outside("chat"), Outside.GO_ON)
+        self.wish(anne, Outside.READ_ONLY)
+        self.assertEqual(self.groups.outside("chat"), Outside.READ_ONLY)
+        self.wish(ben, Outside.BLOCKED)
+        self.assertEqual(self.groups.outside("chat"), Outside.BLOCKED)
+        self.assertEqual([group.outside for group in self.groups.status()], [Outside.BLOCKED])
+        self.change(Change.LEAVE, ben, "chat")
+        self.assertEqual(self.groups.outside("chat"), Outside.READ_ONLY)
+
+    def test_wishes_are_in_the_directory(self) -> None:
+        """Own ones in the own table; those of others are what their tables say, whatever was known before."""
+        anne, ben = MemberId("anne", A, 1), MemberId("ben", B, 1)
+        self.wish(anne, Outside.READ_ONLY, "a")
+        self.wish(anne, Outside.GO_ON, "b")
+        self.wish(anne, Outside.BLOCKED, "c")
+        self.wish(ben, Outside.BLOCKED, "a")
+        table = self.groups.own_table()
+        other = Groups(B)
+        other.view_installed(FIRST, (A, B), (B,), {}, exchange=True)
+        other.exchanged({A: table, B: b"\x00"})
+        self.assertEqual([other.outside(name) for name in "abc"], [Outside.READ_ONLY, Outside.GO_ON, Outside.BLOCKED])
+        self.groups.view_installed(SECOND, (A, B), (A, B), {}, exchange=True)
+        self.groups.exchanged({A: table, B: b"\x01\x01\x03ben\x01\x01a"})
+        self.assertEqual(self.groups.outside("a"), Outside.READ_ONLY)
+
+    def test_wishes_for_nothing(self) -> None:
+        """A wish for a group that its session is not in, and one that is none, break the table: it counts as empty."""
+        good = b"\x01\x01\x03ben\x01\x01a"
+        for bad in (b"\x01\x01a\x01", b"\x00\x01b\x01", b"\x00\x01a\x03", b"\x00\x01a"):
+            self.groups.view_installed(SECOND, (A, B), (A, B), {}, exchange=True)
+            self.assertEqual(self.groups.exchanged({A: b"\x00", B: good + bad}), 1, bad)
+        self.assertEqual(self.groups.exchanged({A: b"\x00", B: good + b"\x00\x01a\x02"}), 0)
+        self.assertEqual(self.groups.outside("a"), Outside.BLOCKED)
+
+    def test_unknown_wish_in_a_join(self) -> None:
+        """It is malformed."""
+        body = ChangeBody(Change.JOIN, 1, "ben", "chat", Reason.LEAVE, Outside.BLOCKED).encode()
+        frame = made(FrameType.CHANGE, Level.AGREED, body[:-1] + b"\x03")
+        self.assertRaises(MalformedPacket, self.groups.changed, B, frame)
 
 
 class ChangeTests(GroupsCase):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutations import in_engine, in_membership, in_ordering, in_reliability, in_sealing
+from tests.mutations import in_engine, in_membership, in_ordering, in_quorum, in_reliability, in_sealing
 from tests.mutations.mutation import Mutation
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -11,6 +11,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *in_reliability.MUTATIONS,
     *in_engine.MUTATIONS,
     *in_sealing.MUTATIONS,
+    *in_quorum.MUTATIONS,
 )
 
 HARMLESS = Mutation(
@@ -30,7 +31,7 @@ HARMLESS = Mutation(
 PROPERTIES = (
     "X1", "X3", "X4", "X5", "X6", "X9",
     "A2", "D1", "G1", "M3", "D2", "G4", "G2", "D3",
-    "M1", "M2", "M4", "M6", "D6", "VIEW", "SIGNAL",
+    "M1", "M2", "M4", "M5", "M6", "D6", "VIEW", "SIGNAL",
     "D4", "O1", "O2", "O3", "O4", "O8", "O7", "O5",
     "S4", "G5", "S1", "S3", "S2", "D8", "D5", "O6",
     "L1", "L3", "L4", "L2", "L8", "L6", "L7",
