@@ -556,7 +556,8 @@ class Engine:
     def _padded(self, probe: Probe) -> Probe:
         """A probe that leaves as a datagram of ``padding`` bytes."""
         others = HEADER_BYTES + self._seal_bytes + self._introduction_bytes
-        return evolve(probe, padding=max(0, probe.padding - others - len(evolve(probe, padding=0).encode())))
+        beside = len(probe.encode()) - probe.padding
+        return evolve(probe, padding=max(0, probe.padding - others - beside))
 
     # ---- outputs -------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from groupcomm.limits import (
     MAX_CONTROL_ASSEMBLY_BYTES,
     MAX_CONTROL_BYTES,
     MAX_CONTROL_PARTS,
+    MAX_DATAGRAM_BYTES,
     MAX_JOIN_RECORDS,
     MAX_KEPT_OUT,
     MAX_LINKS,
@@ -219,16 +220,17 @@ class Probe:
 
     def encode(self) -> bytes:
         """The body."""
-        return Writer().node(self.node).u64(self.token).raw(bytes(self.padding)).done()
+        return Writer().node(self.node).u64(self.token).number(self.padding).raw(bytes(self.padding)).done()
 
     @classmethod
     def decode(cls, reader: Reader) -> Probe:
         """The value of a body."""
         node, token = reader.node(), reader.u64()
-        padding = reader.rest()
-        if padding.count(0) != len(padding):
+        padding = reader.number(MAX_DATAGRAM_BYTES)
+        if any(reader.raw(padding)):
             raise MalformedPacket("a padding that is not zero")
-        return cls(node, token, len(padding))
+        reader.finish()
+        return cls(node, token, padding)
 
 
 @frozen
