@@ -44,10 +44,12 @@ LAB_SECONDS = {
     "test_remote_clients": 130,
     "test_command": 80,
     "test_hostile_bytes": 80,
+    "test_discovery": 74,
     "test_keys": 60,
     "test_order_under_loss": 57,
     "test_certificates": 44,
     "test_partition": 31,
+    "test_names": 9,
     "test_side_by_side": 5,
     "test_checks": 3,
 }
