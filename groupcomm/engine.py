@@ -789,8 +789,9 @@ class Engine:
             self._probed[peer.node] = self._now
             self._outputs.append(ProbeWanted(peer.node, peer.address))
 
-    def ask_host(self, peer: Peer) -> None:
+    def ask(self, peer: Peer) -> None:
         """See ``AskingHost``."""
+        self._membership.ask(peer, self._now)
         if any(node == peer.node for node, _ in self._watched):
             self._outputs.append(HostWanted(peer.node))
 

@@ -451,14 +451,15 @@ class Membership:
         if silent <= self._timing.probe_after:
             self.out.append((Voucher(self._me, about.node, round(silent * 1000)), asker.address))
         elif self._inquiries.asked(about.node, asker.address):
-            self._probe(about, now)
+            self.ask(about, now)
 
     def voucher_received(self, voucher: Voucher, now: float) -> None:
         """Another member says when it heard one that this node does not hear."""
         if voucher.node in self.members and voucher.about in self.members:
             self.suspicion.vouched(voucher.about, voucher.milliseconds / 1000, now)
 
-    def _probe(self, peer: Peer, now: float) -> None:
+    def ask(self, peer: Peer, now: float) -> None:
+        """Send it a probe."""
         peer.probed_at = now
         self._token += 1
         self._probes[self._token] = (peer.node, now)
@@ -508,11 +509,10 @@ class Membership:
             worth_measuring = busy or not peer.round_trip.seconds
             measured_lately = peer.probed_at + again >= now or self._measured >= _RTT_PROBES
             if silent > timing.probe_after:
-                self._probe(peer, now)
                 self._look_after(peer, now)
             elif worth_measuring and not measured_lately:
                 self._measured += 1
-                self._probe(peer, now)
+                self.ask(peer, now)
         for node in self.members:
             if node in self._dead or node in self._suspects or node in self._unheard:
                 self._begin(now, ())

@@ -33,8 +33,8 @@ LAG_FORGOTTEN_SECONDS: Final = 5.0
 class AskingHost(Protocol):
     """What carries the questions out."""
 
-    def ask_host(self, peer: Peer) -> None:
-        """Make its kernel acknowledge something, if this node watches it."""
+    def ask(self, peer: Peer) -> None:
+        """Ask it whether it lives; if this node watches it, make its kernel acknowledge something as well."""
 
     def ask_others(self, peer: Peer, others: Sequence[NodeId]) -> None:
         """Ask these whether they hear it."""
@@ -70,6 +70,7 @@ class _Silence:
     Attributes:
         heard_at: when it was heard last: it is over when that changes.
         since: when asking began.
+        asked_at: when it was asked itself last.
         others_at: when others were asked last.
         vouched_at: when another heard it last.
         probes: how often it was asked itself.
@@ -77,6 +78,7 @@ class _Silence:
 
     heard_at: float
     since: float
+    asked_at: float = -inf
     others_at: float = -inf
     vouched_at: float = -inf
     probes: int = 0
@@ -124,9 +126,12 @@ class Suspicion:
         silence = self._silences.get(peer.node)
         if silence is None or silence.heard_at != peer.heard_at:
             silence = self._silences[peer.node] = _Silence(peer.heard_at, now)
-        silence.probes += 1
-        self._host.ask_host(peer)
-        if now - silence.others_at >= ASK_AGAIN_SECONDS:
+        close = peer.node in self.watched
+        if close or now - silence.asked_at >= timing.heartbeat:
+            silence.asked_at = now
+            silence.probes += 1
+            self._host.ask(peer)
+        if now - silence.others_at >= (ASK_AGAIN_SECONDS if close else 2 * timing.heartbeat):
             silence.others_at = now
             self._ask_others(peer, members, peers, timing, now)
         return self._verdict(peer, silence, timing, now)

@@ -26,7 +26,7 @@ class Host:
         self.hosts: list[NodeId] = []
         self.others: list[tuple[NodeId, tuple[NodeId, ...]]] = []
 
-    def ask_host(self, peer: Peer) -> None:
+    def ask(self, peer: Peer) -> None:
         self.hosts.append(peer.node)
 
     def ask_others(self, peer: Peer, others: Sequence[NodeId]) -> None:
@@ -112,6 +112,14 @@ class SuspicionTests(SynchronousTestCase):
         self.setUp()
         self.suspicion.lag.late(30.0, self.now)
         self.assert_found(self.suspected(), Finding.HOST_SILENT, 2 * TIMING.host_silent - TICK)
+
+    def test_who_is_not_watched_closely(self) -> None:
+        """Is asked once in a heartbeat, and others half as often: many that are silent must not be what costs most."""
+        self.suspicion.watched = ()
+        self.assert_found(self.suspected(), Finding.SILENT, TIMING.suspect)
+        asked = (TIMING.suspect - TIMING.probe_after) / TIMING.heartbeat
+        self.assertTrue(asked - 2 <= len(self.host.hosts) <= asked + 2, self.host.hosts)
+        self.assertTrue(asked / 2 - 2 <= len(self.host.others) <= asked / 2 + 2)
 
     def test_nobody_else_is_there(self) -> None:
         """Others that are not heard themselves are not asked."""
