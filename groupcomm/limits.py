@@ -150,6 +150,9 @@ MAX_KEPT_OUT: Final = 64
 MAX_FLAPPING: Final = 64
 """Names that are remembered for having come and gone."""
 
+MAX_REFUSALS: Final = 16
+"""Senders of packets that are not let in, of which a node remembers when it told of them."""
+
 MAX_VIEW_CHANGES: Final = 32
 """The last changes of its view that a node remembers."""
 

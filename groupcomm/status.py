@@ -187,6 +187,48 @@ class SourceStatus:
 
 
 @frozen
+class LinkStatus:
+    """One of the node's own links, and what its sockets have got of the kernel.
+
+    Attributes:
+        interface: its name.
+        address: the node's own on it.
+        mtu_bytes: the largest IP packet that the interface takes; 0 if there never was one.
+        away: whether the interface is down or the address gone.
+        receive_buffer_bytes: what the socket with the smaller buffer may hold, of what others have sent.
+        send_buffer_bytes: what may wait to leave.
+        drops: datagrams that the kernel dropped for want of room in these buffers, or as damaged.
+    """
+
+    interface: str
+    address: Address
+    mtu_bytes: int
+    away: bool
+    receive_buffer_bytes: int
+    send_buffer_bytes: int
+    drops: int
+
+
+@frozen
+class RefusalStatus:
+    """Packets from somewhere that are not let in.
+
+    Attributes:
+        why: as in ``PacketsRefused``.
+        source: where they came from, as far as that can be believed.
+        seconds: since the node last told of them, which it does once a minute for each ``why``.
+        count: how many were told of, ever.
+        text: what is wrong with the last, if there is more to say.
+    """
+
+    why: str
+    source: Address
+    seconds: float
+    count: int
+    text: str
+
+
+@frozen
 class NodeStatus:
     """A node, its view, its groups and its counters.
 
@@ -204,6 +246,9 @@ class NodeStatus:
         key_epoch: the number of the key epoch that packets are sealed under.
         discovery: the sources of discovery.
         quorum: how the view stands with the quorum filter.
+        up_seconds: since this run of the node began.
+        links: the node's own.
+        refused: who sends what is not let in, the latest at the end.
     """
 
     node: NodeId
@@ -227,3 +272,6 @@ class NodeStatus:
     discovery: tuple[SourceStatus, ...] = ()
     quorum: QuorumStatus = _NO_FILTER
     flapping: tuple[FlappingStatus, ...] = ()
+    up_seconds: float = 0.0
+    links: tuple[LinkStatus, ...] = ()
+    refused: tuple[RefusalStatus, ...] = ()

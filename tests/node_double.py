@@ -22,7 +22,7 @@ from groupcomm.net.watch import BannerFactory
 from groupcomm.node import NodeConfig, NodeSeams
 from groupcomm.node.service import Node
 from groupcomm.outputs import Address, Datagram, Output, Stopped
-from groupcomm.status import NodeStatus
+from groupcomm.status import LinkStatus, NodeStatus
 
 LOOPBACK = NetworkInterface("lo", 1, "127.0.0.1", loopback=True, multicast=False)
 
@@ -229,6 +229,9 @@ class RecordingTransport:
     @property
     def counters(self) -> dict[str, int]:
         return {"send_no_room": 0}
+
+    def links(self) -> tuple[LinkStatus, ...]:
+        return tuple(LinkStatus("lo", address, 65_536, False, 8, 4, 0) for address in self.addresses)
 
     def send(self, datagrams: Iterable[Datagram]) -> None:
         self.sent.extend(datagrams)

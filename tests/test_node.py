@@ -573,6 +573,20 @@ class EndTests(SynchronousTestCase):
         self.assertIn("10.0.0.9:7 do not open (3): a node there has another key", texts[0])
         self.assertIn("10.0.0.8:7 (1): a node there runs without a key", texts[1])
 
+    def test_what_the_status_says_of_host_and_strangers(self) -> None:
+        """The links, for how long the node is up, and who was refused how long ago."""
+        bench = NodeBench()
+        bench.node.startService()
+        bench.say(PacketsRefused("seal_broken", ("10.0.0.9", 7), 3))
+        before = bench.node.status()
+        bench.clock.advance(5.0)
+        status = bench.node.status()
+        self.assertEqual(status.up_seconds - before.up_seconds, 5.0)
+        self.assertEqual([link.address for link in status.links], [("127.0.0.1", 4874)])
+        (refused,) = status.refused
+        self.assertEqual((refused.why, refused.source, refused.count), ("seal_broken", ("10.0.0.9", 7), 3))
+        self.assertEqual(refused.seconds, 5.0)
+
     def test_nothing_to_stop(self) -> None:
         """A node that was never started stops at once."""
         self.successResultOf(NodeBench().node.stopService())

@@ -244,6 +244,29 @@ class Realm:
                 }
                 for source in (status.discovery if rights.may_see_settings else ())
             ],
+            "links": [
+                {
+                    "interface": link.interface,
+                    "address": show_address(link.address),
+                    "mtu_bytes": link.mtu_bytes,
+                    "away": link.away,
+                    "receive_buffer_bytes": link.receive_buffer_bytes,
+                    "send_buffer_bytes": link.send_buffer_bytes,
+                    "drops": link.drops,
+                }
+                for link in status.links
+            ],
+            "refused": [
+                {
+                    "why": one.why,
+                    "source": show_address(one.source),
+                    "seconds": one.seconds,
+                    "count": one.count,
+                    "text": one.text,
+                }
+                for one in status.refused
+            ],
+            "up_seconds": status.up_seconds,
             "sealed": status.sealed,
             "key_epoch": status.key_epoch,
             "window_bytes": status.window_bytes,
@@ -252,6 +275,7 @@ class Realm:
             "counters": {**status.counters, **self.counters},
             "clients": len(self.avatars),
             "client_queue_bytes": sum(avatar.queued_bytes for avatar in self.avatars),
+            "longest_client_queue_bytes": max((avatar.queued_bytes for avatar in self.avatars), default=0),
             "config": [(origin.name, origin.value, origin.source) for origin in origins],
         }
 

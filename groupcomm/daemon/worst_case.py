@@ -219,6 +219,14 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
             "the longest silent or the oldest is forgotten",
         ),
         Holding(
+            "who sends what is not let in",
+            ("MAX_REFUSALS",),
+            "node",
+            NOTE_BYTES,
+            limits.MAX_REFUSALS,
+            "the one told of longest ago is forgotten",
+        ),
+        Holding(
             "what led to changes of the view",
             ("MAX_VIEW_CHANGES", "MAX_PLAN_RECORDS"),
             "node",

@@ -23,6 +23,7 @@ from groupcomm.net.offload import SegmentingSender
 from groupcomm.net.ports import BurstPort, GroupPort, PortOwner, PortSetup, UnicastPort, multicast_by, short_address
 from groupcomm.net.reactor import INodeReactor
 from groupcomm.outputs import Address
+from groupcomm.status import LinkStatus
 
 PORT_ATTEMPTS: Final = 64
 """How often a port number is drawn until both its UDP and its TCP side are free."""
@@ -91,6 +92,20 @@ class Link:
         """The largest IP packet that the interface takes; what it was last, while there is none."""
         self._mtu = interface_mtu(self.setup.interface.name) or self._mtu
         return self._mtu
+
+    def status(self) -> LinkStatus:
+        """What it is, and what its sockets have got of the kernel."""
+        ports = [self.unicast, *((self.group,) if self.group is not None else ())]
+        memory = [port.memory() for port in ports]
+        return LinkStatus(
+            self.setup.interface.name,
+            self.address,
+            self.mtu_bytes,
+            self.away,
+            min(each.receive_bytes for each in memory),
+            memory[0].send_bytes,
+            sum(each.drops for each in memory),
+        )
 
     def follow(self, available: Sequence[NetworkInterface]) -> str | None:
         """Act on what has become of the interface; what to tell people, if anything has.

@@ -42,6 +42,8 @@ SEND_BUFFER_BYTES = 4 * 1024 * 1024
 """Asked of the kernel for each sending socket: one window at once, without loss."""
 
 _SO_SNDBUFFORCE = 32
+_SO_MEMINFO = 55
+_MEMINFO = struct.Struct("@9I")
 _SO_RCVBUFFORCE = 33
 _IP_MTU_DISCOVER = 10
 _IP_MULTICAST_ALL = 49
@@ -49,6 +51,21 @@ _IPV6_MTU_DISCOVER = 23
 _IPV6_MULTICAST_ALL = 29
 _IPV6_DONTFRAG = 62
 _PMTUDISC_PROBE = 3
+
+
+@frozen
+class PortMemory:
+    """What a socket has got of the kernel.
+
+    Attributes:
+        receive_bytes: its receive buffer, as it is asked for: the kernel takes twice that, for what it keeps beside.
+        send_bytes: its send buffer, in the same way.
+        drops: datagrams that found no room, or were damaged.
+    """
+
+    receive_bytes: int
+    send_bytes: int
+    drops: int
 
 
 class PortSink(Protocol):
@@ -142,6 +159,15 @@ class BurstPort(udp.Port):
                 raise
             self._preexistingSocket = made  # type: ignore[assignment]  # Twisted's own way to take a bound socket
         super().startListening()  # type: ignore[no-untyped-call]
+
+    def memory(self) -> PortMemory:
+        """What it has got of the kernel; all 0 once it is closed."""
+        try:
+            told = self.handle.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size)
+        except (AttributeError, OSError):
+            return PortMemory(0, 0, 0)
+        _, receive, _, send, *_, drops = _MEMINFO.unpack(told)
+        return PortMemory(receive // 2, send // 2, drops)
 
     def createInternetSocket(self) -> socket.socket:
         """A socket with its options set, not yet bound."""

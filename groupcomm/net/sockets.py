@@ -30,6 +30,7 @@ from groupcomm.net.links import PORT_ATTEMPTS, Link
 from groupcomm.net.ports import WAITING_DATAGRAMS, PortSetup
 from groupcomm.net.reactor import INodeReactor
 from groupcomm.outputs import Address, Datagram
+from groupcomm.status import LinkStatus
 
 DEFAULT_GROUP = "239.192.71.67"
 """The multicast group: in the organisation-local scope of RFC 2365."""
@@ -162,6 +163,9 @@ class NodeTransport(Protocol):
     def counters(self) -> dict[str, int]:
         """What happened to the sockets, only ever growing."""
 
+    def links(self) -> tuple[LinkStatus, ...]:
+        """What each link is, and what its sockets have got of the kernel."""
+
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send each by its link; what cannot be sent is dropped and counted."""
 
@@ -235,6 +239,10 @@ class NodeSockets:
     def counters(self) -> dict[str, int]:
         """What happened to the sockets, only ever growing."""
         return {**self._counters, "segmented_sends": sum(link.sender.runs for link in self._links)}
+
+    def links(self) -> tuple[LinkStatus, ...]:
+        """What each link is, and what its sockets have got of the kernel."""
+        return tuple(link.status() for link in self._links)
 
     def send(self, datagrams: Sequence[Datagram]) -> None:
         """Send each by its link, in order on each; what the kernel does not take is dropped and counted."""

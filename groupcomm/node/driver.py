@@ -40,6 +40,7 @@ from groupcomm.node.history import ViewHistory
 from groupcomm.node.keyfile import find_key, no_key_text, read_key
 from groupcomm.node.memoryfile import keep_memory, read_memory
 from groupcomm.node.recorder import TraceRecorder
+from groupcomm.node.refusals import Refusals
 from groupcomm.outputs import (
     Address,
     Datagram,
@@ -220,7 +221,7 @@ class NodeDriver:
         self.stopped: Stopped | None = None
         interfaces = seams.find_interfaces(config.interfaces, config.family)
         self.id = NodeId(config.node, next_incarnation(config.node, seams.wall_clock(), config.data_dir))
-        self._last_now = seams.clock()
+        self._last_now = self._began = seams.clock()
         self._burst_now: float | None = None
         self._timer: IDelayedCall | None = None
         self._timer_due = 0.0
@@ -231,6 +232,7 @@ class NodeDriver:
         self._silent = False
         self._outbox: list[Output] = []
         self.history = ViewHistory()
+        self._refusals = Refusals()
         self._when_stopped: list[Deferred[None]] = []
         self._sessions = SessionTable()
         self._watch = NeighbourWatch(cast(IWatchReactor, reactor), self._refused, self._host_answers)
@@ -443,7 +445,8 @@ class NodeDriver:
 
     def status(self) -> NodeStatus:
         """The engine's, with the counters of the rim."""
-        status = self._engine.status(self.now())
+        now = self.now()
+        status = self._engine.status(now)
         counters = {
             **status.counters,
             **self.transport.counters,
@@ -451,7 +454,14 @@ class NodeDriver:
             **self._sessions.counters,
             **self._counters,
         }
-        return evolve(status, counters=counters, discovery=tuple(source.status() for source in self._sources))
+        return evolve(
+            status,
+            counters=counters,
+            discovery=tuple(source.status() for source in self._sources),
+            up_seconds=now - self._began,
+            links=self.transport.links(),
+            refused=self._refusals.status(now),
+        )
 
     # The driver's order: input, datagrams, outputs, deadline.
 
@@ -575,6 +585,7 @@ class NodeDriver:
             self._log_slow(output)
             self._tell(output)
         elif isinstance(output, PacketsRefused):
+            self._refusals.told(output, self._last_now)
             self._log_refused(output)
         elif isinstance(output, KeyRotated):
             self._key_rotated(output)

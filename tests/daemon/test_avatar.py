@@ -165,6 +165,13 @@ class PlainClientTests(SynchronousTestCase):
         self.assertEqual((source["source"], source["found"], source["known"]), ("dns", ["[fd77::2]:4874"], 1))
         self.assertEqual((source["trouble"], source["troubled"]), ("a: no such name", True))
         self.assertEqual(status["config"], [("cluster", "test", "option")])
+        self.assertEqual(status["up_seconds"], 77.5)
+        (link,) = status["links"]
+        self.assertEqual((link["interface"], link["address"], link["mtu_bytes"]), ("eth0", "10.0.0.1:4874", 1500))
+        self.assertEqual((link["receive_buffer_bytes"], link["send_buffer_bytes"], link["drops"]), (8000, 4000, 3))
+        (refused,) = status["refused"]
+        self.assertEqual((refused["why"], refused["source"], refused["count"]), ("seal_broken", "10.0.0.9:4874", 17))
+        self.assertEqual(status["longest_client_queue_bytes"], 0)
         self.assertEqual(status["clients"], 1)
         self.assertEqual(
             alice.call("groups"), [{"name": "chat", "view": "3-n1-7/1", "members": ALICE, "outside": "go-on"}]

@@ -45,8 +45,10 @@ from groupcomm.status import (
     FlappingStatus,
     GroupStatus,
     KeptOutStatus,
+    LinkStatus,
     NodeStatus,
     PeerStatus,
+    RefusalStatus,
     SlowStatus,
     SourceStatus,
     ViewChange,
@@ -328,6 +330,9 @@ class MemoryNode:
             evicted_by=(NodeId("n4", 10),),
             flapping=(FlappingStatus(NodeId("n5", 11), 2.5, 1.5),),
             discovery=(SourceStatus("dns", "a.org", 1, (("fd77::2", 4874),), "a: no such name", troubled=True),),
+            up_seconds=77.5,
+            links=(LinkStatus("eth0", ("10.0.0.1", 4874), 1500, False, 8000, 4000, 3),),
+            refused=(RefusalStatus("seal_broken", ("10.0.0.9", 4874), 6.5, 17, ""),),
         )
 
 

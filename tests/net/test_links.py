@@ -129,6 +129,31 @@ class SeveralLinksTests(LinksCase):
         self.assertEqual(a.link_mtus, (interface_mtu("lo"),) * 2)
         self.assertGreaterEqual(a.link_mtus[0], 1500)
 
+    def test_what_is_said_of_links(self) -> None:
+        """The interface and the address of each, and the buffers that the kernel has given."""
+        a, _ = self.open(ONE, TWO)
+        one, two = a.links()
+        self.assertEqual((one.interface, one.address, two.address), ("lo", *a.addresses))
+        unicast = a._links[0].unicast.handle
+        granted = [unicast.getsockopt(socket.SOL_SOCKET, option) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)]
+        self.assertEqual([2 * one.receive_buffer_bytes, 2 * one.send_buffer_bytes], granted)
+        self.assertEqual((one.drops, one.away, one.mtu_bytes), (0, False, interface_mtu("lo")))
+
+    @inlineCallbacks
+    def test_datagrams_dropped_for_want_of_room(self) -> Any:
+        """What came while the buffer was full is counted by the kernel, and told; a closed socket has nothing."""
+        a, _ = self.open(ONE)
+        unicast = a._links[0].unicast
+        unicast.handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            for _ in range(50):
+                other.sendto(bytes(1000), a.address)
+        (link,) = a.links()
+        self.assertGreater(link.drops, 0)
+        self.assertLess(link.receive_buffer_bytes, 10_000)
+        yield a.close()
+        self.assertEqual(unicast.memory().receive_bytes, 0)
+
 
 class FollowTests(LinksCase):
     """The interface changes under a running node."""

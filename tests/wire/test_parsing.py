@@ -97,7 +97,7 @@ class TotalTests(SynchronousTestCase):
     """Damage to every kind of packet."""
 
     def test_every_truncation_is_a_value_or_malformed(self) -> None:
-        """A packet cut short anywhere gives one typed error; frames may end where one of several ends, pieces anywhere."""
+        """A packet cut short anywhere gives one typed error; frames may end where one ends, pieces anywhere."""
         for vector in PACKETS:
             several = vector.name.split()[0] in ("DATA", "UNRELIABLE", "PIECE")
             for size in range(len(vector.data)):
