@@ -76,8 +76,8 @@ WORLDS = {
         World("three-join-crash", "a third node joins, who proposes falls", _TWO, _B, ("c",), falls=("a",)),
         World("three-leave-loss", "one of three leaves, a packet is lost", _THREE, _B, leaver="c", losses=1),
         World("three-leave-crash", "one of three leaves, who proposes falls", _THREE, _B, leaver="c", falls=("a",)),
-        World("cut", "a sender is cut off, and back while others gather", _THREE, _C, cut="c", cut_seconds=(1.15,)),
-        World("cut-long", "a sender is cut off, and comes back to merge", _THREE, _C, cut="c", cut_seconds=(1.6,)),
+        World("cut", "a sender is cut off, and back while others gather", _THREE, _C, cut="c", cut_seconds=(3.2,)),
+        World("cut-long", "a sender is cut off, and comes back to merge", _THREE, _C, cut="c", cut_seconds=(3.7,)),
     )
 }
 
