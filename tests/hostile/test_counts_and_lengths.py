@@ -74,16 +74,16 @@ class CountTests(SynchronousTestCase):
         answer = node().raw(proposal).view(None).raw(b"\1").node(GHOST).u8(0).u8(0).raw(b"\0\1\5\0").done()
         self.assert_capped(Answer.decode, answer, MAX_RANGES, b"\1\1")
         plan = Writer().raw(proposal).raw(b"\1\1").node(GHOST).raw(b"\0\0").node(GHOST).u8(0).done()
-        self.assert_capped(Plan.decode, plan, 2 * MAX_NODES, one + b"\1", b"\0\0")
+        self.assert_capped(Plan.decode, plan, 2 * MAX_NODES, one + b"\1", b"\0\0\0")
         record = Writer().u8(1).node(GHOST).node(GHOST).raw(b"\0\0\0").done()
-        self.assert_capped(Plan.decode, plan + b"\0", MAX_PLAN_RECORDS, record, b"\0")
+        self.assert_capped(Plan.decode, plan + b"\0", MAX_PLAN_RECORDS, record, b"\0\0")
         telling = node().view(None).view(None).u8(32).raw(b"\1\1\1\1").u64(0).raw(b"\0").u64(0).done()
         self.assert_capped(Join.decode, telling, MAX_JOIN_RECORDS, record, b"\0")
-        self.assert_capped(Plan.decode, plan + b"\0\0", 1, proposal + b"\0\0")
-        self.assert_capped(Plan.decode, plan + b"\0\0\1" + proposal + b"\0", MAX_NODES, b"\0\0\0\0")
+        self.assert_capped(Plan.decode, plan + b"\0\0", 1, proposal + b"\0\0", b"\0")
+        self.assert_capped(Plan.decode, plan + b"\0\0\1" + proposal + b"\0", MAX_NODES, b"\0\0\0\0", b"\0")
         stream = plan + b"\0\0\1" + proposal + b"\0\1\0\0"
-        self.assert_capped(Plan.decode, stream, MAX_NODES * MAX_RANGES, b"\1\1", b"\0")
-        self.assert_capped(Plan.decode, stream + b"\0", 4096, b"\1\1\0\0")
+        self.assert_capped(Plan.decode, stream, MAX_NODES * MAX_RANGES, b"\1\1", b"\0\0")
+        self.assert_capped(Plan.decode, stream + b"\0", 4096, b"\1\1\0\0", b"\0")
 
     def test_frames_and_payloads(self) -> None:
         """Sessions and groups of a directory, runs and messages of a payload."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from twisted.trial.unittest import SynchronousTestCase
+
+from groupcomm.config import EngineConfig
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Level
 from groupcomm.limits import (
@@ -11,6 +14,10 @@ from groupcomm.limits import (
     MAX_FRAME_BYTES,
 )
 from groupcomm.ordering.assembly import Assembly
+from groupcomm.outputs import Address
+from groupcomm.paths.pieces import is_piece
+from groupcomm.testing.cluster import Cluster
+from groupcomm.testing.oracle import check
 from groupcomm.wire.codec import cluster_digest
 from groupcomm.wire.packets import FIRST, LAST, NO_SENDER, UNORDERED, Kind, encode
 from tests.hostile.attacker import HostileCase, group_frame, join_of, message_packets
@@ -67,6 +74,78 @@ class MessagePartTests(HostileCase):
         self.feed(node, [self.part(1, 1, 2, b"")])
         self.assertEqual((assembler._size, self.counter(node, "malformed") - before), (0, 1))
         self.assert_goes_on()
+
+
+class PieceTests(HostileCase):
+    """Pieces of datagrams, which have no seal: what they make up has."""
+
+    def piece(self, number: int, index: int, count: int, body: bytes) -> bytes:
+        """A piece."""
+        return encode(Kind.PIECE, cluster_digest("default"), NO_SENDER, number, body, part=index << 8 | count)
+
+    def test_never_finished(self) -> None:
+        """Whatever begins and never ends is held up to a number, and up to a size; honest pieces still come."""
+        node = self.nodes[0]
+        assembler = self.engine(node)._pieces._assembler
+        self.feed(node, [self.piece(number, 0, 2, bytes(1200)) for number in range(3 * MAX_CONTROL_ASSEMBLIES)])
+        self.assertEqual(len(assembler._partial), MAX_CONTROL_ASSEMBLIES)
+        self.feed(node, [self.piece(number, 0, 100, bytes(60_000)) for number in range(400)])
+        self.assertLessEqual(assembler._size, MAX_CONTROL_ASSEMBLY_BYTES)
+        self.assert_goes_on()
+        whole = self.own_beacon()
+        before = self.counter(node, "datagrams_received")
+        for index, body in enumerate((whole[:30], whole[30:])):
+            self.attacker.send(self.piece(7, index, 2, body), node, source=self.nodes[1].address)
+        self.cluster.run(0.01)
+        self.assertGreater(self.counter(node, "datagrams_received"), before)
+        self.assert_goes_on()
+
+    def own_beacon(self) -> bytes:
+        """A beacon of another node, as it would send it."""
+        beacon = self.membership(self.nodes[1])._own_beacon(self.nodes[1].local_now(), reply=False)
+        (packet,) = message_packets(beacon)
+        return packet
+
+    def test_pieces_of_pieces_and_of_nothing(self) -> None:
+        """What is a piece when it is whole, empty, or no packet at all, has no effect but to be counted."""
+        node = self.nodes[0]
+        inner = self.piece(1, 0, 1, b"x")
+        before = self.counter(node, "malformed")
+        self.feed(node, [self.piece(2, 0, 1, inner), self.piece(3, 0, 1, b""), self.piece(4, 0, 1, b"garbage")])
+        self.feed(node, [self.piece(5, 3, 2, b"x"), self.piece(5, 0, 0, b"x"), self.piece(5, 0, 255, b"x")])
+        self.assertEqual(self.counter(node, "malformed") - before, 5)
+        self.assert_goes_on()
+
+
+class SealedPieceTests(SynchronousTestCase):
+    """Recorded pieces, in a cluster with a key."""
+
+    def test_pieces_again(self) -> None:
+        """Pieces that were sent once make up a datagram that came once: it is dropped unopened, and nothing is lost."""
+        cluster = Cluster(seed=3, config=EngineConfig(key=bytes(range(32))), link_bytes=[1472])
+        nodes = cluster.add_nodes("a", "b", "c")
+        cluster.run_until(cluster.converged, 10.0)
+        clients = [node.open("c") for node in nodes]
+        for client in clients:
+            client.join("chat")
+        cluster.run_until(lambda: all(client.view("chat") is not None for client in clients), 5.0)
+        recorded: list[tuple[bytes, Address]] = []
+        cluster.network.watcher = lambda data, source: recorded.append((data, source)) if is_piece(data) else None
+        cluster.shrink("c", 1300)
+        for number in range(20):
+            clients[0].send("chat", b"%d" % number + bytes(5000))
+            cluster.run(0.05)
+        cluster.run_until(lambda: all(len(client.messages("chat")) == 20 for client in clients), 10.0)
+        self.assertGreater(len(recorded), 10)
+        before = nodes[2].status().counters.get("replayed", 0)
+        for data, source in recorded:
+            nodes[2]._datagram_arrived(data, source)
+        cluster.run(0.2)
+        self.assertGreater(nodes[2].status().counters["replayed"] - before, len(recorded) // 4)
+        clients[0].send("chat", b"after")
+        cluster.run_until(lambda: all(client.messages("chat")[-1:] == [b"after"] for client in clients), 5.0)
+        self.assertEqual([len(client.messages("chat")) for client in clients], [21] * 3)
+        check(cluster.trace)
 
 
 class FrameInPartsTests(HostileCase):

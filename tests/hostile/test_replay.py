@@ -25,9 +25,9 @@ KEY = bytes(range(32))
 Recording = list[tuple[bytes, Address]]
 QUIET = frozenset(
     {Kind.GREETING, Kind.PASSPORT, Kind.WHO, Kind.ASK, Kind.GRANT, Kind.HANDOVER, Kind.TAKE, Kind.SUMMARY}
-    | {Kind.UNRELIABLE}
+    | {Kind.UNRELIABLE, Kind.PIECE}
 )
-"""Kinds that an ordinary hour need not have."""
+"""Kinds that an ordinary hour need not have. Pieces have no seal of their own: see ``test_fragments``."""
 
 
 class Recorder:
