@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import socket
+from types import SimpleNamespace
 from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError, TCPTimedOutError
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.identity import NodeId
+from groupcomm.net import watch as watch_module
 from groupcomm.net.reactor import IWatchReactor
 from groupcomm.net.watch import (
     BANNER_SECONDS,
     CONFIRM_SECONDS,
     CONNECT_TIMEOUT_SECONDS,
+    FORGOTTEN_SECONDS,
     MAX_ACCEPTED,
     MAX_INPUT_BYTES,
     BannerFactory,
     NeighbourWatch,
+    acknowledged_seconds_ago,
     format_banner,
     parse_banner,
 )
@@ -106,8 +112,8 @@ class ServerTests(SynchronousTestCase):
         self.successResultOf(dropping)
 
 
-class WatchTests(SynchronousTestCase):
-    """Watching others."""
+class WatchCase(SynchronousTestCase):
+    """A watch, and what happens to its attempts."""
 
     def setUp(self) -> None:
         self.clock = MemoryClock()
@@ -149,6 +155,10 @@ class WatchTests(SynchronousTestCase):
         self.watch.watch(((PEER, ADDRESS),))
         self.answer(format_banner(PEER))
         self.assertEqual(self.watch.connected, (PEER,))
+
+
+class WatchTests(WatchCase):
+    """Watching others."""
 
     def test_killed(self) -> None:
         """A connection that breaks and two refused attempts 10 ms apart: dead."""
@@ -290,3 +300,42 @@ class WatchTests(SynchronousTestCase):
         cast(Any, self.clock.tcpClients[0][2]).clientConnectionLost(self.clock.connectors[0], Failure(ConnectionDone()))
         self.successResultOf(stopping)
         self.assertEqual((self.dead, self.clock.getDelayedCalls()), ([], []))
+
+
+class HostTests(WatchCase):
+    """Whether a host answers, whatever its process does."""
+
+    def ask(self, acknowledged_ago: float | None) -> int:
+        """Ask once, when the other kernel has last acknowledged something so long ago; how often it was found alive."""
+        self.patch(watch_module, "acknowledged_seconds_ago", lambda transport: acknowledged_ago)
+        before = len(self.alive)
+        self.watch.ask_host(PEER)
+        return len(self.alive) - before
+
+    def test_acknowledged_since_the_last_question(self) -> None:
+        """Then it lives; what is older, or unknown, says nothing, nor does anything at the first question."""
+        self.up()
+        self.assertEqual(self.alive, [PEER], "who accepts a connection lives")
+        self.assertEqual(self.ask(0.0), 0)
+        self.clock.advance(0.02)
+        self.assertEqual(self.ask(0.0), 1)
+        for acknowledged_ago in (0.5, None):
+            self.clock.advance(0.02)
+            self.assertEqual(self.ask(acknowledged_ago), 0)
+        self.clock.advance(FORGOTTEN_SECONDS)
+        self.assertEqual(self.ask(0.5), 0)
+
+    def test_without_a_connection(self) -> None:
+        """Nothing is written, and nothing is known."""
+        self.watch.watch(((PEER, ADDRESS),))
+        self.assertEqual((self.ask(0.0), self.ask(0.0)), (0, 0))
+
+    def test_what_the_kernel_says(self) -> None:
+        """On a real connection the other kernel acknowledges what nobody reads."""
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+            client.send(b"\n")
+            transport = cast(ITCPTransport, SimpleNamespace(getHandle=lambda: client))
+            seconds = acknowledged_seconds_ago(transport)
+            assert seconds is not None
+            self.assertTrue(0.0 <= seconds < 60.0, seconds)
+        self.assertIsNone(acknowledged_seconds_ago(transport))
