@@ -267,7 +267,7 @@ class Membership:
         if now >= self._beacon_at + self._timing.heartbeat:
             self._beacon(now)
         self._repeat_install(now)
-        if any(self.peers.most_bytes):
+        if self.state is State.OPERATIONAL and any(self.peers.most_bytes):
             self._search_paths(now)
         if self.state is State.SEEKING:
             self._seek(now)
@@ -468,9 +468,10 @@ class Membership:
         self.out.append((Probe(self._me, self._token), peer.address))
 
     def _search_paths(self, now: float) -> None:
-        """Find out, and under traffic again, what size of datagram passes to whom."""
+        """Find out, and under traffic again, what size of datagram passes to the others of the view."""
         traffic = self.unstable or now - self._busy_at < _BUSY_SECONDS
-        for token, size, address in self._prober.due(self.heard_lately(now), now, traffic=traffic):
+        others = [peer for node in self.members if node != self._me and (peer := self.peers.get(node)) is not None]
+        for token, size, address in self._prober.due(others, now, traffic=traffic):
             self.out.append((Probe(self._me, token, size), address))
         self.peers.moved = self.peers.moved or self._prober.lost
 

@@ -10,6 +10,7 @@ from groupcomm.outputs import Address
 from groupcomm.paths.path import Path
 
 _PROBES_AT_ONCE = 8
+_PROBES_AT_REST = 2
 _MAX_WAITING = 1024
 _FIRST_TOKEN = 1 << 62
 
@@ -44,6 +45,7 @@ class Prober:
     def due(self, others: Iterable[Probed], now: float, *, traffic: bool) -> list[tuple[int, int, Address]]:
         """Token, size and address of the probes to be sent now; the next call goes on where this one ends."""
         probes: list[tuple[int, int, Address]] = []
+        most = _PROBES_AT_ONCE if traffic else _PROBES_AT_REST
         self.lost = False
         paths = [
             (one.node, link, path)
@@ -60,7 +62,7 @@ class Prober:
                 self._token += 1
                 self._sent[self._token] = node, link, size, now
                 probes.append((self._token, size, path.address))
-                if len(probes) == _PROBES_AT_ONCE:
+                if len(probes) == most:
                     self._turn = (self._turn + index + 1) % len(paths)
                     break
         while len(self._sent) > _MAX_WAITING:
