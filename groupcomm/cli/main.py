@@ -28,7 +28,7 @@ from groupcomm.events import Level
 from groupcomm.limits import DEFAULT_BUDGET_BYTES, MAX_NODES, MAX_SESSIONS, MIN_BUDGET_BYTES
 from groupcomm.quorum import Filter
 
-Work = Callable[[IReactor], Coroutine["Deferred[Any]", Any, None]]
+Work = Callable[[IReactor], Coroutine["Deferred[Any]", Any, int | None]]
 
 LEVELS = [level.name.lower() for level in Level]
 
@@ -156,6 +156,21 @@ def why_command(control: Control, view: str | None, node: str | None, count: int
     from groupcomm.cli.why import why
 
     return run(lambda reactor: why(reactor, control, view, node=node, count=count, as_json=as_json))
+
+
+@command.command("doctor", short_help="Find out what is wrong with a host or its network.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_obj
+def doctor_command(control: Control, as_json: bool) -> int:
+    """Ask the daemon of this host, look at the host itself, and say what is wrong and what to do about it.
+
+    It changes nothing. It takes two seconds at most, unless the daemon takes longer to answer.
+
+    Exit status: 0 nothing is wrong, 1 something is, 2 usage, 4 refused.
+    """
+    from groupcomm.cli.doctor.command import doctor
+
+    return run(lambda reactor: doctor(reactor, control, as_json=as_json))
 
 
 @command.command("limits", short_help="Show every limit, and what a daemon may need of memory.")

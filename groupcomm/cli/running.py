@@ -89,11 +89,11 @@ class Run:
         self.reactor = reactor
         self.status = DONE
         self.signal: signal.Signals | None = None
-        self._work: Deferred[None] | None = None
+        self._work: Deferred[Any] | None = None
         self._stopped = False
 
-    def run(self, work: Callable[[IReactor], Coroutine[Deferred[Any], Any, None]]) -> int:
-        """Run ``work`` to its end and return the exit status; dies of the signal if one ended it."""
+    def run(self, work: Callable[[IReactor], Coroutine[Deferred[Any], Any, int | None]]) -> int:
+        """Run ``work`` to its end and return the exit status that it returns; dies of the signal if one ended it."""
         self.reactor.callWhenRunning(self._start, work)
         for number in ENDING_SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background job
@@ -103,10 +103,13 @@ class Run:
             die_of(self.signal)
         return self.status
 
-    def _start(self, work: Callable[[IReactor], Coroutine[Deferred[Any], Any, None]]) -> None:
+    def _start(self, work: Callable[[IReactor], Coroutine[Deferred[Any], Any, int | None]]) -> None:
         self._work = Deferred.fromCoroutine(work(self.reactor))
-        self._work.addErrback(self._failed)
+        self._work.addCallbacks(self._done, self._failed)
         self._work.addBoth(lambda _: self._stop())
+
+    def _done(self, status: int | None) -> None:
+        self.status = status or DONE
 
     def _failed(self, failure: Failure) -> None:
         error = failure.value
