@@ -197,7 +197,8 @@ class LinkStatus:
         away: whether the interface is down or the address gone.
         receive_buffer_bytes: what the socket with the smaller buffer may hold, of what others have sent.
         send_buffer_bytes: what may wait to leave.
-        drops: datagrams that the kernel dropped for want of room in these buffers, or as damaged.
+        drops: datagrams to the node itself that the kernel had no room for, or found damaged; at the group's socket it
+            counts the node's own multicasts too, so that these are left out.
     """
 
     interface: str

@@ -104,7 +104,7 @@ class Link:
             self.away,
             min(each.receive_bytes for each in memory),
             memory[0].send_bytes,
-            sum(each.drops for each in memory),
+            memory[0].drops,
         )
 
     def follow(self, available: Sequence[NetworkInterface]) -> str | None:

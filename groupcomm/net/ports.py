@@ -60,7 +60,7 @@ class PortMemory:
     Attributes:
         receive_bytes: its receive buffer, as it is asked for: the kernel takes twice that, for what it keeps beside.
         send_bytes: its send buffer, in the same way.
-        drops: datagrams that found no room, or were damaged.
+        drops: datagrams that found no room, were damaged, or did not pass the socket's filter.
     """
 
     receive_bytes: int
