@@ -351,7 +351,14 @@ class NetworkTests(FindingsCase):
         lossy = {**FACTS, "peers": [{**PEER, "packets_missing": 1000, "repairs_received": 990}, OTHER]}
         self.assert_finding(lossy, Level.WARN, "loss", "5.0%", "beta", BETA, "990")
         self.assert_well({**FACTS, "peers": [{**PEER, "packets_received": 50, "packets_missing": 50}, OTHER]})
-        self.assert_finding(with_path(loss=0.25), Level.WARN, "loss", "25%", "link 0")
+        self.assert_well(with_path(loss=0.25))
+        two = {
+            **FACTS,
+            "links": [LINK, LINK],
+            "peers": [{**PEER, "paths": [PATH, {**PATH, "loss": 0.25}]}],
+            "discovery": [],
+        }
+        self.assert_finding(two, Level.WARN, "loss", "25%", "link 1")
 
     def test_sending(self) -> None:
         """Datagrams that the kernel had no room for, or no way."""

@@ -204,7 +204,7 @@ def path_sizes(facts: Facts) -> Iterator[Finding]:
 
 
 def losses(facts: Facts) -> Iterator[Finding]:
-    """Packets of others that were missed, and the links' own figures."""
+    """Packets of others that were missed; and beacons, which tell of a path only where there are several."""
     bad = False
     for peer in facts["peers"]:
         if share_matters(peer["packets_missing"], peer["packets_received"], LOSSY):
@@ -217,7 +217,7 @@ def losses(facts: Facts) -> Iterator[Finding]:
                 "see drops and cpu on this host; else the network loses them: ethtool -S, the counters of the switch",
             )
         for number, path in enumerate(peer["paths"]):
-            if path["loss"] > LOSSY and path["heard"]:
+            if len(peer["paths"]) > 1 and path["loss"] > LOSSY and path["heard"]:
                 bad = True
                 yield warning(
                     "loss",
