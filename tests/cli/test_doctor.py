@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, cast
 
 from attrs import evolve
@@ -37,6 +39,7 @@ from groupcomm.limits import CLIENT_QUEUE_BYTES
 from groupcomm.net.ports import RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES
 from tests.daemon.world import MemoryEndpoint, World
 
+ROOT = Path(__file__).parents[2]
 BETA, GAMMA, DELTA = "10.0.0.2:4874", "10.0.0.3:4874", "10.0.0.4:4874"
 PATH: dict[str, Any] = {
     "address": BETA,
@@ -420,6 +423,20 @@ class WordsTests(SynchronousTestCase):
         """In a unit that people count in."""
         for seconds, text in ((30.0, "30 s"), (600.0, "10 minutes"), (7200.0, "2 hours"), (172_800.0, "2 days")):
             self.assertEqual(since({"up_seconds": seconds}), f"in {text}")
+
+
+class PageTests(SynchronousTestCase):
+    """The page for people in trouble."""
+
+    def test_every_check_is_explained(self) -> None:
+        """The checks of the program are those of the table, no more and no fewer."""
+        page = (ROOT / "doc/howto/troubles.md").read_text(encoding="utf-8")
+        explained = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+        package = ROOT / "groupcomm/cli/doctor"
+        code = "".join(path.read_text(encoding="utf-8") for path in sorted(package.glob("*.py")))
+        used = set(re.findall(r"\b(?:fine|warning|failure)\)?\(\s*\"(\w+)\"", code))
+        self.assertEqual(explained, used)
+        self.assertIn("firewall", used)
 
 
 class DiagnosisTests(SynchronousTestCase):
