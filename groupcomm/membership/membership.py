@@ -71,6 +71,8 @@ _MAX_LISTS = 32
 _MAX_ASKED = 16
 _MULTICAST_TURNS = 3
 _LATELY_HEARTBEATS = 6
+_STRANGER_BEACONS = 4
+_STRANGERS_ASKED = 8
 
 
 class State(enum.Enum):
@@ -328,11 +330,19 @@ class Membership:
         beacon = self._own_beacon(now, reply=False)
         self.out.append((beacon, None))
         asking = self._own_beacon(now, reply=True)
+        if self.addresses and self._beacons % _STRANGER_BEACONS == 0:
+            self.out += [(asking, address) for address in self._strangers_to_ask(now)]
         for address in sorted(self._hints):
             self.out.append((asking, address))
             self._hints[address] -= 1
             if not self._hints[address]:
                 del self._hints[address]
+
+    def _strangers_to_ask(self, now: float) -> list[Address]:
+        """Where some nodes outside the view are that are heard: whether they hear this one is not said otherwise."""
+        strangers = [peer.address for peer in self.heard_lately(now) if peer.node not in self.members]
+        start = self._beacons // _STRANGER_BEACONS * _STRANGERS_ASKED % max(1, len(strangers))
+        return (strangers[start:] + strangers[:start])[:_STRANGERS_ASKED]
 
     def _own_beacon(self, now: float, *, reply: bool) -> Beacon:
         return Beacon(
