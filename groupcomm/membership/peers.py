@@ -121,7 +121,7 @@ class Peers:
             if path.address is None and report.address is not None and report.address not in self._by_address:
                 self._found(peer, path, report.address)
                 self._claim(report.address, peer)
-        if self.link < len(reports) and reports[self.link].number:
+        if len(peer.paths) > 1 and self.link < len(reports) and reports[self.link].number:
             peer.paths[self.link].beacon_came(reports[self.link].number)
         if take_reports(me, peer):
             self.moved = True

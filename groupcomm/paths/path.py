@@ -39,7 +39,17 @@ class Path:
         round_trip: how far it is by this link.
     """
 
-    __slots__ = ("_beacons", "_last_beacon", "address", "heard_at", "multicast_at", "reach", "round_trip", "search")
+    __slots__ = (
+        "_beacons",
+        "_first_beacon",
+        "_last_beacon",
+        "address",
+        "heard_at",
+        "multicast_at",
+        "reach",
+        "round_trip",
+        "search",
+    )
 
     def __init__(self, search: MtuSearch) -> None:
         self.address: Address | None = None
@@ -48,7 +58,7 @@ class Path:
         self.search = search
         self.round_trip = RoundTrip()
         self._beacons = 0
-        self._last_beacon = 0
+        self._first_beacon = self._last_beacon = 0
 
     @property
     def usable(self) -> bool:
@@ -57,6 +67,8 @@ class Path:
 
     def beacon_came(self, number: int) -> None:
         """Its beacon of this number came by this path; beacons are numbered by link."""
+        if not self._first_beacon:
+            self._first_beacon, self._last_beacon = number, number - 1
         ahead = number - self._last_beacon
         if ahead > 0:
             self._beacons = (self._beacons << min(ahead, _BEACONS) | 1) & (1 << _BEACONS) - 1
@@ -67,8 +79,8 @@ class Path:
     @property
     def loss(self) -> float:
         """Which part of the last 64 beacons of the other did not come by this path."""
-        sent = min(self._last_beacon, _BEACONS)
-        return 1.0 - self._beacons.bit_count() / sent if sent else 0.0
+        sent = min(self._last_beacon - self._first_beacon + 1, _BEACONS)
+        return max(0.0, 1.0 - self._beacons.bit_count() / sent) if self._first_beacon else 0.0
 
     def status(self, since: float) -> PathStatus:
         """What is known of it; what has not come since then does not arrive."""

@@ -17,16 +17,4 @@ MUTATIONS = (
         ),
         ("L1", "L3"),
     ),
-    Mutation(
-        "no-word-of-others",
-        "No beacon says where other nodes are.",
-        "paths/reports.py",
-        (
-            (
-                "    most = _FEW_ADDRESSES if reached else MAX_BEACON_ADDRESSES\n",
-                "    most = 0 if reached else 0\n",
-            ),
-        ),
-        ("L1", "L3"),
-    ),
 )

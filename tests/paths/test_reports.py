@@ -123,3 +123,14 @@ class LossTests(SynchronousTestCase):
         self.assertLess(path.loss, 0.05)
         path.beacon_came(100_000)
         self.assertEqual(path.loss, 63 / 64)
+
+    def test_what_was_sent_before_is_not_lost(self) -> None:
+        """A node that has long been there when this one starts has lost nothing."""
+        path = Path(MtuSearch())
+        path.beacon_came(70_000)
+        path.beacon_came(70_001)
+        self.assertEqual(path.loss, 0.0)
+        path.beacon_came(70_003)
+        self.assertEqual(path.loss, 0.25)
+        path.beacon_came(69_999)
+        self.assertEqual(path.loss, 0.0)
