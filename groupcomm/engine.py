@@ -275,7 +275,7 @@ class Engine:
             self._counters["datagrams_received"] += 1
             for address in guard.met:
                 self._stirred = True
-                self._membership.hint(address)
+                self._membership.hint(address, now)
             guard.met.clear()
             if guard.told and self._expulsion is not None:
                 self._stirred = True
@@ -430,7 +430,7 @@ class Engine:
     def add_hint(self, address: Address, now: float) -> None:
         """Another node may be at this address."""
         self._begin(now)
-        self._membership.hint(address)
+        self._membership.hint(address, now)
 
     def peer_refused(self, node: NodeId, now: float) -> None:
         """The process of this node is gone: its host has refused two connections."""

@@ -269,7 +269,7 @@ class Membership:
         if now >= self._beacon_at + self._timing.heartbeat:
             self._beacon(now)
         self._repeat_install(now)
-        if self.state is State.OPERATIONAL and any(self.peers.most_bytes):
+        if any(self.peers.most_bytes):
             self._search_paths(now)
         if self.state is State.SEEKING:
             self._seek(now)
@@ -376,9 +376,11 @@ class Membership:
         """What the beacon says of slow receivers, and of those who come and go."""
         return (*self.eviction.notes(now), *self.flapping.notes(now))[:MAX_KEPT_OUT]
 
-    def hint(self, address: Address) -> None:
-        """Somebody may be there: say hello a few times."""
-        if len(self._hints) < 256 and self.peers.at(address) is None:
+    def hint(self, address: Address, now: float) -> None:
+        """Somebody may be there: say hello a few times, unless who is there was heard lately."""
+        peer = self.peers.at(address)
+        unheard = peer is None or now - peer.heard_at > _LATELY_HEARTBEATS * self._timing.heartbeat
+        if len(self._hints) < 256 and unheard:
             self._hints[address] = 5
 
     def beacon_received(self, beacon: Beacon, source: Address, now: float) -> None:
@@ -392,7 +394,7 @@ class Membership:
         self.peers.told(peer, self._me)
         for address in beacon.known:
             if address not in self.addresses:
-                self.hint(address)
+                self.hint(address, now)
         self._saw_epoch(beacon.epoch)
         if self.ready_for is not None and beacon.view == self.ready_for.proposal:
             self._install_plan(now)
@@ -479,7 +481,8 @@ class Membership:
 
     def _search_paths(self, now: float) -> None:
         """Find out, and under traffic again, what size of datagram passes to the others of the view."""
-        traffic = self.unstable or now - self._busy_at < _BUSY_SECONDS
+        changing = self.state in (State.GATHER, State.RECOVER)
+        traffic = changing or self.unstable or now - self._busy_at < _BUSY_SECONDS
         others = [peer for node in self.members if node != self._me and (peer := self.peers.get(node)) is not None]
         for token, size, address in self._prober.due(others, now, traffic=traffic):
             self.out.append((Probe(self._me, token, size), address))

@@ -43,6 +43,9 @@ REFUSED_SECONDS = 0.01
 ACKNOWLEDGED_SECONDS = 0.0005
 """From a question on the watch's connection to the acknowledgement of the other kernel."""
 
+DISCOVER_SECONDS = 2.0
+"""How often a node that knows of its links is offered an address again."""
+
 FIRST_INCARNATION = 1000
 
 CLOCKED_INCARNATION = 1_600_000_000_000
@@ -345,6 +348,15 @@ class Cluster:
         for watcher in self.live_nodes():
             self.watch_changed(watcher)
 
+    def _discover(self, node: SimulatedNode) -> None:
+        """Offer a node the address of one other, and again every now and then, as the sources of discovery do."""
+        if not node.process_alive:
+            return
+        others = [other for other in self.live_nodes() if other is not node]
+        if others:  # one address is enough
+            node.hint(others[0].address)
+        self.scheduler.call_later(DISCOVER_SECONDS, lambda: self._discover(node))
+
     # For people
 
     def summary(self) -> str:
@@ -389,8 +401,7 @@ class Cluster:
         if self.link_bytes:
             engine.links(addresses, self.link_bytes)
         node.begin()
-        others = [other for other in self.live_nodes() if other is not node] if self.link_bytes else []
-        if others:  # discovery: one address is enough
-            node.hint(others[0].address)
+        if self.link_bytes:
+            self._discover(node)
         self._look_at_all_watches()
         return node

@@ -10,7 +10,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.testing.swarm import run_seed
 
-SAVED_SEEDS: tuple[str, ...] = ("233", "494", "ci-3a3419a8ef6e-487", "ci-05e892c9d698-833", "90129", "90234")
+SAVED_SEEDS: tuple[str, ...] = (
+    "233",
+    "494",
+    "ci-3a3419a8ef6e-487",
+    "ci-05e892c9d698-833",
+    "90129",
+    "90234",
+    "91095",
+    "20142",
+    "1741",
+)
 """Seeds that once showed what was wrong, in the product or in the oracle."""
 
 
