@@ -48,6 +48,7 @@ LAB_SECONDS = {
     "test_keys": 60,
     "test_order_under_loss": 57,
     "test_certificates": 44,
+    "test_doctor": 32,
     "test_partition": 31,
     "test_names": 9,
     "test_side_by_side": 5,

@@ -287,6 +287,7 @@ class NetworkTests(FindingsCase):
         for leaves, text in (("10.9.0.1", "10.9.0.1, not 10.0.0.1"), ("", "no route, not 10.0.0.1")):
             host = evolve(HOST, routes={**HOST.routes, BETA: leaves})
             self.assert_finding(FACTS, Level.WARN, "route", f"beta ({BETA})", text, "rp_filter", host=host)
+            self.assertEqual([each.check for each in self.wrong(with_link(away=True), host)], ["interface"])
 
     def test_buffers(self) -> None:
         """Less than was asked for, with the line to set; a link that is away has none."""
@@ -343,6 +344,8 @@ class NetworkTests(FindingsCase):
             narrow, Level.WARN, "mtu", f"beta ({BETA})", "1,372", "MTU of 1,400", "has 1,500", "-s 1472 10.0.0.2"
         )
         self.assert_well(with_path(mtu_bytes=1372, searching=True))
+        silent = with_path(mtu_bytes=1372, heard=False, multicast_heard=False)
+        self.assertEqual([each.check for each in self.wrong(silent)], ["path"])
         self.assert_well({**narrow, "config": [("max-mtu", "1300", "option")]})
         jumbo = {**FACTS, "links": [{**LINK, "mtu_bytes": 9000}], "peers": [PEER]}
         self.assert_finding(jumbo, Level.WARN, "mtu", "1,472", "has 9,000", "takes less")
@@ -362,6 +365,7 @@ class NetworkTests(FindingsCase):
             "discovery": [],
         }
         self.assert_finding(two, Level.WARN, "loss", "25%", "link 1")
+        self.assert_well({**two, "peers": [{**PEER, "paths": [PATH, {**PATH, "loss": 0.1}]}]})
 
     def test_sending(self) -> None:
         """Datagrams that the kernel had no room for, or no way."""

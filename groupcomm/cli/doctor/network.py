@@ -17,6 +17,9 @@ from groupcomm.net.ports import RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES
 LOSSY: Final = 0.01
 """The share of packets that have to be repaired from which on it is worth a warning."""
 
+LOSSY_BEACONS: Final = 0.1
+"""The same of the last 64 beacons: those of before this node was up count as lost."""
+
 LEAST_LOST: Final = 100
 """With fewer packets than this nothing is said of shares."""
 
@@ -75,7 +78,7 @@ def routes(facts: Facts, host: Host) -> Iterator[Finding]:
         if number < len(facts["links"]) and address in host.routes:
             link = facts["links"][number]
             leaves = host.routes[address]
-            if leaves != host_of(link["address"]):
+            if leaves != host_of(link["address"]) and not link["away"]:
                 wrong.append(f"{peer['node']} ({address}): {leaves or 'no route'}, not {host_of(link['address'])}")
     if wrong:
         yield warning(
@@ -179,7 +182,7 @@ def path_sizes(facts: Facts) -> Iterator[Finding]:
     seen: dict[int, list[str]] = defaultdict(list)
     for peer, number, path in paths(facts):
         size = path["mtu_bytes"]
-        if path["address"] is None or path["searching"] or number >= len(facts["links"]):
+        if path["address"] is None or path["searching"] or not path["heard"] or number >= len(facts["links"]):
             continue
         header = header_bytes(host_of(path["address"]))
         mtu = facts["links"][number]["mtu_bytes"]
@@ -200,7 +203,7 @@ def path_sizes(facts: Facts) -> Iterator[Finding]:
                 f"works, in smaller packets; ping -M do -s {max(0, mtu - header)} {host_of(path['address'])} shows it",
             )
     for size, nodes in sorted(seen.items()):
-        yield fine("mtu", f"datagrams of {size:,} bytes pass to {named(nodes)}")
+        yield fine("mtu", f"datagrams of {size:,} bytes pass to {named(dict.fromkeys(nodes))}")
 
 
 def losses(facts: Facts) -> Iterator[Finding]:
@@ -217,7 +220,7 @@ def losses(facts: Facts) -> Iterator[Finding]:
                 "see drops and cpu on this host; else the network loses them: ethtool -S, the counters of the switch",
             )
         for number, path in enumerate(peer["paths"]):
-            if len(peer["paths"]) > 1 and path["loss"] > LOSSY and path["heard"]:
+            if len(peer["paths"]) > 1 and path["loss"] > LOSSY_BEACONS and path["heard"]:
                 bad = True
                 yield warning(
                     "loss",
