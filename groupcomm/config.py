@@ -21,6 +21,7 @@ from groupcomm.limits import (
     MAX_NODES,
     MAX_SLOW_SECONDS,
     MIN_BUDGET_BYTES,
+    MIN_WINDOW_BYTES,
 )
 from groupcomm.quorum import NO_MEMORY, NO_QUORUM, Memory, Quorum
 
@@ -47,6 +48,7 @@ class SlowReceiver(enum.Enum):
 
     WAIT = "wait"
     EVICT = "evict"
+    CATCH_UP = "catch-up"
 
 
 def stretch(nodes: int) -> float:
@@ -179,6 +181,9 @@ class EngineConfig:
             that sums the reports up, and name their candidates by a digest. It must be the same at all nodes.
         slow_receiver: what is done about a receiver that holds the others up; best the same at all nodes.
         slow_receiver_seconds: how long it must hold a sender up to be called slow.
+        catch_up_bytes: with ``CATCH_UP``, how much may be held for those who catch up, at most a quarter of the budget;
+            None: a quarter.
+        catch_up_seconds: with ``CATCH_UP``, how long a member may catch up at a stretch.
         identity: the certificate with which the node proves who it is, instead of a key.
         expelled: names of nodes that were expelled before this run; with an identity only.
         quorum: which component may act for the whole cluster.
@@ -202,6 +207,8 @@ class EngineConfig:
     expelled: tuple[str, ...] = ()
     max_mtu_bytes: int = MAX_MTU_BYTES
     active_links: bool = False
+    catch_up_bytes: int | None = None
+    catch_up_seconds: float = 60.0
     quorum: Quorum = NO_QUORUM
     memory: Memory = NO_MEMORY
 
@@ -224,3 +231,15 @@ class EngineConfig:
             raise UsageError(
                 f"slow_receiver_seconds must be 0.1 to {MAX_SLOW_SECONDS}, not {self.slow_receiver_seconds}"
             )
+        most = self.budget_bytes // 4
+        if self.catch_up_bytes is not None and not MIN_WINDOW_BYTES <= self.catch_up_bytes <= most:
+            raise UsageError(f"catch_up_bytes must be {MIN_WINDOW_BYTES} to {most}, not {self.catch_up_bytes}")
+        if not 0.1 <= self.catch_up_seconds <= MAX_SLOW_SECONDS:
+            raise UsageError(f"catch_up_seconds must be 0.1 to {MAX_SLOW_SECONDS}, not {self.catch_up_seconds}")
+
+    @property
+    def lane_bytes(self) -> int:
+        """How much may be held for those who catch up; nothing under other policies."""
+        if self.slow_receiver is not SlowReceiver.CATCH_UP:
+            return 0
+        return self.budget_bytes // 4 if self.catch_up_bytes is None else self.catch_up_bytes

@@ -7,7 +7,7 @@ an input or a command, then takes ``datagrams_to_send``, ``take_outputs`` and ``
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import inf
 from random import Random
 
@@ -41,6 +41,7 @@ from groupcomm.limits import (
     UNRELIABLE_QUEUE_BYTES,
 )
 from groupcomm.membership.groups import Change, ChangeBody, Groups, group_address
+from groupcomm.membership.lane import Seen
 from groupcomm.membership.membership import Membership, State
 from groupcomm.membership.peers import Peer
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing
@@ -423,7 +424,7 @@ class Engine:
             self._guard.tick(now)
             if self._rotation is not None and self._guard.wants_rotation:
                 self._rotation.ask()
-        self._membership.unstable = self._view is not None and self._view.window.outstanding_bytes > 0
+        self._membership.unstable = self._view is not None and self._view.window.unreceived_bytes > 0
         self._membership.tick(now)
         self._work(now)
 
@@ -802,13 +803,31 @@ class Engine:
             if other is not None:
                 self._membership.out.append((Inquiry(self._node, peer.node), other.address))
 
-    def look(self) -> tuple[Sequence[NodeId], Sequence[NodeId]]:
+    def look(self) -> Seen:
         """See ``LookingHost``."""
         view = self._view
         if view is None:
-            return (), ()
+            return Seen()
         seen, members = view.look(), view.setup.members
-        return [members[index] for index in sorted(seen.holding)], [members[index] for index in sorted(seen.trailing)]
+        holding, trailing, lagging = (
+            [members[index] for index in sorted(found)] for found in (seen.holding, seen.trailing, seen.lagging)
+        )
+        return Seen(holding, trailing, lagging, seen.spent, view.has_lane)
+
+    def lacks_much(self) -> Sequence[NodeId]:
+        """See ``LookingHost``."""
+        return [] if self._view is None else [self._view.setup.members[index] for index in self._view.lacks_much()]
+
+    def take_into_lane(self, nodes: Collection[NodeId]) -> None:
+        """See ``LookingHost``."""
+        if self._view is not None:
+            members = self._view.setup.members
+            self._view.take_into_lane(frozenset(members.index(node) for node in nodes if node in members))
+
+    def hand_over(self, node: NodeId) -> None:
+        """See ``LookingHost``."""
+        if self._view is not None and node in self._view.setup.members and not self._view.frozen:
+            self._view.hand_over(self._view.setup.members.index(node))
 
     def lag_bytes(self, node: NodeId) -> int:
         """See ``LookingHost``."""
@@ -1256,7 +1275,7 @@ class Engine:
             self._groups.status(),
             tuple(peers),
             0 if view is None else view.window.window_bytes,
-            0 if view is None else view.window.outstanding_bytes,
+            0 if view is None else view.window.unreceived_bytes,
             self._outbox.size_bytes,
             dict(sorted(counters.items())),
             membership.eviction.slow(now),
@@ -1264,6 +1283,7 @@ class Engine:
             membership.eviction.evicted_by(now),
             self._guard is not None,
             0 if self._guard is None else self._guard.epoch.number,
+            catching_up=membership.eviction.catching_up(now),
             quorum=QuorumStatus(
                 self._config.quorum,
                 "" if view is None else self._voter.why,

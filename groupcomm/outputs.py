@@ -5,6 +5,7 @@ An engine never calls anybody. The driver feeds it, then takes datagrams, output
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -181,6 +182,14 @@ class QuorumKept:
     memory: Memory
 
 
+class SlowState(enum.Enum):
+    """How a sender stands with a node that is slow."""
+
+    WAITED_FOR = "waited for"
+    CATCHING_UP = "catching up"
+    SPENT = "spent"
+
+
 @frozen
 class ReceiverSlow:
     """A node of the view holds this node's sending up: it has become slow, or is slow no more.
@@ -190,12 +199,14 @@ class ReceiverSlow:
         lag_bytes: what it lacks of what this node has sent.
         seconds: how long it has been so.
         over: whether it is slow no more.
+        state: whether it is waited for, is catching up while this node goes on, or may not lack more.
     """
 
     node: NodeId
     lag_bytes: int
     seconds: float
     over: bool
+    state: SlowState = SlowState.WAITED_FOR
 
 
 @frozen

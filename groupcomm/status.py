@@ -6,7 +6,7 @@ from attrs import frozen
 
 from groupcomm.events import Outside
 from groupcomm.identity import GroupViewId, MemberId, NodeId, ViewId
-from groupcomm.outputs import Address, NodeDeparture
+from groupcomm.outputs import Address, NodeDeparture, SlowState
 from groupcomm.quorum import NO_QUORUM, Quorum
 from groupcomm.wire.evidence import Record
 
@@ -67,15 +67,34 @@ class PeerStatus:
 
 @frozen
 class SlowStatus:
-    """A node of the view that holds this node's sending up.
+    """A node of the view that is slow for this node's sending.
 
     Attributes:
         node: which.
         lag_bytes: what it lacks of what this node has sent.
         seconds: how long it has been so.
+        state: whether it is waited for, is catching up while the sender goes on, or may not lack more.
     """
 
     node: NodeId
+    lag_bytes: int
+    seconds: float
+    state: SlowState = SlowState.WAITED_FOR
+
+
+@frozen
+class CatchingUpStatus:
+    """A node that a sender does not wait for at present, as that sender says.
+
+    Attributes:
+        node: which.
+        by: the sender.
+        lag_bytes: what it lacks of what that one has sent.
+        seconds: how long it has been catching up.
+    """
+
+    node: NodeId
+    by: NodeId
     lag_bytes: int
     seconds: float
 
@@ -239,7 +258,7 @@ class NodeStatus:
         outstanding_bytes: how much of it is used.
         queued_bytes: accepted from sessions and not yet sent.
         counters: only ever growing, by name.
-        slow: who holds this node's sending up.
+        slow: who is slow for this node's sending.
         kept_out: who was evicted for being slow and is not let in again yet.
         evicted_by: who has evicted this node for being slow and keeps it out still.
         flapping: who has come and gone lately, and is let in the more slowly.
@@ -250,6 +269,7 @@ class NodeStatus:
         up_seconds: since this run of the node began.
         links: the node's own.
         refused: who sends what is not let in, the latest at the end.
+        catching_up: who is in the catch-up lane of any sender of the view.
     """
 
     node: NodeId
@@ -276,3 +296,4 @@ class NodeStatus:
     up_seconds: float = 0.0
     links: tuple[LinkStatus, ...] = ()
     refused: tuple[RefusalStatus, ...] = ()
+    catching_up: tuple[CatchingUpStatus, ...] = ()

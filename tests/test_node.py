@@ -35,6 +35,7 @@ from groupcomm.outputs import (
     PrivateUndeliverable,
     ProbeWanted,
     ReceiverSlow,
+    SlowState,
     Stopped,
     WatchChanged,
 )
@@ -350,6 +351,8 @@ class DriverTests(SynchronousTestCase):
         told = (
             ReceiverSlow(OTHER, 5_000, 2.1, False),
             ReceiverSlow(OTHER, 0, 0.0, True),
+            ReceiverSlow(OTHER, 5_100, 2.2, False, SlowState.CATCHING_UP),
+            ReceiverSlow(OTHER, 5_200, 2.3, False, SlowState.SPENT),
             NodeEvicted(OTHER, (self.bench.node.id,), 6_000, 3.2, 10.0),
             NodeEvicted(self.bench.node.id, (OTHER,), 7_000, 4.3, 20.0),
         )
@@ -357,6 +360,10 @@ class DriverTests(SynchronousTestCase):
             f"node {OTHER} is slow: this node's sending has waited for it for 2.1 s, it lacks 5000 bytes; "
             "slow-receiver is wait",
             f"node {OTHER} is slow no more",
+            f"node {OTHER} is slow: it catches up; it has been slow for 2.2 s and lacks 5100 bytes; slow-receiver is "
+            "wait",
+            f"node {OTHER} is slow: it has not caught up, and should go; it has been slow for 2.3 s and lacks 5200 "
+            "bytes; slow-receiver is wait",
             f"node {OTHER} was evicted for being slow, by {self.bench.node.id}: it lacked 6000 bytes of what was sent, "
             "behind all others for 3.2 s; it is kept out for 10 s",
             f"this node was evicted for being slow, by {OTHER}: it lacked 7000 bytes of what was sent, behind all "

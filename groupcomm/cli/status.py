@@ -112,11 +112,28 @@ def quorum_rows(facts: Facts) -> list[tuple[str, str]]:
     return [("quorum", f"{': '.join(words)}{' (this node is a witness)' if quorum['witness'] else ''}")]
 
 
+_SLOW_WORDS: Final = {
+    "waited for": "sending has waited for it",
+    "catching up": "it is slow, and sending goes on without it: slow",
+    "spent": "it should go, since the others can hold no more for it: slow",
+}
+
+
 def slow_rows(facts: Facts) -> list[tuple[str, str]]:
     """Who holds this node's sending up, who was evicted for that, and whether this node was."""
     rows = [
-        ("slow", f"{one['node']} lacks {size(one['lag_bytes'])}; sending has waited for it for {one['seconds']:.0f} s")
+        (
+            "slow",
+            f"{one['node']} lacks {size(one['lag_bytes'])}; {_SLOW_WORDS[one['state']]} for {one['seconds']:.0f} s",
+        )
         for one in facts["slow"]
+    ]
+    rows += [
+        (
+            "catching up",
+            f"{one['node']} lacks {size(one['lag_bytes'])} of what {one['by']} has sent, for {one['seconds']:.0f} s",
+        )
+        for one in facts["catching_up"]
     ]
     for one in facts["kept_out"]:
         words = (

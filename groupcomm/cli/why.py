@@ -23,7 +23,7 @@ WORDS: Final = {
     "went on": "{by} heard that it was in a later view",
     "gave up": "{by} heard that it had given this view up",
     "expelled": "it was expelled, as {by} knew",
-    "too slow": "{by} found that it was too slow",
+    "too slow": "{by} found that it was too slow{slow}",
     "no word": "it said nothing to {by} in the change",
     "one way": "{by} did not hear it in the change",
     "no progress": "{by} waited for it in an attempt at the change that came no further",
@@ -109,8 +109,15 @@ def sentence(words: Mapping[str, str], record: Facts) -> str:
         by=record["by"],
         about=record["about"],
         silent=seconds(record["silent_seconds"]),
+        slow=slowness(record),
         probes=f"; {count} probes were lost" if count else "",
     )
+
+
+def slowness(record: Facts) -> str:
+    """By how much a node was slow, where that is known."""
+    held_up = f" for {seconds(record['silent_seconds'])}" if record["silent_seconds"] else ""
+    return held_up + (f", and lacked {record['count']} bytes of what it had sent" if record["count"] else "")
 
 
 def seconds(value: float) -> str:

@@ -223,7 +223,17 @@ class Realm:
                 for peer in status.peers
             ],
             "slow": [
-                {"node": one.node.name, "lag_bytes": one.lag_bytes, "seconds": one.seconds} for one in status.slow
+                {
+                    "node": one.node.name,
+                    "lag_bytes": one.lag_bytes,
+                    "seconds": one.seconds,
+                    "state": one.state.value,
+                }
+                for one in status.slow
+            ],
+            "catching_up": [
+                {"node": one.node.name, "by": one.by.name, "lag_bytes": one.lag_bytes, "seconds": one.seconds}
+                for one in status.catching_up
             ],
             "kept_out": [
                 {"node": one.node.name, "lag_bytes": one.lag_bytes, "seconds": one.seconds, "times": one.times}

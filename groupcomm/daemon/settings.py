@@ -32,6 +32,7 @@ from groupcomm.limits import (
     MAX_SESSIONS,
     MAX_SLOW_SECONDS,
     MIN_BUDGET_BYTES,
+    MIN_WINDOW_BYTES,
 )
 from groupcomm.net.interfaces import FAMILIES, check_links
 from groupcomm.net.sockets import DEFAULT_GROUP, DEFAULT_GROUP6, DEFAULT_PORT, check_group6
@@ -137,12 +138,16 @@ SETTINGS: Final = (
     Setting("multicast6", f"IPv6 multicast group, on the port of --multicast (default: {DEFAULT_GROUP6})", "GROUP"),
     Setting(
         "slow-receiver",
-        "what is done about a node that receives far slower than all others: wait or evict (default: wait)",
+        "what is done about a node that receives far slower than all others: wait, evict or catch-up (default: wait)",
         "POLICY",
     ),
     Setting("suspect-seconds", "how long a process may be silent whose host answers (default: 3)", "SECONDS"),
     Setting("flap-seconds", "how long one waits that came and went twice; it doubles; 0: not (default: 1)", "SECONDS"),
     Setting("slow-receiver-seconds", "how long it must hold this node's sending up for that (default: 5)", "SECONDS"),
+    Setting("catch-up-bytes", "how much is held for nodes that catch up (default: a quarter of the budget)", "BYTES"),
+    Setting(
+        "catch-up-seconds", "how long a node may catch up at a stretch before it is evicted (default: 60)", "SECONDS"
+    ),
     Setting(
         "quorum",
         "which part of a broken cluster is primary: none, majority, weighted or dynamic-linear (default: none)",
@@ -211,6 +216,8 @@ class Settings:
     multicast6: str
     slow_receiver: SlowReceiver
     slow_receiver_seconds: float
+    catch_up_bytes: int | None
+    catch_up_seconds: float
     quorum: Quorum
     suspect_seconds: float
     flap_seconds: float
@@ -351,6 +358,8 @@ def _checked(found: Mapping[str, _Found], environ: Mapping[str, str], user: int,
         multicast=take("multicast", f"{DEFAULT_GROUP}:{DEFAULT_PORT}", _parse_multicast),
         multicast6=take("multicast6", DEFAULT_GROUP6, _parse_multicast6),
         slow_receiver=SlowReceiver(take("slow-receiver", "wait", _one_of([policy.value for policy in SlowReceiver]))),
+        catch_up_bytes=take("catch-up-bytes", "0", _parse_catch_up) or None,
+        catch_up_seconds=take("catch-up-seconds", "60", _seconds_from(1, MAX_SLOW_SECONDS)),
         quorum=_quorum(
             take("quorum", "none", _one_of([one.value for one in Filter])),
             take_many("quorum-nodes", (), _parse_quorum_nodes),
@@ -515,6 +524,10 @@ def _whole_number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return check
+
+
+def _parse_catch_up(text: str) -> int:
+    return 0 if text == "0" else _whole_number(MIN_WINDOW_BYTES, _MOST_BUDGET_BYTES // 4)(text)
 
 
 def _parse_mtu(text: str) -> int:

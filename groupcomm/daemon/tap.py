@@ -139,6 +139,8 @@ def node_config(settings: Settings) -> NodeConfig:
             slow_receiver=settings.slow_receiver,
             slow_receiver_seconds=settings.slow_receiver_seconds,
             timing=Timing(suspect=settings.suspect_seconds, flap=settings.flap_seconds),
+            catch_up_bytes=settings.catch_up_bytes,
+            catch_up_seconds=settings.catch_up_seconds,
             mtu_bytes=min(DEFAULT_MTU_BYTES, settings.max_mtu_bytes),
             max_mtu_bytes=settings.max_mtu_bytes,
             active_links=settings.active_links,

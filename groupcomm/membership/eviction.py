@@ -10,16 +10,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol, TypeAlias
 
+from attrs import evolve
+
 from groupcomm.config import EngineConfig, SlowReceiver
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_KEPT_OUT, MAX_NODES
+from groupcomm.membership.lane import Lane, Seen
 from groupcomm.membership.peers import Peers
 from groupcomm.membership.readmission import Readmission
-from groupcomm.outputs import NodeEvicted, Output, ReceiverSlow
+from groupcomm.outputs import NodeEvicted, Output, ReceiverSlow, SlowState
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.slowness import Patience
-from groupcomm.status import SlowStatus
+from groupcomm.status import CatchingUpStatus, SlowStatus
 from groupcomm.wire.messages import Beacon, Departed, SlowNote, SlowWord
 
 LEAST_ACCUSERS: Final = 2
@@ -27,6 +30,7 @@ _HEARD_HEARTBEATS = 2.4
 _FRESH_HEARTBEATS = 4
 
 _ACCUSATIONS = (SlowWord.CLAIM, SlowWord.CONFIRMATION)
+_OF_MEMBERS = (*_ACCUSATIONS, SlowWord.CATCHING_UP)
 
 Vote: TypeAlias = tuple[NodeId, ViewId, Collection[NodeId]]
 """A node, the view it is in, and whom it accuses itself."""
@@ -35,8 +39,17 @@ Vote: TypeAlias = tuple[NodeId, ViewId, Collection[NodeId]]
 class LookingHost(Protocol):
     """Who owns the streams that are looked at."""
 
-    def look(self) -> tuple[Sequence[NodeId], Sequence[NodeId]]:
-        """Who holds this node's stream up at this moment, and who is behind all others in any stream."""
+    def look(self) -> Seen:
+        """What a look at the streams shows at this moment."""
+
+    def lacks_much(self) -> Sequence[NodeId]:
+        """Of whose streams this node lacks many packets."""
+
+    def take_into_lane(self, nodes: Collection[NodeId]) -> None:
+        """This node's stream does not wait for these members, and for all others."""
+
+    def hand_over(self, node: NodeId) -> None:
+        """If this node is the sequencer, that member shall be."""
 
     def lag_bytes(self, node: NodeId) -> int:
         """What a member lacks of this node's stream."""
@@ -68,6 +81,7 @@ class Eviction:
 
     Attributes:
         accused: whom this node accuses, of what it has seen itself.
+        lane: whom its stream does not wait for.
         readmission: who was evicted.
     """
 
@@ -84,6 +98,7 @@ class Eviction:
         "_said",
         "_trailing",
         "accused",
+        "lane",
         "readmission",
     )
 
@@ -100,37 +115,60 @@ class Eviction:
         self._evicted_by: set[NodeId] = set()
         self._evicted_until = 0.0
         self.accused: frozenset[NodeId] = frozenset()
+        self.lane = Lane(config)
         self.readmission = Readmission(config.timing.readmit)
 
     # ---- accusing --------------------------------------------------------------------------------------------------
 
     def look(self, peers: Peers, now: float) -> bool:
-        """Look at the streams; True if this node accuses others than before."""
+        """Look at the streams; True if this node has other things to say than before."""
         heard_since = now - _HEARD_HEARTBEATS * self._config.timing.heartbeat
+        seen = self._host.look()
         holding, trailing = (
             [node for node in last if (peer := peers.get(node)) is not None and peer.heard_at >= heard_since]
-            for last in self._host.look()
+            for last in (seen.holding, seen.trailing)
         )
-        begun, over = self._holding.looked(holding, now)
+        begun, over = self._holding.looked([*holding, *seen.lagging], now)
         self._trailing.looked(trailing, now)
-        for node in begun:
+        in_lane = set(self.lane.since)
+        spent = self.lane.looked(evolve(seen, holding=holding), self._holding.slow, now)
+        if in_lane != self.lane.since.keys():
+            self._host.take_into_lane(self.lane.since)
+        for node in [*begun, *spent]:
             self._lags[node] = self._host.lag_bytes(node)
-            self._counters.up("slow_receivers")
-            self._host.tell(ReceiverSlow(node, self._lags[node], now - self._holding.since(node, now), False))
+            self._counters.up("lanes_spent" if node in self.lane.spent else "slow_receivers")
+            self._host.tell(
+                ReceiverSlow(node, self._lags[node], now - self._holding.since(node, now), False, self._state_of(node))
+            )
         for node in over:
             self._host.tell(ReceiverSlow(node, 0, 0.0, True))
         before, self.accused = self.accused, self._accused(now)
-        return self.accused != before
+        return self.accused != before or in_lane != self.lane.since.keys()
+
+    def _state_of(self, node: NodeId) -> SlowState:
+        if node in self.lane.spent:
+            return SlowState.SPENT
+        return SlowState.CATCHING_UP if node in self.lane.since else SlowState.WAITED_FOR
+
+    def _claims(self) -> Collection[NodeId]:
+        """Of whom this node's sending has had enough."""
+        match self._config.slow_receiver:
+            case SlowReceiver.WAIT:
+                return ()
+            case SlowReceiver.EVICT:
+                return self._holding.slow
+            case SlowReceiver.CATCH_UP:
+                return self.lane.spent
 
     def _accused(self, now: float) -> frozenset[NodeId]:
-        if self._config.slow_receiver is not SlowReceiver.EVICT:
+        if self._config.slow_receiver is SlowReceiver.WAIT:
             return frozenset()
         confirmed = [
             node
             for node in self._claimed(now)
             if 2 * self._trailing.behind_seconds(node) >= self._config.slow_receiver_seconds
         ]
-        return frozenset([*self._holding.slow, *confirmed])
+        return frozenset([*self._claims(), *confirmed])
 
     def _claimed(self, now: float) -> set[NodeId]:
         """Whom others say to be held up by."""
@@ -146,9 +184,13 @@ class Eviction:
         if not self._said or not self.accused:
             return False
         votes: dict[NodeId, Collection[NodeId]] = dict.fromkeys(members, ())
-        votes.update((node, {note.node for note in notes}) for node, notes in self._fresh(now) if node in votes)
+        votes.update(
+            (node, {note.node for note in notes if note.word in _ACCUSATIONS})
+            for node, notes in self._fresh(now)
+            if node in votes
+        )
         votes[self._me] = self.accused
-        claimed = self._claimed(now).union(self._holding.slow)
+        claimed = self._claimed(now).union(self._claims())
         return not claimed.isdisjoint(outvoted((node, view, accused) for node, accused in votes.items()))
 
     # ---- saying and hearing ----------------------------------------------------------------------------------------
@@ -157,14 +199,21 @@ class Eviction:
         """What this node's beacon says of slow receivers."""
         notes = []
         for node in sorted(self.accused):
-            claim = node in self._holding.slow
-            patience = self._holding if claim else self._trailing
-            word = SlowWord.CLAIM if claim else SlowWord.CONFIRMATION
-            lag = self._lags.get(node, 0) if claim else 0
-            notes.append(SlowNote(word, node, lag, _milliseconds(now - patience.since(node, now))))
+            word = SlowWord.CLAIM if node in self._claims() else SlowWord.CONFIRMATION
+            lag, seconds = self.found(node, now)
+            notes.append(SlowNote(word, node, lag, _milliseconds(seconds)))
+        for node, since in sorted(self.lane.since.items()):
+            note = SlowNote(SlowWord.CATCHING_UP, node, self._host.lag_bytes(node), _milliseconds(now - since))
+            notes.append(note)
         for one in self.readmission.kept_out(now):
             notes.append(SlowNote(SlowWord.KEPT_OUT, one.node, one.lag_bytes, _milliseconds(one.seconds)))
         return tuple(notes[:MAX_KEPT_OUT])
+
+    def found(self, node: NodeId, now: float) -> tuple[int, float]:
+        """What an accused member lacks, as far as this node has to wait for it, and for how long it has been behind."""
+        if node in self._claims():
+            return self._lags.get(node, 0), now - self._holding.since(node, now)
+        return 0, now - self._trailing.since(node, now)
 
     def beacon_came(self, beacon: Beacon, view: ViewId | None, members: Sequence[NodeId], now: float) -> bool:
         """Another says what it knows; True if it says that this node is kept out."""
@@ -172,11 +221,13 @@ class Eviction:
             return False
         heeded = view is not None and beacon.view == view and beacon.node in members
         if heeded:
-            self._said[beacon.node] = now, tuple(note for note in beacon.notes if note.word in _ACCUSATIONS)
+            self._said[beacon.node] = now, tuple(note for note in beacon.notes if note.word in _OF_MEMBERS)
         kept_out = False
         for note in beacon.notes:
             if note.word is SlowWord.CLAIM and note.node == self._me and heeded:
                 self._against_me[beacon.node] = note
+            elif note.word is SlowWord.CATCHING_UP and note.node == self._me and heeded:
+                self._host.hand_over(beacon.node)
             elif note.word is SlowWord.KEPT_OUT and note.node.name == self._me.name:
                 kept_out = True
                 self._learn({beacon.node}, note.lag_bytes, note.milliseconds / 1000, now)
@@ -225,6 +276,7 @@ class Eviction:
             self._trailing.forget(node)
         self._said.clear()
         self.accused = frozenset()
+        self.lane.over()
         self._holding.keep(present)
         self._trailing.keep(present)
         if not present.isdisjoint(self._against_me):
@@ -245,11 +297,37 @@ class Eviction:
     # ---- getters -----------------------------------------------------------------------------------------------------
 
     def slow(self, now: float) -> tuple[SlowStatus, ...]:
-        """Who holds this node's sending up."""
+        """Who is slow for this node's sending."""
         return tuple(
-            SlowStatus(node, self._host.lag_bytes(node), now - self._holding.since(node, now))
+            SlowStatus(node, self._host.lag_bytes(node), now - self._holding.since(node, now), self._state_of(node))
             for node in sorted(self._holding.slow)
         )
+
+    def catching_up(self, now: float) -> tuple[CatchingUpStatus, ...]:
+        """Who is in the lane of whom, by what this node knows itself and the last word of the others."""
+        known = [
+            CatchingUpStatus(node, self._me, self._host.lag_bytes(node), now - since)
+            for node, since in self.lane.since.items()
+        ]
+        known += [
+            CatchingUpStatus(note.node, by, note.lag_bytes, note.milliseconds / 1000)
+            for by, (_, notes) in self._said.items()
+            for note in notes
+            if note.word is SlowWord.CATCHING_UP
+        ]
+        return tuple(sorted(known, key=lambda one: (one.node, one.by)))
+
+    def is_overrun(self, peers: Peers, now: float) -> bool:
+        """Whether senders go on without it: it hears them and lacks much. Silence is then its own line's fault."""
+        if self._config.slow_receiver is not SlowReceiver.CATCH_UP:
+            return False
+        since = now - self._config.timing.host_silent
+        return any((peer := peers.get(node)) is not None and peer.heard_at >= since for node in self._host.lacks_much())
+
+    def in_lanes(self) -> set[NodeId]:
+        """Who is in the lane of anybody, by this node's finding or the last word of another, however long ago."""
+        said = {note.node for _, notes in self._said.values() for note in notes if note.word is SlowWord.CATCHING_UP}
+        return said.union(self.lane.since)
 
     def evicted_by(self, now: float) -> tuple[NodeId, ...]:
         """Who has evicted this node, and keeps it out."""

@@ -25,6 +25,7 @@ _ACCUSING: Final = frozenset(
         Finding.WENT_ON,
         Finding.GAVE_UP,
         Finding.EXPELLED,
+        Finding.TOO_SLOW,
         Finding.NO_PROGRESS,
     )
 )

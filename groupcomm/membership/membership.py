@@ -125,6 +125,7 @@ class _Change:
         expels: whether it said it after a node was expelled.
         plan: the plan, once it is here.
         digest: of the plan.
+        planned_at: when the plan was there; infinite before.
         progress_at: when it last came nearer to its end.
         answers: the proposer's: of whom it has answers.
         missing: the proposer's: what each still lacks.
@@ -139,6 +140,7 @@ class _Change:
         "heard_at",
         "missing",
         "plan",
+        "planned_at",
         "progress_at",
         "recover",
         "told_at",
@@ -151,6 +153,7 @@ class _Change:
         self.plan: Plan | None = None
         self.digest = 0
         self.progress_at = now
+        self.planned_at = inf
         self.told_at = -inf
         self.answers: dict[NodeId, Answer] = {}
         self.missing: dict[NodeId, int] = {}
@@ -548,6 +551,8 @@ class Membership:
     def _look_after(self, peer: Peer, now: float) -> None:
         """Ask after a silent member; suspect it when there is enough against it."""
         finding = self.suspicion.look(peer, self.members, self.peers, self._timing, now)
+        if finding is not None and self.eviction.is_overrun(self.peers, now):
+            return
         if finding is not None and peer.node not in self._suspects | self._unheard:
             (self._unheard if finding is Finding.UNHEARD else self._suspects).add(peer.node)
             self._counters.up("suspicions")
@@ -778,6 +783,9 @@ class Membership:
     def _new_gather(self, others: Iterable[NodeId], attempt: int, now: float) -> Gather:
         present = [node for node in self.members if node not in self._suspects]
         gather = Gather(self._me, self.view, attempt, [*present, *others], now, self.eviction.accused)
+        for node in sorted(self.eviction.accused):
+            lag, seconds = self.eviction.found(node, now)
+            self.evidence.note(Finding.TOO_SLOW, node, now, silent=seconds, count=lag)
         for node in sorted(self._dead):
             gather.exclude(node)
         return gather
@@ -1093,7 +1101,7 @@ class Membership:
         assert change is not None
         self._host.apply_plan(plan, now)
         change.plan, change.digest = plan, digest64(plan.encode())
-        change.progress_at = now
+        change.planned_at = change.progress_at = now
         self.fetched(now)
 
     def fetched(self, now: float) -> None:
@@ -1241,13 +1249,17 @@ class Membership:
         timing = self._timing
         proposer = change.recover.proposal.proposer
         late = now - change.progress_at > timing.recover
+        catching_up = self.eviction.in_lanes() if now - change.planned_at > timing.suspect else set()
         if proposer != self._me:
-            if late:
+            if late or (proposer in catching_up and now - change.planned_at > timing.suspect + timing.recover):
                 self._again({proposer}, now)
                 return
             peer = self.peers.get(proposer)
             if peer is not None and now - change.told_at >= timing.join_interval and change.plan is not None:
                 self._say_ready(peer.address, now)
+            return
+        if holding_up := catching_up.intersection(self._waiting(change)) - {self._me}:
+            self._again(holding_up, now)
             return
         if late:
             waiting = self._waiting(change)

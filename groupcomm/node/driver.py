@@ -55,6 +55,7 @@ from groupcomm.outputs import (
     ProbeWanted,
     QuorumKept,
     ReceiverSlow,
+    SlowState,
     Stopped,
     WatchChanged,
 )
@@ -611,6 +612,16 @@ class NodeDriver:
             )
         elif news.over:
             self._log.warn("node {node} is slow no more", node=str(news.node))
+        elif news.state is not SlowState.WAITED_FOR:
+            self._log.warn(
+                "node {node} is slow: {what}; it has been slow for {seconds:.1f} s and lacks {lag_bytes} bytes; "
+                "slow-receiver is {policy}",
+                node=str(news.node),
+                what="it catches up" if news.state is SlowState.CATCHING_UP else "it has not caught up, and should go",
+                seconds=news.seconds,
+                lag_bytes=news.lag_bytes,
+                policy=self._config.engine.slow_receiver.value,
+            )
         else:
             self._log.warn(
                 "node {node} is slow: this node's sending has waited for it for {seconds:.1f} s, it lacks {lag_bytes} "

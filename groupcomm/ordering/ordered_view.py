@@ -11,13 +11,20 @@ from collections.abc import Sequence
 from math import inf
 from random import Random
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from groupcomm.config import EngineConfig
 from groupcomm.errors import MalformedPacket
 from groupcomm.events import Level
 from groupcomm.identity import NodeId, ViewId
-from groupcomm.limits import MAX_FRAME_BYTES, MAX_RANGES, MIN_BUDGET_BYTES, MIN_WINDOW_BYTES, PACKET_OVERHEAD_BYTES
+from groupcomm.limits import (
+    MAX_FRAME_BYTES,
+    MAX_RANGES,
+    MAX_REPAIR_PACKETS,
+    MIN_BUDGET_BYTES,
+    MIN_WINDOW_BYTES,
+    PACKET_OVERHEAD_BYTES,
+)
 from groupcomm.ordering.assembly import Assembly
 from groupcomm.ordering.closing import Closing
 from groupcomm.ordering.frames import Frame, FrameType, Outgoing, parse_alone
@@ -28,6 +35,7 @@ from groupcomm.ordering.slots import Slots
 from groupcomm.ordering.unreliable import Unreliable
 from groupcomm.reliability.counters import Counters
 from groupcomm.reliability.flow import Window
+from groupcomm.reliability.lane import LEAST_TRIP_SECONDS, REPAIR_BYTES, bytes_from
 from groupcomm.reliability.outbox import Outbox
 from groupcomm.reliability.repair import RepairQueue
 from groupcomm.reliability.reports import Out, Reports
@@ -133,6 +141,7 @@ class OrderedView:
         accepted: tickets (session, ticket, complete) that are done. Emptied by the engine.
         directories: the directory of each node that has sent it.
         frozen: it has answered a proposal.
+        lane: who is not waited for, by index: the catch-up lane of this node's stream.
         streams: by index.
         sending: this node's frames on their way into packets.
         window: this node's send window.
@@ -159,7 +168,7 @@ class OrderedView:
         self._rooms = [grant] * size
         self._least_grant = MIN_BUDGET_BYTES // 2 // size
         self._ahead_limit = 2 * (config.budget_bytes // 2) // PACKET_OVERHEAD_BYTES
-        hold_limit = _HELD_WINDOWS * self.window.grant_bytes + MAX_FRAME_BYTES
+        hold_limit = _HELD_WINDOWS * self.window.grant_bytes + MAX_FRAME_BYTES + config.lane_bytes
         self.streams = [Stream(first, self._ahead_limit, hold_limit) for _ in range(size)]
         self._own = self.streams[setup.me]
         self.out: Out = []
@@ -173,6 +182,8 @@ class OrderedView:
         self._slots = Slots(max(1, config.budget_bytes // 4 // config.max_message_bytes))
         self.sending = Sending(setup.me, outbox, self._release, self.window, config.mtu_bytes)
         self._repairs = RepairQueue(now)
+        self.lane: frozenset[int] = frozenset()
+        self._lane_repairs = RepairQueue(now)
         self._processed = [first] * size
         self._asked_slot = 0
         self._safe_unplaced = False
@@ -497,8 +508,10 @@ class OrderedView:
         if nack.asked != self.setup.me:
             stream.postpone(nack.ranges, now + rtt)
             return
-        lost = self._repairs.ask(asker, nack.stream, nack.ranges, stream.held.__contains__, now, rtt)
-        if nack.stream == self.setup.me and not self.frozen:
+        slow = asker in self.lane
+        repairs = self._lane_repairs if slow else self._repairs
+        lost = repairs.ask(asker, nack.stream, nack.ranges, stream.held.__contains__, now, rtt)
+        if nack.stream == self.setup.me and not self.frozen and not slow:
             self.window.lost(asker, lost, now, self._tail.farthest_seconds)
             self._tail.lost(now)
 
@@ -524,7 +537,7 @@ class OrderedView:
         if status.room_bytes != self._rooms[sender]:
             self._rooms[sender] = status.room_bytes
             self.window.grant_bytes = max(self._least_grant, min(self._rooms))
-        if before != (self._stability.stable[me], self._stability.delivered[me]):
+        if self.lane or before != (self._stability.stable[me], self._stability.delivered[me]):
             self._acknowledge()
 
     def _summary_came(self, sender: int, summary: Summary) -> None:
@@ -543,8 +556,13 @@ class OrderedView:
         self.window.grant_bytes = max(self._least_grant, summary.room_bytes)
 
     def _acknowledge(self) -> None:
-        stable, delivered = self._stability.stable, self._stability.delivered[self.setup.me]
-        self.window.acknowledged(stable[self.setup.me], delivered)
+        me = self.setup.me
+        stable, delivered = self._stability.stable[me], self._stability.delivered[me]
+        if self.window.everybody is None:
+            self.window.acknowledged(stable, delivered)
+        else:
+            self.window.everybody.acknowledged(stable, delivered)
+            self.window.acknowledged(*self._stability.least_of(me, self.lane))
         if not self._awaiting:
             return
         done = [item for item in self._awaiting if item[0] <= delivered]
@@ -613,6 +631,7 @@ class OrderedView:
             return False
         own, sending = self._own, self.sending
         before = own.contiguous
+        self._measure_room()
         orders = self._sequencing.current == self.setup.me
         if orders:
             self._order(now)
@@ -651,6 +670,7 @@ class OrderedView:
             or not release.idle
         ):
             return False
+        self._measure_room()
         alone = self.sending.alone(frame)
         if alone is None:
             return False
@@ -791,7 +811,12 @@ class OrderedView:
     def _consider_handover(self) -> None:
         sizes, self._ordered_bytes = self._ordered_bytes, [0] * len(self.streams)
         best = max(range(len(sizes)), key=lambda index: (sizes[index], -index))
-        if best == self.setup.me or sizes[best] < 64 * 1024 or sizes[best] <= sum(sizes) * _HANDOVER_SHARE:
+        if (
+            best == self.setup.me
+            or best in self.lane
+            or sizes[best] < 64 * 1024
+            or sizes[best] <= sum(sizes) * _HANDOVER_SHARE
+        ):
             return
         if self._release.safe_waits or self._slots.in_use:
             return
@@ -818,6 +843,8 @@ class OrderedView:
         """Reports, requests and repairs that are due; True if by them more may be delivered."""
         if now >= self._repairs.due_at():
             self._repair(now)
+        if now >= self._lane_repairs.due_at():
+            self._repair_lane(now)
         self._requests.send(now)
         if self.frozen:
             return False
@@ -854,8 +881,17 @@ class OrderedView:
         budget = max(self.window.window_bytes / 2, 64 * 1024) / max(
             0.001, min((rtt.or_initial for index, rtt in enumerate(self._rtts) if index != self.setup.me), default=1.0)
         )
+        self._send_again(self._repairs.take(now, self._size_of, budget, 128 * 1024))
+
+    def _repair_lane(self, now: float) -> None:
+        """Repair for those in the lane, at a rate that their lines take."""
+        trips = [max(self._rtts[index].or_initial, LEAST_TRIP_SECONDS) for index in self.lane]
+        budget = REPAIR_BYTES / min(trips, default=LEAST_TRIP_SECONDS)
+        self._send_again(self._lane_repairs.take(now, self._size_of, budget, REPAIR_BYTES))
+
+    def _send_again(self, wanted: Sequence[tuple[int, int, int]]) -> None:
         everyone = len(self.streams) > self._config.suppression_nodes
-        for stream, number, askers in self._repairs.take(now, self._size_of, budget, 128 * 1024):
+        for stream, number, askers in wanted:
             packet = self.streams[stream].packet(number)
             if packet is None:
                 continue
@@ -907,7 +943,7 @@ class OrderedView:
 
     def next_deadline(self) -> float:
         """When ``maintain`` has something to do; infinite if never."""
-        deadline = min(self._requests.due_at(), self._repairs.due_at())
+        deadline = min(self._requests.due_at(), self._repairs.due_at(), self._lane_repairs.due_at())
         if self.frozen:
             return deadline
         return min(deadline, self._reports.due_at(), self._tail.due_at(), self._ask_at)
@@ -925,10 +961,64 @@ class OrderedView:
             elif 2 * window.outstanding_bytes >= window.window_bytes:
                 waiting = Waiting.RECEIVED
         least = max(1, MIN_WINDOW_BYTES // 2 // (self._config.mtu_bytes + PACKET_OVERHEAD_BYTES))
-        return look(self.streams, self._stability, self.delivered_through, self.setup.me, waiting, least)
+        seen = look(self.streams, self._stability, self.delivered_through, self.setup.me, waiting, least, self.lane)
+        if window.everybody is None:
+            return seen
+        self._measure_room()
+        spent = self.sending.pending and self.open and not window.allows(slotted=False)
+        lagging = frozenset(index for index in self.lane if not self._caught_up(index))
+        return evolve(seen, lagging=lagging, spent=spent and waiting is Waiting.NOTHING)
+
+    # ---- the catch-up lane -----------------------------------------------------------------------------------------
+
+    def lacks_much(self) -> list[int]:
+        """Of whose streams this node lacks more packets than one request names."""
+        return [index for index, stream in enumerate(self.streams) if stream.missing_count >= MAX_REPAIR_PACKETS]
+
+    @property
+    def has_lane(self) -> bool:
+        """Whether members can be taken into a lane: where every node has the rows that it needs."""
+        return not self._reports.summed
+
+    def take_into_lane(self, indices: frozenset[int]) -> None:
+        """From now on these members are not waited for, and no others are not."""
+        if indices == self.lane:
+            return
+        self.lane = self._tail.lane = indices
+        if indices:
+            self.window.part()
+        else:
+            self.window.join()
+        self._acknowledge()
+        self._tail.measure()
+
+    def _caught_up(self, index: int) -> bool:
+        """Whether a member in the lane lacks so little that it may count again."""
+        everybody, me, window = self.window.everybody, self.setup.me, self.window
+        assert everybody is not None
+        received, delivered = (self._stability.column(me, delivered=which)[index] for which in (False, True))
+        return (
+            2 * bytes_from(everybody.unreceived, received) < window.window_bytes
+            and 2 * bytes_from(everybody.undelivered, delivered) < window.grant_bytes
+        )
+
+    def _measure_room(self) -> None:
+        """How much more may be held for those in the lane: by what is held here of all streams."""
+        everybody = self.window.everybody
+        if everybody is None:
+            return
+        held = sum(stream.held_bytes + len(stream.held) * PACKET_OVERHEAD_BYTES for stream in self.streams)
+        least_budget = 2 * len(self.streams) * min(self._rooms)
+        everybody.room_bytes = min(self._config.lane_bytes, least_budget // 4) - held
 
     def lag_bytes(self, node: int) -> int:
         """What a member lacks of this node's stream: has not received, or else has not delivered."""
+        everybody = self.window.everybody
+        if everybody is not None:
+            received, delivered = (
+                self._stability.column(self.setup.me, delivered=which)[node] for which in (False, True)
+            )
+            return bytes_from(everybody.unreceived, received) or bytes_from(everybody.undelivered, delivered)
         lacks = lag_bytes(self._own, self._stability.received_by(node, self.setup.me))
         return lacks or self.window.undelivered_bytes
 

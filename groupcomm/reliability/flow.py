@@ -9,23 +9,24 @@ window halves at a loss and grows by a packet each round, as TCP's does (RFC 568
 round trips are short a lost packet is back before anybody misses it, and says little about congestion: the window gives
 way in proportion to what was lost (as DCTCP does, RFC 8257, section 3.3) and grows by a fraction of itself. A round
 lasts from a packet that asks who has it until all do.
+
+Who is in the catch-up lane does not count for either bound; ``groupcomm.reliability.lane`` bounds what
+is sent beyond it.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, TypeAlias
+from typing import Final
 
 from groupcomm.limits import MIN_WINDOW_BYTES
+from groupcomm.reliability.lane import Ledger, Sent, total_up_to
 
 LONG_TRIP_SECONDS: Final = 0.02
 """From here on a round trip is long: more than a local network without a queue needs."""
 
 _GROWTH: Final = 16
 _PACKET_BYTES: Final = 1400
-
-_Sent: TypeAlias = tuple[int, int, int]
-"""Packets that left together: the number of the last, the size of each, and all bytes sent up to it."""
 
 
 class Window:
@@ -34,6 +35,7 @@ class Window:
     Attributes:
         window_bytes: the congestion window: from ``MIN_WINDOW_BYTES`` to the grant.
         grant_bytes: this node's share of every receiver's room.
+        everybody: the same sums with those in the catch-up lane; None while nobody is in it.
     """
 
     __slots__ = (
@@ -50,6 +52,7 @@ class Window:
         "_total_granted",
         "_undelivered",
         "_unreceived",
+        "everybody",
         "grant_bytes",
         "window_bytes",
     )
@@ -59,14 +62,27 @@ class Window:
         self.window_bytes = min(max(initial_bytes, MIN_WINDOW_BYTES), self.grant_bytes)
         self._threshold = self.grant_bytes // 2
         self._cut_at = 0.0
-        self._unreceived: deque[_Sent] = deque()
-        self._undelivered: deque[_Sent] = deque()
+        self._unreceived: deque[Sent] = deque()
+        self._undelivered: deque[Sent] = deque()
         self._total = self._total_granted = 0
         self._received_total = self._delivered_total = 0
         self._long = False
         self._round_end: int | None = None
         self._round_packets = self._round_peak_bytes = 0
         self._losses: dict[int, int] = {}
+        self.everybody: Ledger | None = None
+
+    def part(self) -> None:
+        """Somebody is taken into the catch-up lane: from now on it does not count."""
+        if self.everybody is None:
+            self.everybody = Ledger(self._unreceived, self._undelivered, self._received_total, self._delivered_total)
+
+    def join(self) -> None:
+        """Nobody is in the lane any more: all count again."""
+        everybody, self.everybody = self.everybody, None
+        if everybody is not None:
+            self._unreceived, self._undelivered = everybody.unreceived, everybody.undelivered
+            self._received_total, self._delivered_total = everybody.received_total, everybody.delivered_total
 
     def sent(self, number: int, size: int, *, slotted: bool, count: int = 1, asks: bool = False) -> None:
         """Packets have left; ``slotted`` bytes do not count against the grant.
@@ -83,6 +99,8 @@ class Window:
         granted = 0 if slotted else size
         self._total_granted += granted * count
         self._undelivered.append((number, granted, self._total_granted))
+        if self.everybody is not None:
+            self.everybody.sent(self._unreceived[-1], self._undelivered[-1], size * count)
         self._round_packets += count
         if asks and self._round_end is None:
             self._round_end = number
@@ -91,8 +109,8 @@ class Window:
         """All have received up to ``received`` and delivered up to ``delivered``; the window opens by what is new."""
         before = self._received_total
         self._round_peak_bytes = max(self._round_peak_bytes, self._total - before)
-        self._received_total = _total_up_to(self._unreceived, received, before)
-        self._delivered_total = _total_up_to(self._undelivered, delivered, self._delivered_total)
+        self._received_total = total_up_to(self._unreceived, received, before)
+        self._delivered_total = total_up_to(self._undelivered, delivered, self._delivered_total)
         new = self._received_total - before
         if new <= 0:
             return
@@ -135,30 +153,38 @@ class Window:
 
     @property
     def outstanding_bytes(self) -> int:
-        """Sent and not yet received by all."""
+        """Sent and not yet received by all that count."""
         return self._total - self._received_total
 
     @property
+    def unreceived_bytes(self) -> int:
+        """Sent and not yet received by all, those in the catch-up lane among them."""
+        return self._total - (self._received_total if self.everybody is None else self.everybody.received_total)
+
+    @property
     def undelivered_bytes(self) -> int:
-        """Sent, counted against the grant, and not yet delivered by all."""
+        """Sent, counted against the grant, and not yet delivered by all that count."""
         return self._total_granted - self._delivered_total
 
     def allows(self, *, slotted: bool) -> bool:
         """Whether one more packet may leave."""
         if self._total - self._received_total >= self.window_bytes:
             return False
-        return slotted or self._total_granted - self._delivered_total < self.grant_bytes
+        if not slotted and self._total_granted - self._delivered_total >= self.grant_bytes:
+            return False
+        return self.everybody is None or self._runs_ahead(self.everybody, slotted=slotted)
+
+    def _runs_ahead(self, everybody: Ledger, *, slotted: bool) -> bool:
+        """Whether it may leave although somebody in the lane lacks what was sent before."""
+        unreceived = self._total - everybody.received_total
+        undelivered = self._total_granted - everybody.delivered_total
+        if unreceived < self.window_bytes and (slotted or undelivered < self.grant_bytes):
+            return True
+        return everybody.room_bytes > 0 and undelivered - unreceived < self.grant_bytes
 
     def packets(self, size: int) -> int:
         """How many packets of ``size`` bytes may leave, whatever the grant says."""
-        return max(0, -(-(self.window_bytes - self.outstanding_bytes) // size))
-
-
-def _total_up_to(sent: deque[_Sent], number: int, total: int) -> int:
-    """All bytes sent up to packet ``number``; what lies before is forgotten. ``total`` is the answer of before."""
-    while sent and sent[0][0] <= number:
-        total = sent.popleft()[2]
-    if sent:
-        last, size, up_to = sent[0]
-        total = max(total, up_to - (last - number) * size)
-    return total
+        room = self.window_bytes - self.outstanding_bytes
+        if self.everybody is not None:
+            room = min(room, max(self.everybody.room_bytes, self.window_bytes - self.unreceived_bytes))
+        return max(0, -(-room // size))

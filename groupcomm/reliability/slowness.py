@@ -39,10 +39,14 @@ class Look:
     Attributes:
         holding: in this node's own stream, which has to wait for them.
         trailing: in any stream.
+        lagging: of those in this node's catch-up lane, who has not caught up.
+        spent: whether this node's stream has to wait for them all the same.
     """
 
     holding: frozenset[int] = frozenset()
     trailing: frozenset[int] = frozenset()
+    lagging: frozenset[int] = frozenset()
+    spent: bool = False
 
 
 NOBODY: Final = Look()
@@ -69,6 +73,7 @@ def look(
     me: int,
     waiting: Waiting,
     least: int,
+    lane: frozenset[int] = frozenset(),
 ) -> Look:
     """Look at all streams of a view.
 
@@ -79,6 +84,7 @@ def look(
         me: the index of this node.
         waiting: what its own stream waits for.
         least: packets that somebody must lack of another's stream to be behind.
+        lane: who is not waited for in its own stream; the others are judged among themselves.
     """
     holding: frozenset[int] = frozenset()
     trailing: set[int] = set()
@@ -90,15 +96,22 @@ def look(
         enough = 1 if waits else least
         received = [end - number for number in stability.column(index, delivered=False)]
         received[index], received[me] = 0, end - stream.contiguous
+        _leave_out(received, lane if index == me else ())
         last = behind(received, enough)
         if not last and not (waits and waiting is Waiting.RECEIVED):
             delivered = [end - number for number in stability.column(index, delivered=True)]
             delivered[me] = end - delivered_here(index)
+            _leave_out(delivered, lane if index == me else ())
             last = behind(delivered, enough)
         if me not in last:
             trailing |= last
             holding = last if waits else holding
     return Look(holding, frozenset(trailing))
+
+
+def _leave_out(lags: list[int], indices: Collection[int]) -> None:
+    for index in indices:
+        lags[index] = 0
 
 
 class Patience(Generic[Node]):

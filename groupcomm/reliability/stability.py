@@ -81,6 +81,14 @@ class Stability:
         """What each node is known to have received (or delivered) of ``stream``, where there are rows."""
         return [row[stream] for row in (self._delivered if delivered else self._received)]
 
+    def least_of(self, stream: int, left_out: frozenset[int]) -> tuple[int, int]:
+        """What all but these have received and delivered of ``stream``, where there are rows."""
+        rows = [index for index in range(self._size) if index not in left_out]
+        return (
+            min(self._received[index][stream] for index in rows),
+            min(self._delivered[index][stream] for index in rows),
+        )
+
     def raise_to(self, stream: int, stable: int) -> None:
         """The end of the view has proved that all have this much."""
         self.stable[stream] = max(self.stable[stream], stable)

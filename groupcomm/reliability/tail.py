@@ -26,6 +26,7 @@ class TailSender:
 
     Attributes:
         farthest_seconds: the round-trip time to the farthest node, of each what a queue adds too.
+        lane: who does not count for that.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class TailSender:
         "_tail_at",
         "_tail_wait",
         "farthest_seconds",
+        "lane",
     )
 
     def __init__(
@@ -87,6 +89,7 @@ class TailSender:
         self._least_wait = max(_LEAST_TAIL_SECONDS, least_wait)
         self._rarely = rarely
         self._names_short = names_short
+        self.lane: frozenset[int] = frozenset()
         self._tail_at = self._repeat_at = inf
         self._tail_wait = 0.0
         self._repeats = 0
@@ -100,10 +103,10 @@ class TailSender:
 
     def measure(self) -> None:
         """Take the round-trip times as they are now."""
-        self.farthest_seconds = max(rtt.standing_seconds for rtt in self._rtts)
-        farthest = max(
-            rtt.or_initial for index, rtt in enumerate(self._rtts) if index != self._me or len(self._rtts) == 1
-        )
+        counting = [rtt for index, rtt in enumerate(self._rtts) if index not in self.lane]
+        self.farthest_seconds = max(rtt.standing_seconds for rtt in counting)
+        own = self._rtts[self._me]
+        farthest = max(rtt.or_initial for rtt in counting if rtt is not own or len(counting) == 1)
         self._first_wait = max(self._least_wait, 2 * farthest)
         self._repeat_wait = max(_LEAST_REPEAT_SECONDS, farthest)
 

@@ -50,8 +50,10 @@ class Record:
         about: of whom.
         by: by whom; of ``BEGAN`` the same, who began the change.
         before_milliseconds: how long before the plan of the view that was known to its proposer.
-        silent_milliseconds: how long ``by`` had not heard ``about`` then; 0 where that says nothing.
-        count: probes without an answer, or the last packet of its stream; 0 where that says nothing.
+        silent_milliseconds: how long ``by`` had not heard ``about`` then, or that had been slow; 0 where
+            that says nothing.
+        count: probes without an answer, the last packet of its stream, or the bytes that it lacked of what ``by`` had
+            sent; 0 where that says nothing.
     """
 
     finding: Finding

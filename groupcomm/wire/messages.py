@@ -54,6 +54,7 @@ class SlowWord(enum.IntEnum):
     CONFIRMATION = 2
     KEPT_OUT = 3
     WAITS = 4
+    CATCHING_UP = 5
 
 
 @frozen

@@ -69,6 +69,7 @@ FACTS: dict[str, Any] = {
         }
     ],
     "slow": [],
+    "catching_up": [],
     "kept_out": [],
     "flapping": [],
     "discovery": [],
@@ -129,14 +130,26 @@ class StatusTests(SynchronousTestCase):
 
     def test_slow_nodes(self) -> None:
         """Who holds this node up, who is kept out for that, and whether it is this node."""
-        slow = {"node": "beta", "lag_bytes": 65536, "seconds": 12.3}
+        slow = {"node": "beta", "lag_bytes": 65536, "seconds": 12.3, "state": "waited for"}
+        late = {**slow, "node": "zeta", "state": "catching up"}
+        lane = {"node": "zeta", "by": "theta", "lag_bytes": 4096, "seconds": 7.0}
         twice = {"node": "gamma", "lag_bytes": 2048, "seconds": 19.6, "times": 2}
         once = {**twice, "node": "delta", "times": 1}
         shown = self.shown(
-            node_table({**FACTS, "slow": [slow], "kept_out": [twice, once], "evicted_by": ["eta", "iota"]})
+            node_table(
+                {
+                    **FACTS,
+                    "slow": [slow, late],
+                    "catching_up": [lane],
+                    "kept_out": [twice, once],
+                    "evicted_by": ["eta", "iota"],
+                }
+            )
         )
         for text in (
             "beta lacks 64 KiB; sending has waited for it for 12 s",
+            "zeta lacks 64 KiB; it is slow, and sending goes on without it: slow for 12 s",
+            "zeta lacks 4096 B of what theta has sent, for 7 s",
             "gamma for another 20 s: evicted for being slow, lacked 2048 B, 2 times now",
             "this node, for being slow, by eta, iota",
         ):

@@ -157,7 +157,7 @@ class PlainClientTests(SynchronousTestCase):
         self.assertEqual(status["node"], "n1")
         self.assertEqual(status["members"], [("n1", 7), ("n2", 8)])
         self.assertEqual(status["peers"][0]["round_trip_seconds"], 0.001)
-        self.assertEqual(status["slow"], [{"node": "n2", "lag_bytes": 5000, "seconds": 2.5}])
+        self.assertEqual(status["slow"], [{"node": "n2", "lag_bytes": 5000, "seconds": 2.5, "state": "waited for"}])
         kept_out = {"node": "n3", "lag_bytes": 6000, "seconds": 9.5, "times": 2}
         self.assertEqual((status["kept_out"], status["evicted_by"]), ([kept_out], ["n4"]))
         self.assertEqual(status["flapping"], [{"node": "n5", "penalty": 2.5, "seconds": 1.5}])

@@ -1,4 +1,4 @@
-"""One of four hosts gets 10 Mbit/s: the others wait for it or evict it, as they were told, and say who and why."""
+"""One of four hosts gets 10 Mbit/s: the others wait for it, evict it or let it catch up, and say who and why."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ class SlowReceiverTests(SynchronousTestCase):
     """One sender of 1 KiB messages as fast as they are taken, AGREED."""
 
     @contextmanager
-    def flooded(self, policy: str) -> Iterator[Flooded]:
+    def flooded(self, policy: str, *more: str) -> Iterator[Flooded]:
         with Lab(len(HOSTS), trace_bytes=TRACE_BYTES) as lab:
-            options = ("--slow-receiver", policy, "--slow-receiver-seconds", f"{LIMIT:g}")
+            options = ("--slow-receiver", policy, "--slow-receiver-seconds", f"{LIMIT:g}", *more)
             daemons = lab.daemons(HOSTS, *options)
             members = [lab.member(daemon, f"m{daemon.host}", "lab", quiet=True) for daemon in daemons]
             for member in members:
@@ -146,3 +146,28 @@ class SlowReceiverTests(SynchronousTestCase):
             flooded.lab.wait_for_view(flooded.daemons, 200)
             measured("in the view again", time.monotonic() - evicted, "s", 11)
             wait_until(lambda: not slow.status()["evicted_by"], 30, "it not to be evicted any more")
+
+    def test_catch_up(self) -> None:
+        """The others keep their speed while it lacks more and more; when the room is used up, it goes."""
+        with self.flooded("catch-up") as flooded:
+            sender, slow = flooded.daemons[0], flooded.slow
+            full = flooded.speed(flooded.members[1], 1.0)
+            measured("what the others receive at full speed", full / 1e6, "MB/s")
+            narrowed = flooded.narrow()
+            wait_until(lambda: "it catches up" in sender.log(), 100, "the sender to go on", every=0.1)
+            measured("the sender goes on without it", time.monotonic() - narrowed, "s", LIMIT)
+            other = flooded.daemons[1]
+            (status,) = wait_until(lambda: other.status()["catching_up"], 100, "the status of another to say so")
+            self.assertEqual((status["node"], status["by"]), (slow.node, sender.node))
+            pace = flooded.speed(flooded.members[1], 1.0)
+            measured("what the others receive meanwhile", pace / 1e6, "MB/s", 0.8 * full / 1e6)
+            self.assertGreater(pace, 2 * RATE_BYTES)
+            titles = [member.title for member in flooded.members[:-1]]
+            for member in flooded.members[:-1]:
+                view = member.wait_for_view(titles, 100)
+                self.assertEqual(view["left"], [[flooded.members[-1].title, "eviction"]])
+            measured("out of the view", time.monotonic() - narrowed, "s")
+            self.assertIn("it has not caught up, and should go", sender.log())
+            self.assertGreater(sender.counter("lanes_spent"), 0)
+            flooded.end()
+            flooded.widen()

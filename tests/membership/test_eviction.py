@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from groupcomm.config import EngineConfig, SlowReceiver
 from groupcomm.events import Reason
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.membership.eviction import Eviction
+from groupcomm.membership.lane import Seen
 from groupcomm.membership.peers import Peers
-from groupcomm.outputs import NodeEvicted, Output, ReceiverSlow
+from groupcomm.outputs import NodeEvicted, Output, ReceiverSlow, SlowState
 from groupcomm.reliability.counters import Counters
 from groupcomm.wire.messages import Beacon, Departed, SlowNote, SlowWord
 
@@ -25,10 +28,24 @@ class Host:
     def __init__(self) -> None:
         self.holding: tuple[NodeId, ...] = ()
         self.trailing: tuple[NodeId, ...] = ()
+        self.lagging: tuple[NodeId, ...] = ()
+        self.lane: tuple[NodeId, ...] = ()
+        self.lacking: tuple[NodeId, ...] = ()
+        self.spent = False
+        self.handed_to: list[NodeId] = []
         self.told: list[Output] = []
 
-    def look(self) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...]]:
-        return self.holding, self.trailing
+    def look(self) -> Seen:
+        return Seen(self.holding, self.trailing, self.lagging, self.spent)
+
+    def lacks_much(self) -> tuple[NodeId, ...]:
+        return self.lacking
+
+    def take_into_lane(self, nodes: Collection[NodeId]) -> None:
+        self.lane = tuple(sorted(nodes))
+
+    def hand_over(self, node: NodeId) -> None:
+        self.handed_to.append(node)
 
     def lag_bytes(self, node: NodeId) -> int:
         return 5_000
@@ -150,6 +167,90 @@ class WaitingTests(EvictionCase):
         self.look(LIMIT + LOOK_SECONDS)
         self.eviction.installed((), (A, B, D), {}, self.now)
         self.assertEqual([one.node for one in self.eviction.slow(self.now)], [D])
+
+
+class CatchUpTests(EvictionCase):
+    """A node that goes on without a slow one."""
+
+    policy = SlowReceiver.CATCH_UP
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.host.holding = self.host.trailing = (D,)
+        self.look(LIMIT + LOOK_SECONDS)
+        self.host.holding, self.host.lagging = (), (D,)
+
+    def states(self) -> list[SlowState]:
+        return [one.state for one in self.host.told if isinstance(one, ReceiverSlow) and not one.over]
+
+    def test_it_is_taken_into_the_lane(self) -> None:
+        """When its time is up; it is said, with bytes and seconds, and accuses nobody."""
+        self.assertEqual((self.host.lane, self.states()), ((D,), [SlowState.CATCHING_UP]))
+        self.look(5.0)
+        (note,) = self.eviction.notes(self.now)
+        self.assertEqual((note.word, note.node, note.lag_bytes), (SlowWord.CATCHING_UP, D, 5_000))
+        self.assertEqual(self.eviction.accused, frozenset())
+        self.says(B, note)
+        self.says(C, note)
+        self.assertFalse(self.enough(), "three who go on without it want nobody out")
+        self.assertEqual([one.by for one in self.eviction.catching_up(self.now)], [A, B, C])
+        (slow,) = self.eviction.slow(self.now)
+        self.assertEqual(slow.state, SlowState.CATCHING_UP)
+
+    def test_it_has_caught_up(self) -> None:
+        """It counts again at once, and is slow no more after a while; meanwhile one look takes it in again."""
+        self.host.lagging = ()
+        self.look()
+        self.assertEqual((self.host.lane, self.eviction.notes(self.now)), ((), ()))
+        self.host.holding = (D,)
+        self.look()
+        self.assertEqual(self.host.lane, (D,))
+        self.host.holding = ()
+        self.look(LIMIT)
+        self.assertEqual(self.host.told[-1], ReceiverSlow(D, 0, 0.0, True))
+        self.assertEqual(self.states(), [SlowState.CATCHING_UP])
+
+    def test_no_more_room(self) -> None:
+        """It is claimed, and with another who has seen it behind it goes."""
+        self.host.spent = True
+        self.look()
+        self.assertEqual(self.states(), [SlowState.CATCHING_UP, SlowState.SPENT])
+        self.assertEqual([note.word for note in self.eviction.notes(self.now)][0], SlowWord.CLAIM)
+        self.assertFalse(self.enough())
+        self.says(B, confirmation(D))
+        self.assertTrue(self.enough())
+        self.assertEqual(self.eviction.found(D, self.now)[0], 5_000)
+        self.host.spent = False
+        self.look()
+        self.assertEqual(self.states(), [SlowState.CATCHING_UP, SlowState.SPENT], "said once")
+        self.assertEqual(self.eviction.accused, {D})
+
+    def test_no_more_time(self) -> None:
+        """However much room there is."""
+        self.look(59.0)
+        self.assertEqual(self.eviction.accused, frozenset())
+        self.look(2.0)
+        self.assertEqual(self.eviction.accused, {D})
+
+    def test_a_new_view(self) -> None:
+        """The lane is empty; who is slow still is taken in at the first look that finds it in the way."""
+        self.eviction.installed((), ALL, {}, self.now)
+        self.host.lagging = ()
+        self.assertEqual(self.eviction.in_lanes(), set())
+        self.look()
+        self.assertEqual(self.eviction.notes(self.now), ())
+        self.host.holding = (D,)
+        self.look()
+        self.assertEqual(self.eviction.in_lanes(), {D})
+
+    def test_the_sequencer_in_a_lane(self) -> None:
+        """It gives its role to who says so; and who lacks much of what it hears does not blame others for silence."""
+        self.says(B, SlowNote(SlowWord.CATCHING_UP, A, 1, 1))
+        self.assertEqual(self.host.handed_to, [B])
+        self.assertFalse(self.eviction.is_overrun(self.peers, self.now))
+        self.host.lacking = (B,)
+        self.assertTrue(self.eviction.is_overrun(self.peers, self.now))
+        self.assertFalse(self.eviction.is_overrun(self.peers, self.now + 1.0), "the sender is silent too")
 
 
 class EnoughTests(EvictionCase):

@@ -94,8 +94,8 @@ MUTATIONS = (
         "reliability/flow.py",
         (
             (
-                "        self._received_total = _total_up_to(self._unreceived, received, before)\n",
-                "        _total_up_to(self._unreceived, received, before)\n",
+                "        self._received_total = total_up_to(self._unreceived, received, before)\n",
+                "        total_up_to(self._unreceived, received, before)\n",
             ),
         ),
         ("exception", "L1"),

@@ -35,6 +35,37 @@ class WindowTests(SynchronousTestCase):
         self.assertEqual(self.window.outstanding_bytes, MIN_WINDOW_BYTES - 1024)
         self.assertTrue(self.window.allows(slotted=False))
 
+    def test_running_ahead_of_the_lane(self) -> None:
+        """As far as there is room, and never less than without a lane; who comes back counts with all it lacks."""
+        self.fill(1024)
+        self.window.part()
+        everybody = self.window.everybody
+        assert everybody is not None
+        self.window.acknowledged(self.number, self.number)
+        self.assertFalse(self.window.allows(slotted=False), "no room is known of yet")
+        everybody.room_bytes = 10 * 1024
+        before = self.number
+        self.fill(1024)
+        self.assertEqual(self.number, before + 10)
+        self.assertEqual(self.window.unreceived_bytes, MIN_WINDOW_BYTES + 10 * 1024)
+        everybody.acknowledged(before, before)
+        self.assertTrue(self.window.allows(slotted=False), "as much may be under way to everybody")
+        self.window.join()
+        self.assertEqual(self.window.outstanding_bytes, 10 * 1024)
+
+    def test_what_the_lane_has_not_delivered_is_bounded(self) -> None:
+        """By the grant, however much room there is for what it has not received."""
+        self.window.part()
+        everybody = self.window.everybody
+        assert everybody is not None
+        everybody.room_bytes = 100 * MEBIBYTE
+        while self.window.allows(slotted=False):
+            self.number += 1
+            self.window.sent(self.number, 1024, slotted=False)
+            self.window.acknowledged(self.number, self.number)
+            everybody.acknowledged(self.number, 0)
+        self.assertEqual(self.number, MEBIBYTE // 1024)
+
     def test_the_window_doubles_until_the_threshold(self) -> None:
         """At first the window grows by what is received, then by a fraction of itself in each round."""
         self.fill(1024)

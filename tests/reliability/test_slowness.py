@@ -58,8 +58,18 @@ class LookTests(SynchronousTestCase):
             if node == 0:
                 self.delivered[stream] = delivered
 
-    def look(self, waiting: Waiting = Waiting.NOTHING, least: int = 20) -> Look:
-        return look(self.streams, self.stability, self.delivered.__getitem__, 0, waiting, least)
+    def look(self, waiting: Waiting = Waiting.NOTHING, least: int = 20, lane: frozenset[int] = frozenset()) -> Look:
+        return look(self.streams, self.stability, self.delivered.__getitem__, 0, waiting, least, lane)
+
+    def test_the_others_are_judged_among_themselves(self) -> None:
+        """Who is in the lane neither holds this stream up nor hides another that does; in other streams it is behind."""
+        self.sent(0, 100)
+        self.report(0, 100, 95, 0, 100)
+        self.assertEqual(self.look(Waiting.RECEIVED).holding, {2})
+        self.assertEqual(self.look(Waiting.RECEIVED, lane=frozenset((2,))).holding, {1})
+        self.sent(1, 30)
+        self.report(1, 30, 30, 0, 30)
+        self.assertEqual(self.look(lane=frozenset((2,))).trailing, {2})
 
     def test_who_holds_the_sender_up(self) -> None:
         """While it waits; otherwise who lacks much is behind and harms nobody."""

@@ -31,7 +31,10 @@ class SlowCase(ScenarioCase):
 
     def begin(self, names: str, policy: SlowReceiver, *, seed: int = 1, seconds: float = LIMIT_SECONDS) -> None:
         """Nodes in one view, each with a client in the group."""
-        config = EngineConfig(slow_receiver=policy, slow_receiver_seconds=seconds)
+        self.begin_with(names, EngineConfig(slow_receiver=policy, slow_receiver_seconds=seconds), seed)
+
+    def begin_with(self, names: str, config: EngineConfig, seed: int) -> None:
+        """The same with these settings."""
         self.cluster = Cluster(seed, config=config, check_invariants=False)
         self.cluster.add_nodes(*names)
         self.cluster.run_until(self.cluster.converged, 5.0)
