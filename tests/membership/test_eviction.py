@@ -215,7 +215,7 @@ class CatchUpTests(EvictionCase):
         self.host.spent = True
         self.look()
         self.assertEqual(self.states(), [SlowState.CATCHING_UP, SlowState.SPENT])
-        self.assertEqual([note.word for note in self.eviction.notes(self.now)][0], SlowWord.CLAIM)
+        self.assertEqual(self.eviction.notes(self.now)[0].word, SlowWord.CLAIM)
         self.assertFalse(self.enough())
         self.says(B, confirmation(D))
         self.assertTrue(self.enough())

@@ -62,7 +62,7 @@ class LookTests(SynchronousTestCase):
         return look(self.streams, self.stability, self.delivered.__getitem__, 0, waiting, least, lane)
 
     def test_the_others_are_judged_among_themselves(self) -> None:
-        """Who is in the lane neither holds this stream up nor hides another that does; in other streams it is behind."""
+        """Who is in the lane neither holds this stream up nor hides another that does; elsewhere it is behind."""
         self.sent(0, 100)
         self.report(0, 100, 95, 0, 100)
         self.assertEqual(self.look(Waiting.RECEIVED).holding, {2})

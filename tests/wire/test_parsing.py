@@ -336,7 +336,7 @@ class LimitTests(SynchronousTestCase):
         self.check_body(Beacon.decode, lambda count: Beacon(NODE, None, 0, 1, False, False, (7,) * count), 128)
         note = SlowNote(SlowWord.CLAIM, NODE, 5, 6)
         self.check_body(Beacon.decode, lambda count: Beacon(NODE, None, 0, 1, False, False, (), (note,) * count), 64)
-        unknown = Writer().node(NODE).view(None).number(0).number(1).u8(4).number(0).number(1).u8(5).node(NODE)
+        unknown = Writer().node(NODE).view(None).number(0).number(1).u8(4).number(0).number(1).u8(6).node(NODE)
         self.assertRaises(MalformedPacket, Beacon.decode, Reader(unknown.number(5).number(6).done()))
 
     def test_joins_and_recovers(self) -> None:
