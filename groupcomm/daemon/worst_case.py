@@ -126,6 +126,14 @@ def _of_the_node(sizing: Sizing) -> tuple[Holding, ...]:
         ),
         Holding("frames made of them that wait for their place", (), "node", budget // 2, 1, "as above"),
         Holding(
+            "packets that nodes which catch up lack",
+            (),
+            "node",
+            budget // 4,
+            1,
+            "the senders wait, and such a node is evicted; only with slow-receiver = catch-up",
+        ),
+        Holding(
             "large frames, as packets and as frames",
             ("LARGE_FRAME_BYTES", "MAX_FRAME_BYTES", "MAX_MESSAGE_BYTES"),
             "node",
