@@ -15,6 +15,7 @@ from groupcomm.testing.report import AT_THE_END, Violation
 
 IDLE_DATAGRAMS = 2.0
 IDLE_DATAGRAMS_PER_PEER = 0.5
+IDLE_GREETINGS = 4.0
 """What an idle node sends in a heartbeat at most: its beacon, and now and then a probe of each other and its answer."""
 
 MOST_BLOCKED_SECONDS = 8.0
@@ -69,6 +70,7 @@ class EndOfRun:
         cap_checks: how often what a node holds was compared with its caps (X1).
         nonce_checks: how many packets were sealed, each under a counter that was compared with all before (X3).
         violations: what was seen on the way.
+        hints: whether discovery offers the nodes addresses all the time, of such as they cannot reach too.
     """
 
     nodes: tuple[NodeAtEnd, ...]
@@ -80,6 +82,7 @@ class EndOfRun:
     cap_checks: int = 0
     nonce_checks: int = 0
     violations: tuple[Violation, ...] = ()
+    hints: bool = False
 
 
 def check_rest(history: History, end: EndOfRun) -> None:
@@ -87,7 +90,7 @@ def check_rest(history: History, end: EndOfRun) -> None:
     report = history.report
     report.violations.extend(end.violations)
     for node in end.nodes:
-        _check_idle(history, node, most_idle_datagrams(len(end.nodes), end.heartbeat_seconds))
+        _check_idle(history, node, most_idle_datagrams(len(end.nodes), end.heartbeat_seconds, hints=end.hints))
         _check_unblocked(history, node)
     report.premise("X1", end.cap_checks)
     report.premise("X3", end.nonce_checks)
@@ -99,9 +102,10 @@ def check_rest(history: History, end: EndOfRun) -> None:
     _check_churn(history, frozenset(node.node for node in end.nodes))
 
 
-def most_idle_datagrams(nodes: int, heartbeat_seconds: float) -> float:
-    """How many datagrams a second an idle node of so many sends at most."""
-    return (IDLE_DATAGRAMS + IDLE_DATAGRAMS_PER_PEER * nodes) / heartbeat_seconds
+def most_idle_datagrams(nodes: int, heartbeat_seconds: float, *, hints: bool = False) -> float:
+    """How many datagrams a second an idle node of so many sends at most; more if it is offered addresses all the time."""
+    known = (IDLE_DATAGRAMS + IDLE_DATAGRAMS_PER_PEER * nodes) / heartbeat_seconds
+    return known + IDLE_GREETINGS if hints else known
 
 
 def _check_idle(history: History, end: NodeAtEnd, most_datagrams: float) -> None:

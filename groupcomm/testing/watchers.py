@@ -227,7 +227,7 @@ class Watchers:
             before = dict(self.sent)
             self.cluster.run(seconds)
             facts = tuple(self._at_end(node, before, seconds) for node in nodes)
-            most = most_idle_datagrams(len(nodes), heartbeat)
+            most = most_idle_datagrams(len(nodes), heartbeat, hints=bool(self.cluster.link_bytes))
             if all(one.datagrams_per_second <= most and one.state == "operational" for one in facts):
                 break
         return self.so_far(facts)
@@ -247,6 +247,7 @@ class Watchers:
             self.cap_checks,
             self.nonce_checks,
             tuple(self.violations),
+            bool(self.cluster.link_bytes),
         )
 
     def _at_end(self, node: SimulatedNode, before: dict[Address, int], seconds: float) -> NodeAtEnd:
