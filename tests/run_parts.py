@@ -426,10 +426,10 @@ PARTS = (
     Part("unit", trial(unit_modules(), "--reporter=text"), 100, 400, beside=True),
     Part("fuzz", fuzz, 120, 600, beside=True),
     Part("hostile", trial(test_modules(TESTS / "hostile")), 120, 240, beside=True),
-    Part("simulation", trial(test_modules(TESTS / "simulation"), *WORKERS), 120, 500),
+    Part("simulation", trial(test_modules(TESTS / "simulation"), *WORKERS), 240, 900),
     Part("campaign", campaign, 300, 1500, why_no_commit),
     Part("mutations", mutations, 60, 600, why_no_commit),
-    Part("lab", lab, 540, 1500, why_no_lab, at_once=AT_ONCE),
+    Part("lab", lab, 700, 2100, why_no_lab, at_once=AT_ONCE),
 )
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def check_rest(history: History, end: EndOfRun) -> None:
 
 
 def most_idle_datagrams(nodes: int, heartbeat_seconds: float, *, hints: bool = False) -> float:
-    """How many datagrams a second an idle node of so many sends at most; more if it is offered addresses all the time."""
+    """How many datagrams a second an idle node of so many sends at most; more if it is offered addresses."""
     known = (IDLE_DATAGRAMS + IDLE_DATAGRAMS_PER_PEER * nodes) / heartbeat_seconds
     return known + IDLE_GREETINGS if hints else known
 
