@@ -17,7 +17,7 @@ from groupcomm.wire.evidence import Finding
 from tests.simulation.test_scenarios import ScenarioCase
 
 TIMING = Timing()
-SEEDS = range(6)
+SEEDS = range(3)
 
 
 class FailureCase(ScenarioCase):

@@ -14,7 +14,7 @@ from groupcomm.testing.network import Conditions
 from groupcomm.testing.node import SimulatedClient
 from groupcomm.testing.oracle import check
 
-SEEDS = range(4)
+SEEDS = range(3)
 KEY = bytes(range(32))
 LEVELS = [level for level in Level if level is not Level.UNRELIABLE]
 
