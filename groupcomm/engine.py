@@ -185,8 +185,6 @@ class Engine:
             self._expulsion.known(config.expelled)
         self._seal_bytes = 0 if self._guard is None else SEAL_BYTES
         self._introduction_bytes = 0 if self._guard is None else self._guard.introduction_bytes
-        self._pieces = Pieces(self._cluster_digest)
-        self._spread = Spread(self._pieces, active=config.active_links)
         self._view: OrderedView | None = None
         self._directories_read = True
         self._view_peers: tuple[Peer | None, ...] = ()
@@ -195,6 +193,8 @@ class Engine:
         self._datagrams: list[Datagram] = []
         self._sent_messages: dict[Kind, tuple[Message, int, list[bytes]]] = {}
         self._message_number = random.getrandbits(32)
+        self._pieces = Pieces(self._cluster_digest, self._message_number)
+        self._spread = Spread(self._pieces, active=config.active_links)
         self._sessions: dict[int, _Session] = {}
         self._directory_bytes = 0
         self._memberships = 0
@@ -531,14 +531,25 @@ class Engine:
             view.out.clear()
         if self._membership.out:
             for message, destination in self._membership.out:
-                # A beacon is heard by each link: sealed once for all, its second copy would pass for a repetition.
-                links = len(self._spread.links) if destination is None and message.kind is Kind.BEACON else 1
+                if destination is None and message.kind is Kind.BEACON:
+                    self._collect_beacon(message)
+                    continue
                 for part in self._encoded(message):
-                    for link in range(max(1, links)):
-                        self._datagrams.append(Datagram(part, destination, link=link))
+                    self._datagrams.append(Datagram(part, destination))
             self._membership.out.clear()
         if self._guard is not None:
             self._datagrams += self._guard.take_greetings()
+
+    def _collect_beacon(self, beacon: Message) -> None:
+        """A beacon to all leaves by each link, and to each node that this does not reach, each time sealed anew.
+
+        Sealed once for all, what comes second would pass for a repetition, and nobody would know that it comes.
+        """
+        for part in self._encoded(beacon):
+            for link in range(max(1, len(self._spread.links))):
+                self._datagrams.append(Datagram(part, None, link=link))
+            for link, address in self._spread.alone:
+                self._datagrams.append(Datagram(part, address, link=link))
 
     def _encoded(self, message: Message) -> list[bytes]:
         """The datagrams of a message; a repeat is byte-identical, so that its parts add up."""

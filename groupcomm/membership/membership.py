@@ -231,6 +231,7 @@ class Membership:
         self._unheard: set[NodeId] = set()
         self._beacon_at = -inf
         self._beacons = 0
+        self._lately: tuple[NodeId, ...] = ()
         self._next_tick = inf
         self._seeking_since = inf
         self._installed_at = -inf
@@ -332,7 +333,10 @@ class Membership:
         self._beacons += bool(self.addresses)
         beacon = self._own_beacon(now, reply=False)
         self.out.append((beacon, None))
-        asking = self._own_beacon(now, reply=True)
+        asking = evolve(beacon, reply=True)
+        lately = tuple(peer.node for peer in self.heard_lately(now))
+        if lately != self._lately:
+            self._lately, self.peers.moved = lately, True
         if self.addresses and self._beacons % _STRANGER_BEACONS == 0:
             self.out += [(asking, address) for address in self._strangers_to_ask(now)]
         for address in sorted(self._hints):
@@ -412,16 +416,21 @@ class Membership:
             self.flapping.heard(beacon.notes, now)
         if kept_out and self.state is State.GATHER and self._gather is not None:
             self._gather.exclude(beacon.node)
-        if beacon.reply:
-            self._reply(self._own_beacon(now, reply=False), source, now)
+        if beacon.reply and self._may_answer(source, now):
+            self.out.append((self._own_beacon(now, reply=False), source))
 
     def _reply(self, message: Message, destination: Address, now: float) -> None:
-        """Answer: a member always, anybody else as far as the budget allows."""
+        """Answer, as far as that is allowed."""
+        if self._may_answer(destination, now):
+            self.out.append((message, destination))
+
+    def _may_answer(self, destination: Address, now: float) -> bool:
+        """Whether to answer: a member always, anybody else as far as the budget allows."""
         peer = self.peers.at(destination)
         if (peer is not None and peer.node in self.members) or self._answers.take(now):
-            self.out.append((message, destination))
-        else:
-            self._counters.up("unanswered")
+            return True
+        self._counters.up("unanswered")
+        return False
 
     def _has_gone_on(self, beacon: Beacon) -> bool:
         """Whether a member of this view is in a later one, which this node was left out of."""
@@ -503,6 +512,7 @@ class Membership:
         peer = self.peers.at(source) if sealer is None else self.peers.get(sealer)
         if peer is not None:
             peer.heard_at = now
+            self.peers.came(peer, source, now)
             if self._unconfirmed:
                 self._unconfirmed.discard(peer.node)
         if moves:

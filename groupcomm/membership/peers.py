@@ -104,7 +104,7 @@ class Peers:
         self._by_node[node] = peer
         path = peer.paths[self.link]
         if path.address != address:
-            recently = now - max(path.heard_at, peer.heard_at if len(peer.paths) == 1 else 0.0) < self._moved_seconds
+            recently = now - path.heard_at < self._moved_seconds
             if path.address is not None and node in self._kept and recently:
                 return peer
             self._found(peer, path, address)
@@ -113,6 +113,12 @@ class Peers:
         if self.multicast:
             path.multicast_at = now
         return peer
+
+    def came(self, peer: Peer, source: Address, now: float) -> None:
+        """A packet of the view came from a node: its path is as it was if it came from there."""
+        path = peer.paths[self.link]
+        if path.address == source:
+            path.heard_at = now
 
     def told(self, peer: Peer, me: NodeId) -> None:
         """Its last beacon says where it is on each link, and what it hears there of this node."""

@@ -20,13 +20,14 @@ class Pieces:
 
     Args:
         digest: of the cluster; pieces of others are left alone.
+        number: of the first datagram; a run begins elsewhere than the one before, whose halves may still be held.
     """
 
     __slots__ = ("_assembler", "_digest", "_number")
 
-    def __init__(self, digest: int) -> None:
+    def __init__(self, digest: int, number: int) -> None:
         self._digest = digest
-        self._number = 0
+        self._number = number
         self._assembler = Assembler()
 
     def cut(self, data: bytes) -> list[bytes]:

@@ -15,6 +15,11 @@ _MAX_WAITING = 1024
 _FIRST_TOKEN = 1 << 62
 
 
+def _is_answered(entry: tuple[NodeId, int, Path]) -> bool:
+    """Paths with a probe that is not answered come first: there something may be wrong."""
+    return not entry[2].search.waits
+
+
 class Probed(Protocol):
     """Another node, as far as probes of its paths go."""
 
@@ -53,8 +58,9 @@ class Prober:
             for link, path in enumerate(one.paths)
             if path.usable and path.search.most_bytes
         ]
-        for index in range(len(paths)):
-            node, link, path = paths[(self._turn + index) % len(paths)]
+        start = self._turn % len(paths) if paths else 0
+        paths = sorted(paths[start:] + paths[:start], key=_is_answered)
+        for index, (node, link, path) in enumerate(paths):
             before = path.search.passes_bytes
             size = path.search.wants(now, path.round_trip.seconds, traffic=traffic)
             self.lost = self.lost or path.search.passes_bytes < before

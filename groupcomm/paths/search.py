@@ -65,6 +65,11 @@ class MtuSearch:
         """Whether it is not known yet what passes."""
         return bool(self._tried)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a probe of the size in use, or of the one that is tried, has no answer yet."""
+        return self._lost > 0
+
     def wants(self, now: float, round_trip_seconds: float, *, traffic: bool) -> int:
         """The size to probe now, 0 if none is due. Whoever asks sends that probe."""
         if not self.most_bytes or now - self._probed_at < PROBE_SECONDS + 4 * round_trip_seconds:

@@ -109,6 +109,11 @@ class Spread:
         return targets or [(0, None)]
 
     @property
+    def alone(self) -> list[tuple[int, Address]]:
+        """By which links, and where, nodes are that get what is to all by themselves."""
+        return [(link, address) for link, address in self._cluster if address is not None]
+
+    @property
     def least_bytes(self) -> int:
         """The largest datagram that every path to a member takes."""
         return self._least_bytes
@@ -128,9 +133,7 @@ class Spread:
             elif kind <= LAST_OF_VIEW:
                 targets = self._view
             else:
-                targets = self._cluster
-                if kind == Kind.BEACON:
-                    targets = [target for target in targets if target[0] == datagram.link]
+                targets = [(datagram.link, None)] if kind == Kind.BEACON else self._cluster
             narrow = () if size <= self._least_bytes or kind > LAST_OF_VIEW else self._narrow
             for link, address in targets:
                 passes = self._passes(link, address, known)

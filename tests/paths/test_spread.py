@@ -42,7 +42,7 @@ class SpreadTests(SynchronousTestCase):
                 self.by_address[path.address] = paths
             nodes.append(paths)
         self.nodes = nodes
-        made = Spread(Pieces(DIGEST), active=active)
+        made = Spread(Pieces(DIGEST, 0), active=active)
         made.links = OWN[: len(reaches[0]) if reaches else 1]
         made.route(nodes[: len(nodes) - strangers], nodes)
         return made
@@ -72,7 +72,8 @@ class SpreadTests(SynchronousTestCase):
         spread = self.spread((U,), (U,))
         both = [(0, address(0, 2)), (0, address(0, 3))]
         self.assertEqual(self.targets(spread, Kind.DATA), both)
-        self.assertEqual(self.targets(spread, Kind.BEACON), [(0, None), *both])
+        self.assertEqual(self.targets(spread, Kind.JOIN), [(0, None), *both])
+        self.assertEqual((self.targets(spread, Kind.BEACON), spread.alone), ([(0, None)], both))
 
     def test_strangers_get_what_is_of_the_cluster(self) -> None:
         """A node outside the view that multicast does not reach gets copies of beacons and joins, not of the view's."""
@@ -96,7 +97,8 @@ class SpreadTests(SynchronousTestCase):
         """Each link has its own beacon."""
         spread = self.spread((M, M), (M, U))
         self.assertEqual(self.targets(spread, Kind.BEACON, link=0), [(0, None)])
-        self.assertEqual(self.targets(spread, Kind.BEACON, link=1), [(1, None), (1, address(1, 3))])
+        self.assertEqual(self.targets(spread, Kind.BEACON, link=1), [(1, None)])
+        self.assertEqual(spread.alone, [(1, address(1, 3))])
         self.assertEqual(self.targets(spread, Kind.PROBE, address(1, 2)), [(1, address(1, 2))])
 
     def test_a_passive_link_fails(self) -> None:
@@ -152,7 +154,7 @@ class SpreadTests(SynchronousTestCase):
         self.assertEqual([one.data for one in left if one.destination is None], [small, large])
         pieces = [one.data for one in left if one.destination == address(0, 3)]
         self.assertEqual((len(pieces), all(map(is_piece, pieces)), max(map(len, pieces))), (2, True, 1232))
-        receiver = Pieces(DIGEST)
+        receiver = Pieces(DIGEST, 0)
         self.assertEqual([receiver.add(piece, OWN[0]) for piece in reversed(pieces)], [None, large])
 
     def test_a_run_to_a_narrow_path(self) -> None:
@@ -163,7 +165,7 @@ class SpreadTests(SynchronousTestCase):
         run = b"".join(encode(Kind.DATA, DIGEST, 0, number, bytes(1452)) for number in range(3))
         left = spread.leave([Datagram(run, None, 1472), Datagram(run[:1472], address(0, 2))], self)
         self.assertEqual(left[0], Datagram(run, None, 1472))
-        receiver = Pieces(DIGEST)
+        receiver = Pieces(DIGEST, 0)
         whole = [receiver.add(one.data, OWN[0]) for one in left[1:]]
         self.assertEqual(b"".join(one for one in whole if one), run + run[:1472])
 
@@ -173,7 +175,7 @@ class PiecesTests(SynchronousTestCase):
 
     def test_pieces_of_others(self) -> None:
         """Those of another cluster are left alone, and two datagrams are not mixed."""
-        one, other = Pieces(DIGEST), Pieces(DIGEST + 1)
+        one, other = Pieces(DIGEST, 0), Pieces(DIGEST + 1, 0)
         first, second = one.cut(b"a" * 3000), one.cut(b"b" * 3000)
         self.assertEqual([other.add(piece, OWN[0]) for piece in first], [None] * 3)
         mixed = [one.add(piece, OWN[0]) for pair in zip(first, second, strict=True) for piece in pair]
@@ -181,13 +183,13 @@ class PiecesTests(SynchronousTestCase):
 
     def test_sources_do_not_mix(self) -> None:
         """Pieces of one number from two senders make nothing together."""
-        one, other = Pieces(DIGEST), Pieces(DIGEST)
+        one, other = Pieces(DIGEST, 0), Pieces(DIGEST, 0)
         first, second = one.cut(b"a" * 2000), other.cut(b"b" * 2000)
         self.assertEqual([one.add(first[0], OWN[0]), one.add(second[1], OWN[1])], [None, None])
         self.assertEqual(one.add(first[1], OWN[0]), b"a" * 2000)
 
     def test_no_pieces_of_pieces(self) -> None:
         """What is a piece when it is whole is nothing: one packet cannot be taken apart for ever."""
-        one = Pieces(DIGEST)
+        one = Pieces(DIGEST, 0)
         inner = one.cut(bytes(100))[0]
         self.assertEqual([one.add(piece, OWN[0]) for piece in one.cut(inner)], [None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -191,6 +192,49 @@ class PathTests(SynchronousTestCase):
             self.cluster.pull("n1", 0)
             self.exchange()
             self.end()
+
+    def test_an_address_changes_under_traffic(self) -> None:
+        """A node that moves is found at its new address though its packets, from there, never stop."""
+        for seed in SEEDS:
+            self.begin(seed, links=[1472], loss=0.02)
+            mover = self.cluster.node("n2")
+            self.cluster.network.detach(mover.address)
+            mover.addresses = (("10.0.0.77", 7400),)
+            self.cluster.network.attach(mover.address, mover._datagram_arrived)
+            self.cluster._hosts[mover.address] = mover
+            mover.engine.links(mover.addresses, [1472])
+            self.assertLess(self.exchange(rounds=40, size=200), 6.0)
+            (peer,) = [one for one in self.cluster.node("n0").status().peers if one.node.name == "n2"]
+            self.assertEqual(peer.address, ("10.0.0.77", 7400))
+            self.end()
+
+    def test_multicast_that_is_slower_than_unicast(self) -> None:
+        """Copies end when multicast arrives again, though each comes after the copy."""
+        self.begin(1)
+        one, other = self.cluster.node("n0").address, self.cluster.node("n1").address
+        self.cluster.deafen("n0", "n1")
+        self.cluster.run(3.0)
+        self.assertEqual(self.reach("n0", "n1"), "unicast")
+        network, node = self.cluster.network, self.cluster.node("n1")
+
+        def arrive(data: bytes, source: Address, *, multicast: bool) -> None:
+            network.multicast = multicast
+            node._datagram_arrived(data, source)
+            network.multicast = False
+
+        def late(data: bytes, source: Address) -> None:
+            held = 0.02 if network.multicast and source == one else 0.0
+            self.cluster.scheduler.call_later(held, partial(arrive, data, source, multicast=network.multicast))
+
+        network.attach(other, late)
+        self.cluster.undeafen("n0", "n1")
+        self.cluster.run(2.0)
+        self.assertEqual(self.reach("n0", "n1"), "multicast")
+
+    def reach(self, sender: str, receiver: str) -> str:
+        """What of a node's arrives at another, as that says."""
+        (peer,) = [one for one in self.cluster.node(sender).status().peers if one.node.name == receiver]
+        return peer.paths[0].reach
 
     def test_status(self) -> None:
         """The status says of each path what passes, what is heard, and how far it is."""
