@@ -116,26 +116,27 @@ class Lanes:
 
     def each(self, work: Sequence[Callable[[int], None]], count: int) -> None:
         """Do all of it, the first first, so many at a time; each piece is told the number of its lane."""
-        waiting, errors = deque(work), list[BaseException]()
+        waiting, errors, ended = deque(work), list[BaseException](), threading.Semaphore(0)
 
         def lane(number: int) -> None:
             while not errors:
                 try:
                     piece = waiting.popleft()
                 except IndexError:
-                    return
+                    break
                 try:
                     piece(number)
                 except BaseException as error:
                     errors.append(error)
+            ended.release()
 
         threads = [threading.Thread(target=lane, args=(number,)) for number in range(count)]
         try:
             for thread in threads:
                 thread.start()
-            while any(thread.is_alive() for thread in threads):
-                for thread in threads:
-                    thread.join(0.1)  # without a limit it may sleep through an interrupt that came just before
+            for _ in threads:  # no join: one that an interrupt breaks takes the thread for ended (CPython, bpo-45274)
+                while not ended.acquire(timeout=0.1):  # without a limit it may sleep through an interrupt
+                    pass
         except BaseException:
             self._close()
             for thread in threads:
