@@ -6,12 +6,16 @@ that is read from the trace.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from attrs import frozen
 
+from groupcomm.events import Reason
 from groupcomm.identity import NodeId
 from groupcomm.testing.history import History
-from groupcomm.testing.records import NodeStep
+from groupcomm.testing.records import NodeStep, ViewKey
 from groupcomm.testing.report import AT_THE_END, Violation
+from groupcomm.wire.evidence import Finding
 
 IDLE_DATAGRAMS = 2.0
 IDLE_DATAGRAMS_PER_PEER = 0.5
@@ -137,7 +141,7 @@ def _check_unblocked(history: History, end: NodeAtEnd) -> None:
 def _check_churn(history: History, settled: frozenset[NodeId]) -> None:
     """After the last disturbance the components merge, those that are cut off go, at worst one by one, and no more.
 
-    Nobody leaves a view in which all are together.
+    Nobody leaves a view in which all are together, unless it is evicted for being slow: then it comes back.
     """
     views: set[object] = set()
     parted: set[object] = set()
@@ -150,7 +154,9 @@ def _check_churn(history: History, settled: frozenset[NodeId]) -> None:
         views.add(before[-1].key if before else identity)
         gone.update(set(before[-1].view.members) - settled if before else ())
         parted.update(step.key for step in later[identity][:1])
-    allowed = len(views) - 1 + max(1, len(gone)) + BEGUN_VIEWS + max(0, len(parted) - 1)
+    evictions = _evictions(step for after in later.values() for step in after)
+    last_eviction = max(evictions.values(), default=history.disturbed_index)
+    allowed = len(views) - 1 + max(1, len(gone)) + BEGUN_VIEWS + max(0, len(parted) - 1) + 2 * len(evictions)
     for identity, after in later.items():
         history.report.premise("L7")
         if len(after) > allowed:
@@ -160,10 +166,21 @@ def _check_churn(history: History, settled: frozenset[NodeId]) -> None:
                 f"{identity} installs {len(after)} views after the last disturbance, "
                 f"which left {len(views)} components and {len(gone)} nodes that had to go",
             )
-        whole = [step for step in after if settled == set(step.view.members)]
+        whole = [step for step in after if settled == set(step.view.members) and step.index > last_eviction]
         if whole and whole[0] is not after[-1]:
             history.report.violate(
                 "L7",
                 after[-1].index,
                 f"{identity} had all that are settled in {whole[0].key}, and yet installs {after[-1].key}",
             )
+
+
+def _evictions(steps: Iterable[NodeStep]) -> dict[tuple[ViewKey, NodeId], int]:
+    """Who was evicted with which view since it was too slow, and where in the trace that was seen last."""
+    return {
+        (step.key, gone.node): step.index
+        for step in sorted(steps, key=lambda step: step.index)
+        for gone in step.view.departed
+        if gone.reason is Reason.EVICTION
+        and any(one.finding is Finding.TOO_SLOW and one.about == gone.node for one in step.view.records)
+    }

@@ -17,6 +17,7 @@ from attrs import define, evolve, field
 from groupcomm.config import EngineConfig, SlowReceiver, Timing
 from groupcomm.errors import NameInUse, NotPrimary, QueueFull
 from groupcomm.events import Level, Outside, Reason
+from groupcomm.limits import MIN_WINDOW_BYTES
 from groupcomm.outputs import Address, NodeEvicted
 from groupcomm.quorum import NO_QUORUM
 from groupcomm.testing.cluster import Cluster, TimeLimitReached, product_engine
@@ -124,7 +125,12 @@ class Run:
             )
             lanes = random.Random(f"{scenario.seed}/lanes")
             if lanes.random() < 0.6:
-                config = evolve(config, slow_receiver=SlowReceiver.CATCH_UP, catch_up_seconds=60.0)
+                config = evolve(
+                    config,
+                    slow_receiver=SlowReceiver.CATCH_UP,
+                    catch_up_bytes=lanes.choice((MIN_WINDOW_BYTES, 250_000, None)),
+                    catch_up_seconds=lanes.choice((0.5, 60.0)),
+                )
         cluster = Cluster(
             scenario.seed,
             config=config,

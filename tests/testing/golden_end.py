@@ -172,6 +172,18 @@ def in_and_out_by_mistake(s: Story) -> None:
     s.rest("abc")
 
 
+@bad("L7")
+def evicted_and_nobody_says_why(s: Story) -> None:
+    s.fault("heal")
+    s.install("abc")
+    s.signal("abc")
+    s.install("ab", evicted="c")
+    s.install("c")
+    s.signal("abc")
+    s.install("abc")
+    s.rest("abc")
+
+
 @bad("L8")
 def ends_blocked(s: Story) -> None:
     s.rest("abc", blocked=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from groupcomm.events import Level, Reason
 from groupcomm.testing import trace as traces
+from groupcomm.wire.evidence import Finding, Record
 from tests.testing.golden import good
 from tests.testing.story import GROUP, Story
 
@@ -161,6 +162,18 @@ def comes_to_rest(s: Story) -> None:
     s.send("a", "m")
     s.deliver("abc", "m")
     s.rest("abc", nacks=20, datagrams_per_second=6.0, blocked_seconds=1.5)
+
+
+@good("L7")
+def too_slow_and_back_again(s: Story) -> None:
+    s.fault("heal")
+    s.install("abc")
+    s.signal("abc")
+    s.install("ab", evicted="c", records=(Record(Finding.TOO_SLOW, s.node("c"), s.node("a")),))
+    s.install("c")
+    s.signal("abc")
+    s.install("abc")
+    s.rest("abc")
 
 
 @good("M6")

@@ -12,6 +12,7 @@ from groupcomm.outputs import NodeDeparture, NodeViewInstalled
 from groupcomm.testing import trace as traces
 from groupcomm.testing.check_rest import EndOfRun, NodeAtEnd
 from groupcomm.testing.oracle import Report, examine
+from groupcomm.wire.evidence import Record
 
 GROUP = "g"
 
@@ -112,15 +113,20 @@ class Story:
         epoch: int | None = None,
         transitional: dict[str, str] | None = None,
         members: str | None = None,
+        evicted: str = "",
+        records: tuple[Record, ...] = (),
     ) -> None:
-        """The named nodes install the next view, and their clients in the group the group view that goes with it."""
+        """The named nodes install the next view, and their clients in the group the group view that goes with it.
+
+        Who is evicted with it is gone for that reason, anybody else since the network parted; ``records`` say why.
+        """
         if epoch is None:
             self.epoch += 1
             self.position = 0
         identity = ViewId(epoch or self.epoch, self.node(names[0]))
         before = dict(self.node_view)
         for name in names if at is None else at:
-            self.install_node(name, identity, members or names, before, transitional)
+            self.install_node(name, identity, members or names, before, transitional, evicted, records)
         grouped = "".join(name for name in names if name in self.group_view)
         if grouped and at is None:
             old = {name: self.group_view[name] for name in grouped}
@@ -135,6 +141,8 @@ class Story:
         members: str,
         before: dict[str, NodeViewInstalled],
         transitional: dict[str, str] | None = None,
+        evicted: str = "",
+        records: tuple[Record, ...] = (),
     ) -> None:
         old = before.get(name)
         nodes = tuple(self.node(one) for one in members)
@@ -146,13 +154,13 @@ class Story:
             together = tuple(
                 self.node(one) for one in members if (other := before.get(one)) is not None and other.id == old.id
             )
-        departed = (
-            ()
-            if old is None
-            else tuple(NodeDeparture(one, Reason.PARTITION) for one in old.members if one not in nodes)
-        )
+        gone = [] if old is None else [one for one in old.members if one not in nodes]
+        expelled = {self.node(one) for one in evicted}
+        departed = tuple(NodeDeparture(one, Reason.EVICTION if one in expelled else Reason.PARTITION) for one in gone)
         primary = not self.filtered or name not in self.not_primary
-        view = NodeViewInstalled(identity, nodes, together, departed, nodes[0], primary=primary, filtered=self.filtered)
+        view = NodeViewInstalled(
+            identity, nodes, together, departed, nodes[0], records, primary=primary, filtered=self.filtered
+        )
         self.node_view[name] = view
         self.add(traces.NodeViewSeen(self.tick(), self.node(name), view))
 
