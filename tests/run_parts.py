@@ -3,7 +3,8 @@
     python tests/run_parts.py [PART ...]
 
 Parts that need one core and measure no time run two at a time, the longest first, each printed whole when it ends; the
-others run one by one. The lab waits much: its test modules run two at a time as well, each in a lab of its own.
+others run one by one. The lab waits much: of its test modules one more than that runs at a time, each in a lab of its
+own.
 
 A part that fails does not keep the others from running. The last line is ``N passed, N failed, N skipped``; the exit
 status is 0 only if nothing failed. A part that hangs is ended at its limit and has failed.
@@ -33,7 +34,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 OWN_PARTS = ("simulation", "hostile", "lab")
 AT_ONCE = min(2, os.cpu_count() or 1)
-"""How many parts that need one core run at a time, and how many labs stand side by side."""
+"""How many parts that need one core run at a time."""
+
+LABS_AT_ONCE = AT_ONCE + 1
+"""How many labs stand side by side: each waits for half of its time."""
 
 CAMPAIGN_RUNS = 2000
 MUTATION_PARTS = 2
@@ -430,7 +434,7 @@ PARTS = (
     Part("simulation", trial(test_modules(TESTS / "simulation"), *WORKERS), 240, 900),
     Part("campaign", campaign, 300, 1500, why_no_commit),
     Part("mutations", mutations, 60, 600, why_no_commit),
-    Part("lab", lab, 700, 2100, why_no_lab, at_once=AT_ONCE),
+    Part("lab", lab, 600, 2100, why_no_lab, at_once=LABS_AT_ONCE),
 )
 
 if __name__ == "__main__":

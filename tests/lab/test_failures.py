@@ -80,7 +80,8 @@ class StalledTests(SynchronousTestCase):
             lab.wait_for_view(rest, 10 * STOP_SECONDS)
             measured("two processes that stand still are out of the view", time.monotonic() - began, "s", 3.5)
             said = why(rest[0])
-            self.assertRegex(said, r"n[145] had not heard it for \d\.\d\d s, though its host still acknowledged")
+            # Who watches it adds that its host still acknowledged; n4 does not, and may be the first.
+            self.assertRegex(said, r"n[145] had not heard it for \d\.\d\d s")
             self.assertRegex(said, r"n[1-5] began the change")
             for daemon in stopped:
                 self.assertIn(f"{daemon.node} is out: ", said)
