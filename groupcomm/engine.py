@@ -424,6 +424,8 @@ class Engine:
             self._guard.tick(now)
             if self._rotation is not None and self._guard.wants_rotation:
                 self._rotation.ask()
+        if self._voter.is_stuck(now):
+            self._membership.fail("its disk does not take what it must remember of primary views")
         self._membership.unstable = self._view is not None and self._view.window.unreceived_bytes > 0
         self._membership.tick(now)
         self._work(now)
@@ -445,6 +447,12 @@ class Engine:
         """The kernel of this watched neighbour has acknowledged something."""
         self._begin(now)
         self._membership.suspicion.host_answered(node, self._membership.members, now)
+
+    def memory_kept(self, number: int, now: float) -> None:
+        """What this ``QuorumKept`` said, and all before, outlives this node now, or nothing does."""
+        self._begin(now)
+        if self._voter.kept(number, now):
+            self._membership.fetched(now)
 
     def stalled(self, seconds: float, now: float) -> None:
         """The driver did not run for ``seconds``."""
@@ -781,8 +789,8 @@ class Engine:
         """See ``ViewHost``."""
         if self._guard is not None:
             self._guard.expect(plan.key)
-        if self._voter.plan_came(plan.proposal, plan.members, plan.verdict):
-            self.tell(QuorumKept(self._voter.memory))
+        if self._voter.plan_came(plan.proposal, plan.members, plan.verdict, now):
+            self.tell(QuorumKept(self._voter.memory, self._voter.number))
         view = self._view
         if view is None:
             return
@@ -793,7 +801,7 @@ class Engine:
 
     def missing(self) -> int:
         """See ``ViewHost``."""
-        return 0 if self._view is None else self._view.missing
+        return self._voter.waits + (0 if self._view is None else self._view.missing)
 
     def probe(self, peer: Peer) -> None:
         """See ``ViewHost``."""
@@ -858,7 +866,7 @@ class Engine:
     def install(self, plan: Plan, now: float) -> None:
         """See ``ViewHost``."""
         if self._voter.installed(plan.proposal, plan.participants, plan.members, plan.verdict, self._node):
-            self.tell(QuorumKept(self._voter.memory))
+            self.tell(QuorumKept(self._voter.memory, self._voter.number))
         departed = {gone.node: gone.reason for gone in plan.departed}
         together: tuple[NodeId, ...] = (self._node,)
         old = self._view

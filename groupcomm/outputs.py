@@ -176,10 +176,16 @@ class NodeViewInstalled:
 class QuorumKept:
     """What the node remembers of primary views has changed, and must outlive it.
 
-    It is kept before the datagrams of the same turn leave, and before outputs that follow are acted on.
+    It is written when there is time, later ones instead of earlier ones, and ``Engine.memory_kept`` told: the engine
+    says nothing meanwhile that must not be forgotten.
+
+    Attributes:
+        memory: all of it.
+        number: which it is, counted from 1.
     """
 
     memory: Memory
+    number: int
 
 
 class SlowState(enum.Enum):

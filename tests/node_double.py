@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
@@ -108,6 +108,9 @@ class RecordingEngine:
 
     def host_answers(self, node: NodeId, now: float) -> None:
         self._call(now, "host_answers", node)
+
+    def memory_kept(self, number: int, now: float) -> None:
+        self._call(now, "memory_kept", number)
 
     def stalled(self, seconds: float, now: float) -> None:
         self._call(now, "stalled", round(seconds, 3))
@@ -294,6 +297,7 @@ class NodeBench:
 
     def __init__(self, config: NodeConfig | None = None, sources: Sequence[IDiscovery] = ()) -> None:
         self.clock = MemoryClock()
+        self.in_thread: Callable[[Callable[[], OSError | None]], Deferred[OSError | None]] = maybeDeferred
         self.wall_seconds = 1_000_000.0
         self.engines: list[RecordingEngine] = []
         self.transports: list[RecordingTransport] = []
@@ -302,6 +306,7 @@ class NodeBench:
             open_transport=self._open_transport,
             make_sources=lambda *_: sources,
             find_interfaces=lambda wanted, family: (LOOPBACK,),
+            in_thread=lambda _, work: self.in_thread(work),
             clock=self.clock.seconds,
             wall_clock=lambda: self.wall_seconds + self.clock.seconds(),
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -44,8 +46,7 @@ class FileTests(SynchronousTestCase):
         self.assertEqual([path.name for path in self.directory.iterdir()], ["quorum-shop"])
 
     def test_nowhere(self) -> None:
-        """Without a data directory nothing is kept."""
-        keep_memory(None, "shop", QUORUM, MEMORY)
+        """Without a data directory nothing is remembered."""
         self.assertEqual(read_memory(None, "shop", QUORUM), NO_MEMORY)
 
     def test_other_settings(self) -> None:
@@ -71,9 +72,7 @@ class FileTests(SynchronousTestCase):
         keep_memory(self.directory, "shop", QUORUM, MEMORY)
         self.patch(os, "fsync", broken)
         self.patch(memoryfile, "_sync_directory", lambda directory: None)
-        with capturedLogs() as events:
-            keep_memory(self.directory, "shop", QUORUM, NO_MEMORY)
-        self.assertEqual(len(events), 1)
+        self.assertIsInstance(keep_memory(self.directory, "shop", QUORUM, NO_MEMORY), OSError)
         self.assertFalse(memory_path(self.directory, "shop").exists())
 
     def test_neither_written_nor_removed(self) -> None:
@@ -104,37 +103,84 @@ class DriverTests(SynchronousTestCase):
         other.node.startService()
         self.assertEqual(other.engine.config.memory, NO_MEMORY)
 
-    def test_kept_before_anything_leaves_or_is_told(self) -> None:
-        """When a datagram of the same turn is sent, and when observers hear of the view, it is on the disk."""
+    def test_the_engine_hears_when_it_is_kept(self) -> None:
+        """While the disk is at work all else goes on; of what the engine says meanwhile only the last is written."""
         bench = self.bench()
         bench.node.startService()
-        seen: list[tuple[str, Memory]] = []
+        works: list[Callable[[], OSError | None]] = []
+        dones: list[Deferred[OSError | None]] = []
 
-        def look(what: str) -> None:
-            seen.append((what, read_memory(self.directory, "default", QUORUM)))
+        def in_thread(work: Callable[[], OSError | None]) -> Deferred[OSError | None]:
+            works.append(work)
+            dones.append(Deferred())
+            return dones[-1]
 
-        self.patch(bench.transport, "send", lambda datagrams: look("sent"))
-        bench.node.observe(lambda news: look("told"))
-        own = bench.node.id
-        bench.engine.datagrams.append(Datagram(b"READY", None))
-        bench.say(QuorumKept(MEMORY), NodeViewInstalled(VIEW, (own,), (own,), (), own, primary=True, filtered=True))
-        self.assertIn(("sent", MEMORY), seen)
-        self.assertIn(("told", MEMORY), seen)
-        self.assertEqual({memory for _, memory in seen}, {MEMORY})
+        bench.in_thread = in_thread
+        told: list[object] = []
+        bench.node.observe(told.append)
+        own, before = bench.node.id, len(bench.transport.sent)
+        bench.engine.datagrams.append(Datagram(b"PLAN", None))
+        bench.say(QuorumKept(NO_MEMORY, 1), NodeViewInstalled(VIEW, (own,), (own,), (), own))
+        bench.say(QuorumKept(NO_MEMORY, 2))
+        bench.say(QuorumKept(MEMORY, 3))
+        self.assertEqual(len(bench.transport.sent), before + 1)
+        self.assertEqual([type(news).__name__ for news in told], ["NodeViewInstalled"])
+        self.assertEqual(bench.engine.named("memory_kept"), [])
+        for number, kept in ((0, NO_MEMORY), (1, MEMORY)):
+            dones[number].callback(works[number]())
+            self.assertEqual(read_memory(self.directory, "default", QUORUM), kept)
+        self.assertEqual(bench.engine.named("memory_kept"), [("memory_kept", 1), ("memory_kept", 3)])
+        self.assertEqual(len(works), 2)
+
+    def test_nowhere_to_keep_it(self) -> None:
+        """Without a data directory the engine goes on at once."""
+        bench = NodeBench(NodeConfig(EngineConfig(quorum=QUORUM), node="n1", insecure=True))
+        bench.node.startService()
+        bench.say(QuorumKept(MEMORY, 1))
+        self.assertEqual(bench.engine.named("memory_kept"), [("memory_kept", 1)])
+
+    def test_the_end_waits_for_the_disk(self) -> None:
+        """The next run of this node must not find what a write of this one still replaces."""
+        bench = self.bench()
+        bench.node.startService()
+        done: Deferred[OSError | None] = Deferred()
+        bench.in_thread = lambda work: done
+        bench.say(QuorumKept(MEMORY, 1))
+        ended = bench.node.stopService()
+        bench.clock.run_for(1.0)
+        self.assertNoResult(ended)
+        done.callback(None)
+        self.successResultOf(ended)
+        self.assertEqual(bench.engine.named("memory_kept"), [])
+
+    def test_a_node_that_cannot_keep_goes_on(self) -> None:
+        """What was kept before is removed, and the log says so."""
+        bench = self.bench()
+        bench.node.startService()
+        keep_memory(self.directory, "default", QUORUM, MEMORY)
+        self.patch(os, "fsync", broken)
+        self.patch(memoryfile, "_sync_directory", lambda directory: None)
+        with capturedLogs() as logs:
+            bench.say(QuorumKept(MEMORY, 1))
+        self.assertEqual(bench.engine.named("memory_kept"), [("memory_kept", 1)])
+        self.assertFalse(memory_path(self.directory, "default").exists())
+        self.assertEqual([one["log_format"][:18] for one in logs], ["cannot keep what t"])
 
     def test_a_node_that_can_neither_keep_nor_forget_stops(self) -> None:
-        """It says nothing any more, and nobody is told of the view."""
+        """It says nothing any more."""
         bench = self.bench()
         bench.node.startService()
         keep_memory(self.directory, "default", QUORUM, MEMORY)
         self.patch(os, "fsync", broken)
         told: list[object] = []
         bench.node.observe(told.append)
-        own, before = bench.node.id, len(bench.transport.sent)
-        bench.engine.datagrams.append(Datagram(b"READY", None))
         with capturedLogs():
-            bench.say(QuorumKept(NO_MEMORY), NodeViewInstalled(VIEW, (own,), (own,), (), own))
+            bench.say(QuorumKept(NO_MEMORY, 1))
+        before = len(bench.transport.sent)
+        bench.engine.datagrams.append(Datagram(b"READY", None))
+        bench.transport.sink.burst_ended()
         self.assertEqual(len(bench.transport.sent), before)
+        self.assertEqual(bench.engine.named("memory_kept"), [])
         assert bench.node.stopped is not None
         self.assertIn("can neither be written", bench.node.stopped.reason)
         self.assertFalse(bench.node.stopped.clean)

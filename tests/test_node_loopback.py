@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import cast
 
 from twisted.internet import reactor
@@ -15,7 +16,9 @@ from groupcomm.events import Left, Level, Message, Reason, View
 from groupcomm.interfaces import IGroup
 from groupcomm.net.reactor import INodeReactor
 from groupcomm.node import Node, NodeConfig, NodeSeams
+from groupcomm.node.memoryfile import read_memory
 from groupcomm.outputs import NodeViewInstalled
+from groupcomm.quorum import NO_QUORUM, Filter, Quorum
 
 REACTOR = cast(INodeReactor, reactor)
 LIMIT_SECONDS = 30.0
@@ -38,18 +41,20 @@ class LoopbackTests(TestCase):
         self.port = free_port()
         self.interface = "lo"
         self.peers: tuple[str, ...] = ()
+        self.quorum = NO_QUORUM
         self.views: dict[str, NodeViewInstalled] = {}
         self.waiting: list[tuple[int, Deferred[None]]] = []
 
     def node(self, name: str) -> Node:
         """One more node, started."""
         config = NodeConfig(
-            engine=EngineConfig(cluster=f"test-{self.port}", key=bytes(32)),
+            engine=EngineConfig(cluster=f"test-{self.port}", key=bytes(32), quorum=self.quorum),
             node=name,
             interfaces=(self.interface,),
             multicast_port=self.port,
             discovery=("multicast", "static") if self.peers else ("multicast",),
             peers=self.peers,
+            data_dir=None if self.quorum is NO_QUORUM else Path(self.mktemp()),
         )
         node = Node(REACTOR, config, NodeSeams())
         node.observe(lambda news: self.news(name, news))
@@ -136,6 +141,23 @@ class LoopbackTests(TestCase):
     def test_three_nodes(self) -> Deferred[None]:
         """Three nodes find each other, deliver the same messages in the same order; one that stops leaves."""
         return Deferred.fromCoroutine(self.run_three())
+
+    async def run_dynamic_linear(self) -> None:
+        """Three nodes become primary together, one stops."""
+        nodes = [self.node(name) for name in "abc"]
+        await self.one_view(3)
+        self.assertEqual({view.primary for view in self.views.values()}, {True})
+        await nodes[0].stopService()
+        directory, cluster = nodes[0].config.data_dir, nodes[0].config.engine.cluster
+        memory = read_memory(directory, cluster, self.quorum)
+        self.assertEqual((memory.attempts, memory.whole), ((), True))
+        assert memory.last is not None
+        self.assertGreaterEqual(memory.last.id, self.views["a"].id)
+
+    def test_dynamic_linear(self) -> Deferred[None]:
+        """What must outlive a node is on the disk before the view is there, and all of it when the node has stopped."""
+        self.quorum = Quorum(Filter.DYNAMIC_LINEAR, (("a", 1), ("b", 1), ("c", 1)))
+        return Deferred.fromCoroutine(self.run_dynamic_linear())
 
     def test_ipv6(self) -> Deferred[None]:
         """The same over IPv6, which has no multicast on loopback: they are told where the first one is."""

@@ -37,6 +37,8 @@ from groupcomm.outputs import Address
 from groupcomm.paths.path import HEARD_HEARTBEATS
 from groupcomm.paths.prober import Prober
 from groupcomm.paths.reports import addresses_to_tell, make_reports
+from groupcomm.quorum import Filter
+from groupcomm.quorum.voter import DISK_SECONDS
 from groupcomm.reliability.counters import Counters
 from groupcomm.status import PathStatus
 from groupcomm.wire.codec import digest64, list_digest
@@ -101,7 +103,7 @@ class ViewHost(LookingHost, AskingHost, Protocol):
         """Fetch what it names."""
 
     def missing(self) -> int:
-        """How much of it is not here."""
+        """How much of it is not here; that this node's memory of it is not on its disk counts as one."""
 
     def install(self, plan: Plan, now: float) -> None:
         """End the old view by it and begin the new one."""
@@ -1272,14 +1274,24 @@ class Membership:
             self._again(holding_up, now)
             return
         if late:
-            waiting = self._waiting(change)
             others = set(change.recover.participants) - {self._me}
             mute = {node for node in others if now - change.heard_at.get(node, -inf) > timing.recover / 2}
-            self._again(mute or waiting, now)
-            return
+            if mute or not self._may_wait_for_disks(change, now):
+                self._again(mute or self._waiting(change), now)
+                return
         if now - change.told_at >= timing.retry * (1 if change.plan is None or -1 in change.missing.values() else 4):
             change.told_at = now
             self.out.append((change.plan or change.recover, None))
+
+    def _may_wait_for_disks(self, change: _Change, now: float) -> bool:
+        """Whether all that is still missing may be that somebody's memory is on its disk."""
+        return (
+            change.plan is not None
+            and change.plan.verdict.primary
+            and self._config.quorum.filter is Filter.DYNAMIC_LINEAR
+            and max(self._host.missing(), *change.missing.values(), 0) <= 1
+            and now - change.planned_at < DISK_SECONDS
+        )
 
     def _waiting(self, change: _Change) -> set[NodeId]:
         """The proposer's: who has not answered, or is not READY."""
@@ -1331,6 +1343,11 @@ class Membership:
         """Leave without an answer of the others: they were given time enough."""
         if self.state is not State.STOPPED:
             self._stop("left, without an answer of the others", clean=False)
+
+    def fail(self, reason: str) -> None:
+        """This node cannot go on."""
+        if self.state is not State.STOPPED:
+            self._stop(reason, clean=False)
 
     def _stop(self, reason: str, *, clean: bool) -> None:
         self.state = State.STOPPED

@@ -11,10 +11,11 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Protocol, TypeAlias, cast
 
 from attrs import evolve, frozen
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -30,7 +31,7 @@ from groupcomm.identity import MemberId, NodeId
 from groupcomm.interfaces import IDiscovery
 from groupcomm.net.incarnation import next_incarnation
 from groupcomm.net.interfaces import NetworkInterface, choose_interfaces
-from groupcomm.net.reactor import INodeReactor, IWatchReactor
+from groupcomm.net.reactor import INodeReactor, IWatchReactor, in_thread
 from groupcomm.net.sockets import DatagramSink, NodeSockets, NodeTransport, SocketConfig
 from groupcomm.net.watch import BannerFactory, NeighbourWatch
 from groupcomm.node.certfiles import NodeCertificateFiles
@@ -38,7 +39,7 @@ from groupcomm.node.config import NodeConfig
 from groupcomm.node.expelled import keep_expelled, read_expelled
 from groupcomm.node.history import ViewHistory
 from groupcomm.node.keyfile import find_key, no_key_text, read_key
-from groupcomm.node.memoryfile import keep_memory, read_memory
+from groupcomm.node.memoryfile import MemoryKeeper, keep_memory, read_memory
 from groupcomm.node.recorder import TraceRecorder
 from groupcomm.node.refusals import Refusals
 from groupcomm.outputs import (
@@ -59,7 +60,7 @@ from groupcomm.outputs import (
     Stopped,
     WatchChanged,
 )
-from groupcomm.quorum import Filter
+from groupcomm.quorum import Filter, Memory
 from groupcomm.sessions import LocalSession, SessionEngine, SessionHandler, SessionLimits, SessionTable
 from groupcomm.status import NodeStatus
 
@@ -122,6 +123,9 @@ class NodeEngine(SessionEngine, Protocol):
     def host_answers(self, node: NodeId, now: float) -> None:
         """The kernel of a watched node has acknowledged something."""
 
+    def memory_kept(self, number: int, now: float) -> None:
+        """What ``QuorumKept`` has said under this number outlives this node."""
+
     def stalled(self, seconds: float, now: float) -> None:
         """This process did not run for so long."""
 
@@ -168,6 +172,7 @@ class NodeSeams:
         open_transport: opens the sockets.
         make_sources: makes the discovery sources.
         find_interfaces: chooses the interfaces, one for each link.
+        in_thread: does work that waits for a disk, outside the reactor's thread.
         clock: monotonic seconds. Not the reactor's, which is the wall clock and may jump.
         wall_clock: seconds since 1970.
     """
@@ -176,6 +181,7 @@ class NodeSeams:
     open_transport: Callable[[INodeReactor, SocketConfig, DatagramSink, BannerFactory], NodeTransport] = NodeSockets
     make_sources: Callable[[IDiscoveryReactor, Announcement, SourceSettings], Sequence[IDiscovery]] = make_sources
     find_interfaces: Callable[[Sequence[str], int | None], tuple[NetworkInterface, ...]] = choose_interfaces
+    in_thread: Callable[[INodeReactor, Callable[[], OSError | None]], Deferred[OSError | None]] = in_thread
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
@@ -241,6 +247,7 @@ class NodeDriver:
         self._counters = {"hints": 0}
         engine_config = with_memory(with_key(config), config)
         self._sealed = not config.insecure
+        self._keeper = MemoryKeeper(self._write_memory, self._memory_kept, self._memory_failed)
         self._engine = seams.make_engine(engine_config, self.id, random.SystemRandom(), self._last_now)
         self._process = os.getpid()
         self._clocks_apart = seams.wall_clock() - self._last_now
@@ -505,27 +512,10 @@ class NodeDriver:
 
     def _take_outputs(self) -> None:
         """Keep what the engine says for the next delivery; a trace has it, and all before, when this returns."""
-        outputs = self._keep_memory(self._engine.take_outputs())
+        outputs = self._engine.take_outputs()
         if self._recorder is not None:
             self._recorder.happened(outputs)
         self._outbox += outputs
-
-    def _keep_memory(self, outputs: list[Output]) -> list[Output]:
-        """What must outlive this node is kept before anything of this turn leaves it; the outputs that count.
-
-        A node that can neither keep nor forget says nothing any more and stops.
-        """
-        if self._silent:
-            return []
-        for index, output in enumerate(outputs):
-            if isinstance(output, QuorumKept):
-                engine = self._config.engine
-                try:
-                    keep_memory(self._config.data_dir, engine.cluster, engine.quorum, output.memory)
-                except EnvironmentFault as error:
-                    self._silent = True
-                    return [*outputs[:index], Stopped(str(error), clean=False)]
-        return outputs
 
     def _settle(self, now: float) -> None:
         """Send, deliver, wait for the next deadline."""
@@ -567,6 +557,8 @@ class NodeDriver:
         """What an output means to the node itself."""
         if isinstance(output, WatchChanged):
             self._watch.watch(output.peers)
+        elif isinstance(output, QuorumKept):
+            self._keeper.keep(output)
         elif isinstance(output, HostWanted):
             self._watch.ask_host(output.node)
         elif isinstance(output, ProbeWanted):
@@ -728,6 +720,30 @@ class NodeDriver:
         if self.stopped is None:
             self._engine.host_answers(node, self.now())
 
+    def _write_memory(self, memory: Memory) -> Deferred[OSError | None]:
+        """Without a data directory there is nothing to wait for."""
+        engine, directory = self._config.engine, self._config.data_dir
+        if directory is None:
+            return succeed(None)
+        return self._seams.in_thread(
+            self._reactor, partial(keep_memory, directory, engine.cluster, engine.quorum, memory)
+        )
+
+    def _memory_kept(self, number: int) -> None:
+        """What the engine waits with may be said."""
+        if self.stopped is None:
+            now = self.now()
+            self._engine.memory_kept(number, now)
+            self._answer(now)
+
+    def _memory_failed(self, why: str) -> None:
+        """A node that can neither keep nor forget says nothing any more and stops."""
+        if self.stopped is None:
+            self._silent = True
+            self._outbox.append(Stopped(why, clean=False))
+            if not self._delivering:
+                self._deliver()
+
     def _hint(self, address: Address) -> None:
         """Another node may be there."""
         if self.stopped is None and not self._ended:
@@ -775,5 +791,5 @@ class NodeDriver:
                 call.cancel()
         self._timer = self._flush = None
         self._fire_accepted()
-        closing = [self._watch.stop(), self._banner.drop_all(), self.transport.close()]
+        closing = [self._watch.stop(), self._banner.drop_all(), self.transport.close(), self._keeper.when_idle()]
         return gatherResults(closing).addCallback(lambda _: None)

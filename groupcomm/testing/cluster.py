@@ -80,6 +80,7 @@ class Cluster:
         watchers: told of every datagram and turn, if attached.
         disks: by node name, what a restart finds of what the node remembered of primary views.
         keeps_memory: whether nodes have a data directory for that.
+        disk_seconds: how long the disk of a new node takes for a write at most.
         clock_rates: by node name, how fast its clock runs (1.0 is right).
         turn_seconds: what one turn of a new node takes at least.
         buffer_bytes: what the socket of a new node holds.
@@ -117,6 +118,7 @@ class Cluster:
         self.watchers: Watchers | None = None
         self.disks: dict[str, Memory] = {}
         self.keeps_memory = True
+        self.disk_seconds = 0.0
         self._engine_factory = engine_factory
         self._acknowledgements = random.Random(f"{self.seed}/acknowledgements")
         self._hosts: dict[Address, SimulatedNode] = {}

@@ -8,6 +8,7 @@ asked.
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -41,8 +42,10 @@ from groupcomm.outputs import (
     WatchChanged,
 )
 from groupcomm.packing import pack_messages, unpack_messages
+from groupcomm.quorum.votes import Memory
 from groupcomm.status import NodeStatus
 from groupcomm.testing import trace as traces
+from groupcomm.testing.disk import MemoryWriter
 from groupcomm.testing.interface import EngineInterface
 
 if TYPE_CHECKING:
@@ -56,6 +59,9 @@ MAX_SEGMENTS = 64
 
 BURST_DATAGRAMS = 64
 """Datagrams one turn hands over at most."""
+
+PAUSED_SECONDS = 0.01
+"""How often a paused process is looked at by what has something for it."""
 
 TURN_SECONDS = 0.00005
 """What one turn takes at least unless told otherwise: datagrams that come meanwhile share the next."""
@@ -250,6 +256,7 @@ class SimulatedNode:
         key_news: what it said of keys, in order.
         turn_seconds: what one turn takes at least; a large one makes a slow receiver.
         buffer_bytes: what the socket holds while the process is busy.
+        disk: what writes the process's memory.
     """
 
     cluster: Cluster
@@ -285,6 +292,12 @@ class SimulatedNode:
     _local_now: float = 0.0
     _outputs: deque[Output] = field(factory=deque)
     _dispatching: bool = False
+    disk: MemoryWriter = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        cluster = self.cluster
+        stream = random.Random(f"{cluster.seed}/disk/{self.name}/{self.identity.incarnation}")
+        self.disk = MemoryWriter(cluster.scheduler, stream, cluster.disk_seconds, self._write, self._written)
 
     @property
     def address(self) -> Address:
@@ -418,6 +431,17 @@ class SimulatedNode:
         """The host of a neighbour has acknowledged something on the watch's connection."""
         if self.running:
             self._input(lambda engine, now: engine.host_answers(node, now))
+
+    def _write(self, memory: Memory) -> None:
+        if self.process_alive and self.cluster.keeps_memory:
+            self.cluster.disks[self.name] = memory
+
+    def _written(self, number: int) -> None:
+        if self.running:
+            self._input(lambda engine, now: engine.memory_kept(number, now))
+            self._end_burst()
+        elif self.process_alive:
+            self.cluster.scheduler.call_later(PAUSED_SECONDS, partial(self._written, number))
 
     @property
     def running(self) -> bool:
@@ -557,8 +581,7 @@ class SimulatedNode:
                 for client in self._live((output.session,)):
                     client.writable_count += 1
             case QuorumKept():
-                if self.cluster.keeps_memory:
-                    self.cluster.disks[self.name] = output.memory
+                self.disk.keep(output)
             case NodeViewInstalled():
                 self.views.append(output)
                 self.record(traces.NodeViewSeen(at, self.identity, output))

@@ -61,6 +61,7 @@ class Parameters:
         path_faults: how many faults of paths: no multicast from one node to another, smaller MTUs, links that go down.
         quorum: which component may act; with a filter the groups but the first are read-only or blocked elsewhere.
         forgets: whether a restart forgets what the node remembered of primary views.
+        disk_seconds: how long a disk takes at most to keep that.
     """
 
     nodes: int
@@ -93,6 +94,7 @@ class Parameters:
     path_faults: int
     quorum: Quorum = NO_QUORUM
     forgets: bool = False
+    disk_seconds: float = 0.0
 
 
 def draw_parameters(seed: str, nodes: int | None = None) -> Parameters:
@@ -160,15 +162,17 @@ def _draw_links(seed: str, stream: random.Random) -> tuple[int, ...]:
 class _Drawn(TypedDict):
     quorum: Quorum
     forgets: bool
+    disk_seconds: float
 
 
 def _draw_quorum(seed: str, nodes: int) -> _Drawn:
     stream = random.Random(f"{seed}/quorum")
     if stream.random() >= QUORUM_PROBABILITY:
-        return {"quorum": NO_QUORUM, "forgets": False}
+        return {"quorum": NO_QUORUM, "forgets": False, "disk_seconds": 0.0}
     chosen = stream.choice((Filter.MAJORITY, Filter.WEIGHTED, *[Filter.DYNAMIC_LINEAR] * 3))
     names = NAMES[: max(2, nodes - stream.choice((0, 0, 0, 1)))]
     votes = [stream.choice((1, 1, 2, 3)) if chosen is Filter.WEIGHTED else 1 for _ in names]
     breaker = stream.choice((None, stream.choice(names)))
     quorum = Quorum(chosen, tuple(zip(names, votes, strict=True)), breaker)
-    return {"quorum": quorum, "forgets": chosen is Filter.DYNAMIC_LINEAR and stream.random() < 0.3}
+    forgets = chosen is Filter.DYNAMIC_LINEAR and stream.random() < 0.3
+    return {"quorum": quorum, "forgets": forgets, "disk_seconds": stream.choice((0.0, 0.0, 0.02, 0.3, 1.5))}

@@ -143,6 +143,7 @@ class Run:
             link_bytes=parameters.links,
         )
         cluster.keeps_memory = not parameters.forgets
+        cluster.disk_seconds = parameters.disk_seconds
         cluster.network.observer = observer
         run = cls(scenario, cluster, Watchers.attach(cluster))
         for step in scenario.steps:

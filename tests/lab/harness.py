@@ -373,6 +373,10 @@ class Daemon(Process):
         """Everything it has logged."""
         return self.output.read_text("utf-8", "replace") + self.errors.read_text("utf-8", "replace")
 
+    def last_errors(self, count: int = 15) -> list[str]:
+        """The end of its log."""
+        return self.log().splitlines()[-count:]
+
     @property
     def monitor(self) -> Member:
         """The client that is asked for the daemon's status, started when first needed."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -102,10 +103,12 @@ class DoctorTests(SynchronousTestCase):
 
         self.lab.run("mtu", "3", "1400")
 
+        asked = count(1)
+
         def found() -> bool:
             subprocess.run(
                 [GROUPCOMM, "--control", str(one.socket), "send", "lab", "-"],
-                input=b"x" * 200_000,
+                input=b"large%d|" % next(asked) + b"x" * 200_000,
                 check=True,
                 timeout=60,
                 capture_output=True,

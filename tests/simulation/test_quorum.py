@@ -29,8 +29,9 @@ def quorum_of(chosen: Filter, names: str, tie_breaker: str | None = None) -> Quo
 class QuorumCase(SynchronousTestCase):
     """A cluster of nodes with one-letter names."""
 
-    def build(self, quorum: Quorum, names: str, seed: int | str = 1) -> None:
+    def build(self, quorum: Quorum, names: str, seed: int | str = 1, disk_seconds: float = 0.0) -> None:
         self.cluster = Cluster(seed, config=EngineConfig(quorum=quorum))
+        self.cluster.disk_seconds = disk_seconds
         self.cluster.add_nodes(*names)
         self.cluster.run_until(self.cluster.converged, 10.0)
 
@@ -128,6 +129,31 @@ class SplitTests(QuorumCase):
 class DynamicLinearTests(QuorumCase):
     """Majority of the last primary view."""
 
+    def test_disks_that_take_their_time(self) -> None:
+        """A disk slower than a recovery may be without progress delays a primary view, and no change fails for it."""
+        for seed in range(3):
+            self.build(quorum_of(Filter.DYNAMIC_LINEAR, "abcde"), "abcde", seed, disk_seconds=2.0)
+            self.assertEqual(self.primaries(), "abcde")
+            for gone, left in (("e", "abcd"), ("d", "abc")):
+                self.cluster.node(gone).vanish()
+                self.cluster.run_until(self.side(left), 10.0)
+                self.assertEqual(self.primaries(), left)
+            failed = [node.status().counters.get("attempts_failed", 0) for node in self.cluster.live_nodes()]
+            self.assertEqual(failed, [0, 0, 0])
+            self.settle("abc")
+
+    def test_a_disk_that_never_ends(self) -> None:
+        """The node that waits for it stops, and the others become primary without it."""
+        self.build(quorum_of(Filter.DYNAMIC_LINEAR, "abcd"), "abcd")
+        self.cluster.node("b").disk.most_seconds = 1e9
+        self.cluster.node("d").crash()
+        self.cluster.run_until(self.side("ac"), 20.0)
+        self.assertEqual(self.primaries(), "ac")
+        stopped = self.cluster.node("b").stopped
+        assert stopped is not None
+        self.assertEqual(stopped.reason, "its disk does not take what it must remember of primary views")
+        self.assertFalse(stopped.clean)
+
     def test_shrinks_one_by_one(self) -> None:
         """Nodes fail one after the other, and those that are left go on, down to one; who comes back is let in."""
         self.build(quorum_of(Filter.DYNAMIC_LINEAR, "abcd"), "abcd")
@@ -190,18 +216,20 @@ class DynamicLinearTests(QuorumCase):
             self.assertEqual(self.primaries(), "abc")
 
     def test_install_cut_short_and_restarted(self) -> None:
-        """The same if b is restarted meanwhile: that it was READY is on its disk."""
-        self._cut_install_short(7)
-        self.cluster.node("b").restart()
-        self.cluster.partition("a", "bc")
-        self.cluster.run_until(self.side("bc"), 20.0)
-        self.cluster.run(2.0)
-        self.assertEqual(self.primaries(), "a")
-        self.settle("abc")
+        """The same if b is restarted meanwhile: that it was READY is on its disk, however slow that is."""
+        for disk_seconds in (0.0, 2.0):
+            self._cut_install_short(7, disk_seconds)
+            self.cluster.node("b").restart()
+            self.cluster.partition("a", "bc")
+            self.cluster.run_until(self.side("bc"), 20.0)
+            self.cluster.run(2.0)
+            self.assertEqual(self.primaries(), "a")
+            self.settle("abc")
 
-    def _cut_install_short(self, seed: int) -> None:
+    def _cut_install_short(self, seed: int, disk_seconds: float = 0.0) -> None:
         """a has installed {a, b}; b was READY for it and has heard nothing since."""
-        self.build(quorum_of(Filter.DYNAMIC_LINEAR, "abc"), "abc", seed)
+        self.build(quorum_of(Filter.DYNAMIC_LINEAR, "abc"), "abc", seed, disk_seconds)
+        self.cluster.run(2 * disk_seconds)
         a, b = (self.cluster.node(name) for name in "ab")
         before = a.status().view
         self.cluster.partition("ab", "c")
@@ -223,7 +251,8 @@ class DynamicLinearTests(QuorumCase):
             stream = random.Random(f"quorum {seed}")
             names = "abcde"[: stream.choice((3, 4, 5))]
             breaker = stream.choice((None, stream.choice(names)))
-            self.build(quorum_of(Filter.DYNAMIC_LINEAR, names, breaker), names, seed)
+            disk_seconds = stream.choice((0.0, 0.3, 1.5))
+            self.build(quorum_of(Filter.DYNAMIC_LINEAR, names, breaker), names, seed, disk_seconds)
             if stream.random() < 0.2:
                 self.cluster.keeps_memory = False
                 self.cluster.disks.clear()

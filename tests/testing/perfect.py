@@ -172,6 +172,8 @@ class PerfectEngine:
 
     def host_answers(self, node: NodeId, now: float) -> None: ...
 
+    def memory_kept(self, number: int, now: float) -> None: ...
+
     def stalled(self, seconds: float, now: float) -> None:
         self.stalls.append(seconds)
 
