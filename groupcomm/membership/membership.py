@@ -71,10 +71,15 @@ _MAX_ABANDONED = 8
 _JOIN_SECONDS_PER_CANDIDATE = 0.004
 _MAX_LISTS = 32
 _MAX_ASKED = 16
+_ASKED_AT_ONCE = 4
 _MULTICAST_TURNS = 3
 _LATELY_HEARTBEATS = 6
 _STRANGER_BEACONS = 4
 _STRANGERS_ASKED = 8
+_GREETINGS = 8
+_TOLD_HEARTBEATS = 4
+_MAX_HINTS = 256
+_TICKS_PER_LAG = 10
 
 
 class State(enum.Enum):
@@ -241,6 +246,7 @@ class Membership:
         self._unconfirmed: set[NodeId] = set()
         self._install_until = self._install_told_at = -inf
         self._hints: dict[Address, int] = {}
+        self._told_at: dict[Address, float] = {}
         self._token = 0
         self._probes: dict[int, tuple[NodeId, float]] = {}
         self._busy_at = -inf
@@ -287,7 +293,8 @@ class Membership:
             self._go_on_recovering(now)
         calm = self.state in (State.SEEKING, State.OPERATIONAL) and not self._unconfirmed
         slower = self._timing.heartbeat / self._config.timing.heartbeat
-        self._next_tick = now + slower * (self._calm_tick_seconds(now) if calm else _CHANGE_TICK_SECONDS)
+        tick = self._calm_tick_seconds(now) if calm else _CHANGE_TICK_SECONDS
+        self._next_tick = now + max(slower * tick, self.suspicion.lag.seconds(now) / _TICKS_PER_LAG)
 
     def _calm_tick_seconds(self, now: float) -> float:
         """When to look again: rarely while everybody was heard lately and nothing has to be measured."""
@@ -341,11 +348,14 @@ class Membership:
             self._lately, self.peers.moved = lately, True
         if self.addresses and self._beacons % _STRANGER_BEACONS == 0:
             self.out += [(asking, address) for address in self._strangers_to_ask(now)]
-        for address in sorted(self._hints):
+        for address in self._to_greet(now):
             self.out.append((asking, address))
             self._hints[address] -= 1
-            if not self._hints[address]:
-                del self._hints[address]
+
+    def _to_greet(self, now: float) -> list[Address]:
+        """The hints of which the most greetings are left, and whoever is there is not heard."""
+        self._hints = {address: left for address, left in self._hints.items() if left and not self._hears(address, now)}
+        return sorted(self._hints, key=lambda address: (-self._hints[address], address))[:_GREETINGS]
 
     def _strangers_to_ask(self, now: float) -> list[Address]:
         """Where some nodes outside the view are that are heard: whether they hear this one is not said otherwise."""
@@ -387,10 +397,25 @@ class Membership:
 
     def hint(self, address: Address, now: float) -> None:
         """Somebody may be there: say hello a few times, unless who is there was heard lately."""
-        peer = self.peers.at(address)
-        unheard = peer is None or now - peer.heard_at > _LATELY_HEARTBEATS * self._timing.heartbeat
-        if len(self._hints) < 256 and unheard:
+        if len(self._hints) < _MAX_HINTS and not self._hears(address, now):
             self._hints[address] = 5
+
+    def _told(self, address: Address, now: float) -> None:
+        """Another hears somebody there: a hint, but where multicast comes only if this node goes on to hear nothing."""
+        patience = _TOLD_HEARTBEATS * self._timing.heartbeat
+        if self._hears(address, now):
+            self._told_at.pop(address, None)
+        elif now - self.peers.multicast_at > patience or now - self._told_at.get(address, now) > patience:
+            self.hint(address, now)
+        elif len(self._told_at) < _MAX_HINTS:
+            self._told_at.setdefault(address, now)
+        else:
+            self._told_at.clear()
+
+    def _hears(self, address: Address, now: float) -> bool:
+        """Whether something came from there lately."""
+        peer = self.peers.at(address)
+        return peer is not None and now - peer.heard_at <= _LATELY_HEARTBEATS * self._timing.heartbeat
 
     def beacon_received(self, beacon: Beacon, source: Address, now: float) -> None:
         """A node says that it lives."""
@@ -403,7 +428,7 @@ class Membership:
         self.peers.told(peer, self._me)
         for address in beacon.known:
             if address not in self.addresses:
-                self.hint(address, now)
+                self._told(address, now)
         self._saw_epoch(beacon.epoch)
         if self.ready_for is not None and beacon.view == self.ready_for.proposal:
             self._install_plan(now)
@@ -845,7 +870,7 @@ class Membership:
         waited = now - gather.started_at
         if waited < silent / 2:
             return False
-        wait = silent + min(self.suspicion.patience(now), silent)
+        wait = silent + self.suspicion.patience(now)
         if waited < wait and (hosts := self.evidence.silent_hosts()) and gather.waited_for() <= hosts:
             long_ago = now - self._timing.probe_after
             peers = [peer for node in hosts if (peer := self.peers.get(node)) is not None]
@@ -884,7 +909,7 @@ class Membership:
         news = not same and (few or not alike or gather.complete)
         since = now - self._join_at
         interval = max(self._timing.join_interval, _JOIN_SECONDS_PER_CANDIDATE * len(gather.candidates))
-        interval = min(interval, self._timing.silent / 3)
+        interval = max(min(interval, self._timing.silent / 3), self.suspicion.lag.seconds(now))
         if since < interval * (0.25 if news else 0.9):
             return
         if not same:
@@ -918,9 +943,11 @@ class Membership:
             self._multicast_said = said
             self.out.append((self._without_names(last), None))
             return
+        start = self._join_turn * _ASKED_AT_ONCE % max(1, len(lacking))
+        asked = (lacking[start:] + lacking[:start])[:_ASKED_AT_ONCE]
         if members is not None and self._proposer(members) != self._me:
-            lacking.append(self._proposer(members))
-        self._say_to(last, lacking)
+            asked.append(self._proposer(members))
+        self._say_to(last, asked)
 
     def _say_to(self, join: Join, nodes: Iterable[NodeId]) -> None:
         """Among many candidates: tell the proposer what is agreed, and ask those few whose word was lost for it."""
@@ -934,7 +961,8 @@ class Membership:
         gather = self._gather
         assert gather is not None
         self._look_around(now)
-        if self.state is not State.GATHER or now - gather.started_at < self._timing.silent + self._timing.recover:
+        limit = self._timing.silent + self._timing.recover + 2 * self.suspicion.patience(now)
+        if self.state is not State.GATHER or now - gather.started_at < limit:
             return
         members = gather.members(settled=True) or (self._me,)
         dissenter = gather.dissenter(members)
@@ -1260,7 +1288,7 @@ class Membership:
         assert change is not None
         timing = self._timing
         proposer = change.recover.proposal.proposer
-        late = now - change.progress_at > timing.recover
+        late = now - change.progress_at > timing.recover + self.suspicion.patience(now)
         catching_up = self.eviction.in_lanes() if now - change.planned_at > timing.suspect else set()
         if proposer != self._me:
             if late or (proposer in catching_up and now - change.planned_at > timing.suspect + timing.recover):

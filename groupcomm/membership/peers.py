@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import inf
+from operator import attrgetter
+
 from groupcomm.config import stretch
 from groupcomm.identity import NodeId, ViewId
 from groupcomm.limits import MAX_DATAGRAM_BYTES, MAX_STRANGERS
@@ -13,6 +16,7 @@ from groupcomm.reliability.rtt import RoundTrip
 from groupcomm.wire.messages import Beacon
 
 _MOVED_SECONDS = 0.5
+_IN_ORDER = attrgetter("name", "incarnation")
 
 
 class Peer:
@@ -58,6 +62,7 @@ class Peers:
         birth_bytes: the largest that leaves before it is known what passes.
         link: by which what is received now has come.
         multicast: whether it came to the group.
+        multicast_at: when anything came to the group.
         moved: something about the paths has changed that decides by which of them datagrams leave.
     """
 
@@ -72,6 +77,7 @@ class Peers:
         "most_bytes",
         "moved",
         "multicast",
+        "multicast_at",
     )
 
     def __init__(self) -> None:
@@ -80,6 +86,7 @@ class Peers:
         self.link = 0
         self.multicast = True
         self.moved = False
+        self.multicast_at = -inf
         self._by_node: dict[NodeId, Peer] = {}
         self._by_address: dict[Address, Peer] = {}
         self._kept: frozenset[NodeId] = frozenset()
@@ -111,7 +118,7 @@ class Peers:
         self._claim(address, peer)
         path.heard_at = peer.heard_at = now
         if self.multicast:
-            path.multicast_at = now
+            path.multicast_at = self.multicast_at = now
         return peer
 
     def came(self, peer: Peer, source: Address, now: float) -> None:
@@ -174,7 +181,7 @@ class Peers:
         """All that are of the view or were heard since then, in order."""
         return [
             peer
-            for peer in map(self._by_node.__getitem__, sorted(self._by_node))
+            for peer in map(self._by_node.__getitem__, sorted(self._by_node, key=_IN_ORDER))
             if peer.node in self._kept or peer.heard_at >= since
         ]
 

@@ -7,6 +7,7 @@ is allocated; its only error is ``MalformedPacket``.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from hashlib import blake2b
 
 from groupcomm.errors import MalformedPacket
@@ -168,20 +169,16 @@ class Reader:
         data = self.raw(self.u8())
         if not 0 < len(data) <= limit:
             raise MalformedPacket(f"a name of {len(data)} bytes")
-        try:
-            name = data.decode("utf-8")
-        except UnicodeDecodeError:
-            raise MalformedPacket("a name that is not UTF-8") from None
-        if not name.isprintable() or name != name.strip():
-            raise MalformedPacket("a name that is not printable")
-        return name
+        return _name(data)
 
     def node(self) -> NodeId:
         """Name and incarnation; the name as strict as ``identity.checked_node_name``."""
-        name = self.text(MAX_NODE_NAME_BYTES)
-        if "@" in name or "#" in name or "/" in name:
-            raise MalformedPacket("a node name with a sign that no node has")
-        return NodeId(name, self.u64())
+        data, at, end = self._data, self._at, self._end
+        size = data[at] + 9 if at < end else 0
+        if at + size > end or not 9 < size <= MAX_NODE_NAME_BYTES + 9:
+            raise MalformedPacket("a node that is cut short, or a name of a size that no node has")
+        self._at = at + size
+        return _node(data[at + 1 : at + size])
 
     def view(self) -> ViewId | None:
         """A view id, or None for no view."""
@@ -270,3 +267,23 @@ def list_digest(nodes: tuple[NodeId, ...]) -> int:
     for node in nodes:
         writer.node(node)
     return digest64(b"groupcomm candidates", writer.done())
+
+
+@lru_cache(maxsize=8192)
+def _name(data: bytes) -> str:
+    try:
+        name = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedPacket("a name that is not UTF-8") from None
+    if not name.isprintable() or name != name.strip():
+        raise MalformedPacket("a name that is not printable")
+    return name
+
+
+@lru_cache(maxsize=8192)
+def _node(data: bytes) -> NodeId:
+    """A node as it stands in bodies: every packet of a change names the same ones."""
+    name = _name(data[:-8])
+    if "@" in name or "#" in name or "/" in name:
+        raise MalformedPacket("a node name with a sign that no node has")
+    return NodeId(name, _U64.unpack(data[-8:])[0])

@@ -86,11 +86,19 @@ class SlowNote:
 def _read_address(reader: Reader) -> tuple[str, int]:
     """The next IPv4 or IPv6 address, with a scope perhaps, and port."""
     host, port = reader.text(_MAX_HOST_BYTES), reader.number(65_535)
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        raise MalformedPacket(f"{host!r} is no address") from None
+    if not _is_host(host):
+        raise MalformedPacket(f"{host!r} is no address")
     return host, port
+
+
+@lru_cache(maxsize=4096)
+def _is_host(text: str) -> bool:
+    """Whether it is an address; nodes name the same ones again and again, and to find out takes long."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @frozen

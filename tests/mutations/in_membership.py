@@ -92,8 +92,8 @@ MUTATIONS = (
         "membership/membership.py",
         (
             (
-                "now - gather.started_at < self._timing.silent + self._timing.recover",
-                "now - gather.started_at < 10 * (self._timing.silent + self._timing.recover)",
+                "now - gather.started_at < limit",
+                "now - gather.started_at < 10 * limit",
             ),
         ),
         ("L8",),
