@@ -80,6 +80,7 @@ _GREETINGS = 8
 _TOLD_HEARTBEATS = 4
 _MAX_HINTS = 256
 _TICKS_PER_LAG = 10
+_MAX_LEFT = 256
 
 
 class State(enum.Enum):
@@ -247,6 +248,7 @@ class Membership:
         self._install_until = self._install_told_at = -inf
         self._hints: dict[Address, int] = {}
         self._told_at: dict[Address, float] = {}
+        self._left: dict[NodeId, None] = {}
         self._token = 0
         self._probes: dict[int, tuple[NodeId, float]] = {}
         self._busy_at = -inf
@@ -422,6 +424,8 @@ class Membership:
         if beacon.node.name == self._me.name:
             if beacon.node != self._me:
                 self._namesake(beacon, source)
+            return
+        if beacon.node in self._left:
             return
         peer = self.peers.heard(beacon.node, source, now)
         peer.beacon = beacon
@@ -1242,6 +1246,10 @@ class Membership:
         self._dead = {node: reason for node, reason in self._dead.items() if node in plan.participants}
         for departed in plan.departed:
             self.peers.forget(departed.node)
+            if departed.reason is Reason.NODE_LEAVE:
+                self._left[departed.node] = None
+        while len(self._left) > _MAX_LEFT:
+            del self._left[next(iter(self._left))]
         self.peers.keep(plan.members)
         for node in plan.members:
             peer = self.peers.get(node)
