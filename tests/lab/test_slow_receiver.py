@@ -18,6 +18,9 @@ RATE_BYTES = 1_250_000
 LIMIT = 2.0
 """``slow-receiver-seconds``."""
 
+PATIENCE = 300.0
+"""Seconds until a lane has filled up, where other work leaves the sender little more than the slow line takes."""
+
 MEASURED_SECONDS = 3.0
 MANY = 10_000_000
 TRACE_BYTES = 2 * 1024 * 1024
@@ -154,17 +157,17 @@ class SlowReceiverTests(SynchronousTestCase):
             full = flooded.speed(flooded.members[1], 1.0)
             measured("what the others receive at full speed", full / 1e6, "MB/s")
             narrowed = flooded.narrow()
-            wait_until(lambda: "it catches up" in sender.log(), 100, "the sender to go on", every=0.1)
+            wait_until(lambda: "it catches up" in sender.log(), PATIENCE, "the sender to go on", every=0.1)
             measured("the sender goes on without it", time.monotonic() - narrowed, "s", LIMIT)
             other = flooded.daemons[1]
-            (status,) = wait_until(lambda: other.status()["catching_up"], 100, "the status of another to say so")
+            (status,) = wait_until(lambda: other.status()["catching_up"], PATIENCE, "the status of another to say so")
             self.assertEqual((status["node"], status["by"]), (slow.node, sender.node))
             pace = flooded.speed(flooded.members[1], 1.0)
             measured("what the others receive meanwhile", pace / 1e6, "MB/s", 0.8 * full / 1e6)
             self.assertGreater(pace, 2 * RATE_BYTES)
             titles = [member.title for member in flooded.members[:-1]]
             for member in flooded.members[:-1]:
-                view = member.wait_for_view(titles, 100)
+                view = member.wait_for_view(titles, PATIENCE)
                 self.assertEqual(view["left"], [[flooded.members[-1].title, "eviction"]])
             measured("out of the view", time.monotonic() - narrowed, "s")
             self.assertIn("it has not caught up, and should go", sender.log())
