@@ -12,11 +12,4 @@ MUTATIONS = (
         (("    if twice > total:\n", "    if twice >= total:\n"),),
         ("M5",),
     ),
-    Mutation(
-        "oldest-primary-decides",
-        "Dynamic-linear asks for a majority of the oldest primary view that somebody remembers.",
-        "quorum/judging.py",
-        (("last = max((memory.last for", "last = min((memory.last for"),),
-        ("M5",),
-    ),
 )
