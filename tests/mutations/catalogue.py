@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutations import in_engine, in_membership, in_ordering, in_paths, in_quorum, in_reliability, in_sealing
+from tests.mutations import in_engine, in_membership, in_ordering, in_quorum, in_reliability, in_sealing
 from tests.mutations.mutation import Mutation
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -12,7 +12,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     *in_engine.MUTATIONS,
     *in_sealing.MUTATIONS,
     *in_quorum.MUTATIONS,
-    *in_paths.MUTATIONS,
 )
 
 HARMLESS = Mutation(
